@@ -1,0 +1,2 @@
+//! novahost.
+fn main() {}
