@@ -1,1 +1,7 @@
-//! novahost.
+//! novahost plans and applies virtual machines that are written as YAML.
+//!
+//! One road: YAML becomes a desired state, hypervisors are read into an inventory,
+//! the two are compared, a plan is made, guarded, approved, carried out step by
+//! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
+
+pub mod model;

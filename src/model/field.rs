@@ -1,0 +1,441 @@
+//! Fields as things that can be named, compared and shown one by one.
+
+use super::{
+    Autostart, BootDevice, Bytes, Cdrom, DeviceName, DiskSpec, InitSpec, MachineSpec, NicSpec,
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// Every field that can be compared, without the device it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is the field of the same name in `MachineSpec`")]
+pub enum FieldKind {
+    Name,
+    Cpu,
+    Sockets,
+    Memory,
+    Firmware,
+    Tpm,
+    Boot,
+    Cdrom,
+    Autostart,
+    Protect,
+    Tags,
+    Notes,
+    Pool,
+    DiskSize,
+    DiskBus,
+    DiskStorage,
+    NicNetwork,
+    NicVlan,
+    NicMac,
+    NicModel,
+    NicIp,
+    NicGateway,
+    InitHostname,
+    InitDomain,
+    InitUser,
+    InitSshKeys,
+    InitPassword,
+    InitDns,
+    /// The first-boot document as a whole, by its digest in the marker.
+    InitDigest,
+    /// A whole disk that appears or goes.
+    Disk,
+    /// A whole network card that appears or goes.
+    Nic,
+    /// On or off.
+    Power,
+    /// The comment of a pool.
+    Comment,
+    /// The marker itself (stage, map), when only that is to be written.
+    Marker,
+}
+
+impl FieldKind {
+    /// Every kind, in the order in which plans show them.
+    pub const ALL: [FieldKind; 34] = {
+        use FieldKind::*;
+        [
+            Name,
+            Cpu,
+            Sockets,
+            Memory,
+            Firmware,
+            Tpm,
+            Boot,
+            Cdrom,
+            Autostart,
+            Protect,
+            Tags,
+            Notes,
+            Pool,
+            DiskSize,
+            DiskBus,
+            DiskStorage,
+            NicNetwork,
+            NicVlan,
+            NicMac,
+            NicModel,
+            NicIp,
+            NicGateway,
+            InitHostname,
+            InitDomain,
+            InitUser,
+            InitSshKeys,
+            InitPassword,
+            InitDns,
+            InitDigest,
+            Disk,
+            Nic,
+            Power,
+            Comment,
+            Marker,
+        ]
+    };
+
+    /// The path's words around the device name: prefix and suffix.
+    fn words(self) -> (&'static str, &'static str) {
+        use FieldKind::*;
+        match self {
+            Name => ("name", ""),
+            Cpu => ("cpu", ""),
+            Sockets => ("sockets", ""),
+            Memory => ("memory", ""),
+            Firmware => ("firmware", ""),
+            Tpm => ("tpm", ""),
+            Boot => ("boot", ""),
+            Cdrom => ("cdrom", ""),
+            Autostart => ("autostart", ""),
+            Protect => ("protect", ""),
+            Tags => ("tags", ""),
+            Notes => ("notes", ""),
+            Pool => ("pool", ""),
+            DiskSize => ("disk", "size"),
+            DiskBus => ("disk", "bus"),
+            DiskStorage => ("disk", "storage"),
+            NicNetwork => ("nic", "network"),
+            NicVlan => ("nic", "vlan"),
+            NicMac => ("nic", "mac"),
+            NicModel => ("nic", "model"),
+            NicIp => ("nic", "ip"),
+            NicGateway => ("nic", "gateway"),
+            InitHostname => ("init.hostname", ""),
+            InitDomain => ("init.domain", ""),
+            InitUser => ("init.user", ""),
+            InitSshKeys => ("init.ssh_keys", ""),
+            InitPassword => ("init.password", ""),
+            InitDns => ("init.dns", ""),
+            InitDigest => ("init", ""),
+            Disk => ("disk", ""),
+            Nic => ("nic", ""),
+            Power => ("power", ""),
+            Comment => ("comment", ""),
+            Marker => ("marker", ""),
+        }
+    }
+
+    /// Whether a path of this kind names a disk or a card.
+    pub fn has_device(self) -> bool {
+        use FieldKind::*;
+        matches!(
+            self,
+            DiskSize
+                | DiskBus
+                | DiskStorage
+                | NicNetwork
+                | NicVlan
+                | NicMac
+                | NicModel
+                | NicIp
+                | NicGateway
+                | Disk
+                | Nic
+        )
+    }
+}
+
+/// A field of one object: `memory`, `disk.data.size`, `nic.eth0.vlan`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldPath {
+    /// Which field.
+    pub kind: FieldKind,
+    /// Which disk or card, for kinds that have one.
+    pub device: Option<DeviceName>,
+}
+
+impl FieldPath {
+    /// A field of the object itself.
+    pub fn of(kind: FieldKind) -> Self {
+        debug_assert!(!kind.has_device());
+        Self { kind, device: None }
+    }
+
+    /// A field of one of its disks or cards.
+    pub fn on(kind: FieldKind, device: &DeviceName) -> Self {
+        debug_assert!(kind.has_device());
+        Self { kind, device: Some(device.clone()) }
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (prefix, suffix) = self.kind.words();
+        match (&self.device, suffix) {
+            (None, _) => f.write_str(prefix),
+            (Some(device), "") => write!(f, "{prefix}.{device}"),
+            (Some(device), suffix) => write!(f, "{prefix}.{device}.{suffix}"),
+        }
+    }
+}
+
+/// A text that names no field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the path of a field")]
+pub struct NotAField(pub String);
+
+impl FromStr for FieldPath {
+    type Err = NotAField;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || NotAField(text.to_owned());
+        if let Some(kind) =
+            FieldKind::ALL.into_iter().find(|kind| !kind.has_device() && kind.words().0 == text)
+        {
+            return Ok(Self { kind, device: None });
+        }
+        let (prefix, rest) = text.split_once('.').ok_or_else(wrong)?;
+        // Device names may hold dots, so the suffix is looked for at the end.
+        let (device, suffix) = match rest.rsplit_once('.') {
+            Some((device, suffix))
+                if FieldKind::ALL.into_iter().any(|kind| kind.words() == (prefix, suffix)) =>
+            {
+                (device, suffix)
+            }
+            _ => (rest, ""),
+        };
+        FieldKind::ALL
+            .into_iter()
+            .find(|kind| kind.has_device() && kind.words() == (prefix, suffix))
+            .map(|kind| Self { kind, device: Some(device.into()) })
+            .ok_or_else(wrong)
+    }
+}
+
+impl Serialize for FieldPath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldPath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A field's value, with its unit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Value {
+    /// A number without a unit.
+    Count(u64),
+    /// A size; in JSON as bytes.
+    Size(Bytes),
+    /// Yes or no.
+    Flag(bool),
+    /// One line, or a block of text.
+    Text(String),
+    /// A set or a list, in canonical order.
+    List(Vec<String>),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Count(number) => write!(f, "{number}"),
+            Value::Size(bytes) => write!(f, "{bytes}"),
+            Value::Flag(flag) => f.write_str(if *flag { "yes" } else { "no" }),
+            Value::Text(text) => f.write_str(text),
+            Value::List(items) => f.write_str(&items.join(", ")),
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::Text(text.to_owned())
+    }
+}
+
+fn text(value: impl fmt::Display) -> Value {
+    Value::Text(value.to_string())
+}
+
+impl MachineSpec {
+    /// Calls `each` with every field that is set, in plan order by device.
+    ///
+    /// `on_remove` and `slot` are not compared and not visited; `Power` is not
+    /// part of a spec.
+    pub fn visit(&self, mut each: impl FnMut(FieldPath, Value)) {
+        use FieldKind as K;
+        let mut field = |kind: FieldKind, value: Option<Value>| {
+            if let Some(value) = value {
+                each(FieldPath { kind, device: None }, value);
+            }
+        };
+        field(K::Name, self.name.as_deref().map(Value::from));
+        field(K::Cpu, self.cpu.map(|n| Value::Count(n.into())));
+        field(K::Sockets, self.sockets.map(|n| Value::Count(n.into())));
+        field(K::Memory, self.memory.map(Value::Size));
+        field(K::Firmware, self.firmware.map(|it| it.as_str().into()));
+        field(K::Tpm, self.tpm.map(Value::Flag));
+        field(K::Boot, self.boot.as_deref().map(boot_value));
+        field(K::Cdrom, self.cdrom.as_ref().map(cdrom_value));
+        field(K::Autostart, self.autostart.map(autostart_value));
+        field(K::Protect, self.protect.map(Value::Flag));
+        field(K::Tags, self.tags.as_ref().map(|tags| Value::List(tags.iter().cloned().collect())));
+        field(K::Notes, self.notes.as_deref().map(Value::from));
+        field(K::Pool, self.pool.as_ref().map(text));
+        for (name, disk) in &self.disks {
+            disk.visit(name, &mut each);
+        }
+        for (name, nic) in &self.nics {
+            nic.visit(name, &mut each);
+        }
+        if let Some(init) = &self.init {
+            init.visit(&mut each);
+        }
+    }
+
+    /// The value of one field, when it is set.
+    pub fn get(&self, path: &FieldPath) -> Option<Value> {
+        let mut found = None;
+        // Only one disk or card has to be walked; the rest of the spec is small.
+        match (&path.device, path.kind) {
+            (Some(device), FieldKind::Disk) => {
+                return self.disks.contains_key(device).then_some(Value::Flag(true));
+            }
+            (Some(device), FieldKind::Nic) => {
+                return self.nics.contains_key(device).then_some(Value::Flag(true));
+            }
+            (Some(device), _) => {
+                let mut take = |at: FieldPath, value: Value| {
+                    if at == *path {
+                        found = Some(value);
+                    }
+                };
+                if let Some(disk) = self.disks.get(device) {
+                    disk.visit(device, &mut take);
+                }
+                if let Some(nic) = self.nics.get(device) {
+                    nic.visit(device, &mut take);
+                }
+            }
+            (None, _) => self.visit(|at, value| {
+                if at == *path {
+                    found = Some(value);
+                }
+            }),
+        }
+        found
+    }
+}
+
+impl DiskSpec {
+    /// Calls `each` with every compared field that is set.
+    pub fn visit(&self, name: &DeviceName, each: &mut impl FnMut(FieldPath, Value)) {
+        use FieldKind as K;
+        let mut field = |kind, value: Option<Value>| {
+            if let Some(value) = value {
+                each(FieldPath::on(kind, name), value);
+            }
+        };
+        field(K::DiskSize, self.size.map(Value::Size));
+        field(K::DiskBus, self.bus.map(|bus| bus.as_str().into()));
+        field(K::DiskStorage, self.storage.as_ref().map(text));
+    }
+}
+
+impl NicSpec {
+    /// Calls `each` with every compared field that is set.
+    pub fn visit(&self, name: &DeviceName, each: &mut impl FnMut(FieldPath, Value)) {
+        use FieldKind as K;
+        let mut field = |kind, value: Option<Value>| {
+            if let Some(value) = value {
+                each(FieldPath::on(kind, name), value);
+            }
+        };
+        field(K::NicNetwork, self.network.as_ref().map(|it| text(&it.native)));
+        field(K::NicVlan, self.vlan.map(|tag| Value::Count(tag.into())));
+        field(K::NicMac, self.mac.map(text));
+        field(K::NicModel, self.model.map(|model| model.as_str().into()));
+        field(K::NicIp, self.ip.map(text));
+        field(K::NicGateway, self.gateway.map(text));
+    }
+}
+
+impl InitSpec {
+    /// Calls `each` with every compared field that is set.
+    ///
+    /// The password is not visited: it is compared only as part of the digest.
+    pub fn visit(&self, each: &mut impl FnMut(FieldPath, Value)) {
+        use FieldKind as K;
+        let mut field = |kind, value: Option<Value>| {
+            if let Some(value) = value {
+                each(FieldPath::of(kind), value);
+            }
+        };
+        field(K::InitHostname, self.hostname.as_deref().map(Value::from));
+        field(K::InitDomain, self.domain.as_deref().map(Value::from));
+        field(K::InitUser, self.user.as_deref().map(Value::from));
+        field(K::InitSshKeys, self.ssh_keys.clone().map(Value::List));
+        field(
+            K::InitDns,
+            self.dns.as_ref().map(|all| Value::List(all.iter().map(ToString::to_string).collect())),
+        );
+        field(K::InitDigest, self.digest.as_deref().map(Value::from));
+    }
+}
+
+fn boot_value(order: &[BootDevice]) -> Value {
+    Value::List(order.iter().map(|device| device.as_str().to_owned()).collect())
+}
+
+fn cdrom_value(cdrom: &Cdrom) -> Value {
+    match cdrom {
+        Cdrom::None => Value::from("none"),
+        Cdrom::Iso(volume) => Value::from(volume.as_str()),
+    }
+}
+
+fn autostart_value(autostart: Autostart) -> Value {
+    let mut shown = String::from(if autostart.enabled { "yes" } else { "no" });
+    if let Some(order) = autostart.order {
+        shown.push_str(&format!(", order {order}"));
+    }
+    if let Some(wait) = autostart.wait_s {
+        shown.push_str(&format!(", wait {wait} s"));
+    }
+    Value::Text(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_reads_back() {
+        for kind in FieldKind::ALL {
+            let path = FieldPath { kind, device: kind.has_device().then(|| "a.b".into()) };
+            assert_eq!(path.to_string().parse(), Ok(path));
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_no_field_is_refused() {
+        assert!("disk".parse::<FieldPath>().is_err());
+        assert!("colour".parse::<FieldPath>().is_err());
+    }
+}

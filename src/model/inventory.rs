@@ -1,0 +1,300 @@
+//! What hypervisors reported, with what could not be learnt kept beside it.
+
+use super::{
+    Bytes, Device, HypervisorName, MachineSpec, MarkerState, Name, NativeId, NodeName, PowerState,
+    ProjectName, StorageName,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// One collection of observations over all configured hypervisors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// What each one reported. A hypervisor that did not answer is here too, as
+    /// `Failed`: leaving it out would make all of its machines look deleted.
+    pub hypervisors: BTreeMap<HypervisorName, HypervisorInventory>,
+}
+
+/// What one hypervisor reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HypervisorInventory {
+    /// How far absence can be believed.
+    pub coverage: Coverage,
+    /// Product and version, for people: `Proxmox VE 9.2`.
+    pub version: String,
+    /// What identifies this installation, as trust settings spell it; empty when unknown.
+    pub identity: String,
+    /// Every guest that the listing named, of any owner and kind.
+    pub listed: BTreeMap<NativeId, Listed>,
+    /// Every guest that was read in full.
+    pub machines: BTreeMap<NativeId, ObservedMachine>,
+    /// Guests that had to be read and could not be, with the reason.
+    pub unreadable: BTreeMap<NativeId, String>,
+    /// Pools by native name.
+    pub pools: BTreeMap<Name, ObservedPool>,
+    /// Hosts.
+    pub nodes: BTreeMap<NodeName, ObservedNode>,
+    /// Storages, one row per host that sees them.
+    pub storages: Vec<ObservedStorage>,
+    /// ISO images that the configuration refers to and that exist.
+    pub isos: BTreeSet<String>,
+    /// Ids that the configuration pins and that the product itself called free.
+    pub free_ids: BTreeSet<NativeId>,
+    /// What was noticed on the way and is worth a line.
+    pub notes: Vec<String>,
+}
+
+impl HypervisorInventory {
+    /// An inventory that says nothing but why it is empty.
+    pub fn failed(error: impl Into<String>, kind: FailureKind) -> Self {
+        Self {
+            coverage: Coverage::Failed { error: error.into(), kind },
+            version: String::new(),
+            identity: String::new(),
+            listed: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            storages: Vec::new(),
+            isos: BTreeSet::new(),
+            free_ids: BTreeSet::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// How far the absence of a thing can be believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Coverage {
+    /// All guests were visible to this account.
+    Complete,
+    /// The account may not see everything: creates only at pinned ids, deletes never.
+    Scoped {
+        /// What is missing, for people.
+        why: String,
+    },
+    /// Something did not answer. Unknown is not absent: no creates, no deletes.
+    Incomplete {
+        /// What is missing, one line each.
+        gaps: Vec<String>,
+    },
+    /// Nothing could be learnt.
+    Failed {
+        /// The error, joined with its causes.
+        error: String,
+        /// Which exit code it deserves.
+        kind: FailureKind,
+    },
+}
+
+impl Coverage {
+    /// Whether what was not seen is proved not to exist.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Coverage::Complete)
+    }
+
+    /// Whether anything at all was learnt.
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Coverage::Failed { .. })
+    }
+}
+
+/// Why nothing could be learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureKind {
+    /// Not reachable, or it answered nonsense.
+    Unreachable,
+    /// It refused our credentials.
+    Auth,
+    /// Trust settings do not cover it, or another identity answered.
+    Trust,
+}
+
+/// One row of a listing: cheap facts that name an object and prove little.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// Its name, possibly old; absent right after birth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it is.
+    pub guest: GuestKind,
+    /// Whether it is a template.
+    pub template: bool,
+    /// Its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+    /// Its tags, our own mark included.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// Its lock, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// Configured memory, where the listing tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Virtual processors, where the listing tells them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// On or off, as far as the listing knows.
+    pub power: PowerState,
+}
+
+/// A listing with the time it stands for, used to prove claims again.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Every guest.
+    pub guests: BTreeMap<NativeId, Listed>,
+    /// Hosts that answer.
+    pub online: BTreeSet<NodeName>,
+    /// What could not be listed; empty when the listing is whole.
+    pub gaps: Vec<String>,
+}
+
+/// Machine or container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestKind {
+    /// A virtual machine.
+    Vm,
+    /// A container.
+    Container,
+}
+
+/// A machine that was read in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedMachine {
+    /// Its native id.
+    pub id: NativeId,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// Its own UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
+    /// Whether it is a template.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub template: bool,
+    /// Whether snapshots of it exist.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub snapshots: bool,
+    /// On or off.
+    pub power: PowerState,
+    /// The product's lock on it, when it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// Our mark, or another project's, or none.
+    #[serde(default)]
+    pub marker: MarkerState,
+    /// Whether the cheap bulk mark of our project (a tag) is on it. Proves nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bulk_mark: bool,
+    /// What runs now. Devices are here by name, through the marker's map.
+    pub spec: MachineSpec,
+    /// What will run after the next stop and start, when that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Box<MachineSpec>>,
+    /// Every device, named or not, by slot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// Static guest addresses that it is configured with, for conflict checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+impl ObservedMachine {
+    /// What the machine will be once pending values are in force.
+    pub fn settled(&self) -> &MachineSpec {
+        self.next.as_deref().unwrap_or(&self.spec)
+    }
+
+    /// The device in a slot.
+    pub fn device(&self, slot: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.slot.as_str() == slot)
+    }
+}
+
+/// A pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedPool {
+    /// Its comment without our mark.
+    pub comment: String,
+    /// Our mark, or another project's, or none.
+    #[serde(default)]
+    pub marker: MarkerState,
+    /// Guests in it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub members: BTreeSet<NativeId>,
+    /// Whether it holds anything that is not a guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub other_members: bool,
+}
+
+/// A host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedNode {
+    /// Whether it answers.
+    pub online: bool,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: Bytes,
+    /// Native networks that guests can be plugged into; `None` when not known.
+    pub networks: Option<BTreeSet<String>>,
+}
+
+/// A storage as one host sees it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedStorage {
+    /// Its name.
+    pub name: StorageName,
+    /// The host.
+    pub node: NodeName,
+    /// Whether all hosts see the same volumes.
+    pub shared: bool,
+    /// Whether it takes machine disks.
+    pub holds_disks: bool,
+    /// Whether it can be used right now.
+    pub active: bool,
+    /// Size.
+    pub total: Bytes,
+    /// In use.
+    pub used: Bytes,
+}
+
+/// What an observation should look at closely.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Whose mark counts as ours.
+    pub project: Option<ProjectName>,
+    /// Native names that the configuration wants, or once wanted.
+    pub names: BTreeSet<String>,
+    /// Ids that are pinned, adopted or named by the journal.
+    pub ids: BTreeSet<NativeId>,
+    /// Ids that creation would like to have and that must be asked for one by one
+    /// when the account does not see everything.
+    pub pinned: BTreeSet<NativeId>,
+    /// Templates that images name, by id.
+    pub templates: BTreeSet<NativeId>,
+    /// Templates that images name only by name.
+    pub template_names: BTreeSet<String>,
+    /// ISO images by native volume name.
+    pub isos: BTreeSet<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}

@@ -1,0 +1,36 @@
+//! The nouns that every other module speaks: keys, units, what is desired, what
+//! was observed, changes, actions, steps, and the two halves of a provider.
+//!
+//! Everything here is plain data, ordered and comparable. Nothing in this module
+//! decides, waits, reads a file or asks the time; what two other modules must
+//! share lives here, so that neither has to import the other.
+
+pub mod canonical;
+pub mod desired;
+pub mod field;
+pub mod history;
+pub mod inert;
+pub mod intent;
+pub mod inventory;
+pub mod key;
+pub mod marker;
+pub mod plan;
+pub mod provider;
+pub mod scalar;
+pub mod spec;
+pub mod step;
+
+pub use canonical::{NotCanonical, canonical_json, digest_of, hex, plan_id, pool_address};
+pub use desired::*;
+pub use field::*;
+pub use history::*;
+pub use inert::{inert, is_active, is_invisible, push_inert};
+pub use intent::*;
+pub use inventory::*;
+pub use key::*;
+pub use marker::*;
+pub use plan::*;
+pub use provider::*;
+pub use scalar::*;
+pub use spec::*;
+pub use step::*;

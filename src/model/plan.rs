@@ -1,0 +1,599 @@
+//! The plan: what `apply` will do, complete and final.
+
+use super::{
+    ActionId, Bytes, FieldPath, HypervisorName, NativeId, NodeName, Place, Policy, ProjectName,
+    ResourceKey, Step, Value,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// The version of plan documents that this code writes and reads.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// A plan document: the body that is approved, and what surrounds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// SHA-256 of the canonical JSON of `body`, hex; what `--approve` names.
+    pub plan_id: String,
+    /// What is approved. Has no times, ages, reasons or authors.
+    pub body: PlanBody,
+    /// What surrounds it, and may differ between two equal plans.
+    pub envelope: Envelope,
+}
+
+/// What is approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanBody {
+    /// Version of this document.
+    pub format: u32,
+    /// Whose plan it is.
+    pub project: ProjectName,
+    /// SHA-256 of each file that was read, by path below the root.
+    pub files: BTreeMap<String, String>,
+    /// The rules that it was judged by.
+    pub policy: Policy,
+    /// What would be done, by id.
+    pub actions: Vec<Action>,
+    /// What must finish before what.
+    pub edges: Vec<Edge>,
+    /// What cannot be done, and why.
+    pub blocked: Vec<Blocked>,
+    /// Objects that were examined and need nothing.
+    pub unchanged: u32,
+}
+
+/// What one plan does to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// `key:verb`, unique in its plan.
+    pub id: ActionId,
+    /// The object.
+    pub key: ResourceKey,
+    /// Where it is.
+    pub hypervisor: HypervisorName,
+    /// Its native id; for a birth, the id that is claimed.
+    pub native_id: Option<NativeId>,
+    /// The host it is on, or goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// What is done.
+    pub verb: Verb,
+    /// Fields before and after.
+    pub fields: Vec<FieldChange>,
+    /// Every class above `none` that it has; each above `next-boot` needs consent.
+    pub classes: BTreeSet<Disruption>,
+    /// What data goes.
+    #[serde(default, skip_serializing_if = "DataLoss::is_none")]
+    pub data_loss: DataLoss,
+    /// Whether a later plan can undo it.
+    pub reversible: bool,
+    /// The entry that asks for it; for a removed entry, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// Single calls, in order.
+    pub steps: Vec<Step>,
+    /// What the world must still look like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// Choices that another may take first.
+    pub claims: Vec<Claim>,
+    /// Choices that were made, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
+    /// Whether the object is protected: deletes and replaces are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+}
+
+impl Action {
+    /// The worst class it has.
+    pub fn disruption(&self) -> Disruption {
+        self.classes.last().copied().unwrap_or(Disruption::None)
+    }
+}
+
+/// What is done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Make it.
+    Create,
+    /// Build a half-made one to its end.
+    Continue,
+    /// Change it.
+    Update,
+    /// Start it.
+    Start,
+    /// Shut it down.
+    Stop,
+    /// Shut it down and start it, so that pending values come into force.
+    Restart,
+    /// Delete it and make it anew.
+    Replace,
+    /// Delete it.
+    Delete,
+}
+
+impl Verb {
+    /// The word used in plans and ids.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Continue => "continue",
+            Verb::Update => "update",
+            Verb::Start => "start",
+            Verb::Stop => "stop",
+            Verb::Restart => "restart",
+            Verb::Replace => "replace",
+            Verb::Delete => "delete",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a change costs the guest, from nothing to everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disruption {
+    /// Nothing.
+    None,
+    /// Applied while it runs.
+    Online,
+    /// Written now, read by the guest at its own next boot; harmless.
+    NextBoot,
+    /// At its next boot the guest configures itself anew (host keys, users).
+    Reinit,
+    /// Shut down and started.
+    Restart,
+    /// Deleted and made anew; its disks are lost.
+    Replace,
+    /// Deleted; its disks are lost.
+    Delete,
+}
+
+impl Disruption {
+    /// The word used in plans and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Disruption::None => "none",
+            Disruption::Online => "online",
+            Disruption::NextBoot => "next-boot",
+            Disruption::Reinit => "reinit",
+            Disruption::Restart => "restart",
+            Disruption::Replace => "replace",
+            Disruption::Delete => "delete",
+        }
+    }
+
+    /// Whether it waits for consent by name.
+    pub fn needs_consent(self) -> bool {
+        self > Disruption::NextBoot
+    }
+}
+
+impl fmt::Display for Disruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Data that an action destroys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataLoss {
+    /// Every volume that goes, detached and unmanaged ones too.
+    pub volumes: Vec<LostVolume>,
+    /// Whether this is a loss on a machine that stays, which needs consent of its
+    /// own; a delete or a replace includes the loss of its own disks.
+    pub on_a_machine_that_stays: bool,
+}
+
+impl DataLoss {
+    /// Whether nothing is lost.
+    pub fn is_none(&self) -> bool {
+        self.volumes.is_empty()
+    }
+
+    /// All bytes that go.
+    pub fn bytes(&self) -> Bytes {
+        Bytes(self.volumes.iter().map(|volume| volume.size.map_or(0, |size| size.0)).sum())
+    }
+}
+
+/// One volume that goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostVolume {
+    /// Native name.
+    pub volume: String,
+    /// What it was: a disk's name, or the slot of an unmanaged one.
+    pub label: String,
+    /// Its size, when known.
+    pub size: Option<Bytes>,
+}
+
+/// One field before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldChange {
+    /// Which field.
+    pub field: FieldPath,
+    /// What was observed; `None` = unset or not there.
+    pub before: Option<Value>,
+    /// What is desired; `None` = to be unset or removed.
+    pub after: Option<Value>,
+    /// What it costs.
+    pub disruption: Disruption,
+    /// Where it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// Already written on the hypervisor and waiting for a restart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+}
+
+/// What the world must look like for an action to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Every field that the action reads or writes.
+    pub fields: BTreeSet<FieldPath>,
+    /// SHA-256 over native id, uuid, marker and those fields, hex.
+    pub sha256: String,
+}
+
+/// A choice that another may take first; proved again right before the first call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Claim {
+    /// No guest has this native id.
+    Id(NativeId),
+    /// No other guest of ours-to-be has this native name on this hypervisor.
+    Name(String),
+    /// This host is online.
+    Node(NodeName),
+    /// No other guest is configured with this address.
+    Address(std::net::IpAddr),
+    /// There is still room for this.
+    Capacity {
+        /// On this host.
+        node: NodeName,
+        /// Memory.
+        memory: Bytes,
+    },
+}
+
+/// A choice that was made in the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// What was chosen: `node`, `vmid`, `storage disk.data`, `mac nic.eth0`.
+    pub what: String,
+    /// What came out.
+    pub value: String,
+    /// Why.
+    pub why: String,
+}
+
+/// `before` must finish before `after` begins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// First.
+    pub before: ActionId,
+    /// Then.
+    pub after: ActionId,
+    /// Why.
+    pub reason: EdgeReason,
+}
+
+/// Why one action waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EdgeReason {
+    /// A pool before its members.
+    Pool,
+    /// `after:` in the YAML.
+    After,
+    /// A name, an id, an address or room is freed before it is used again.
+    Frees,
+    /// Machines are deleted before the pool that holds them.
+    DeleteOrder,
+    /// Two actions on one object.
+    SameObject,
+}
+
+/// Something that cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blocked {
+    /// The object.
+    pub key: ResourceKey,
+    /// Where.
+    pub hypervisor: HypervisorName,
+    /// What would have been done, when that is known.
+    pub verb: Option<Verb>,
+    /// Why, as a stable code.
+    pub code: Code,
+    /// Why, in words.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+    /// The entry.
+    pub place: Option<Place>,
+}
+
+/// Stable codes of refusals, blocks and waits. `explain CODE` will speak of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "`Code::title` says what each one means")]
+pub enum Code {
+    Duplicate,
+    Moved,
+    Impostor,
+    LostMarker,
+    StrayBirth,
+    BeingBorn,
+    NameTaken,
+    IdTaken,
+    AddressTaken,
+    UnreadableObject,
+    IncompleteInventory,
+    ScopedInventory,
+    FailedHypervisor,
+    MissingDevice,
+    GarbledMarker,
+    TemplateMissing,
+    TemplateMismatch,
+    TemplateDisks,
+    ImageMissing,
+    NetworkMissing,
+    StorageMissing,
+    NoFeasibleNode,
+    NoFreeId,
+    DiskShrink,
+    Unsupported,
+    SnapshotsExist,
+    PoolForeign,
+    PoolMissing,
+    PoolNotEmpty,
+    Protected,
+    SecondWitness,
+    Locked,
+    Dependency,
+    Consent,
+    MassAbsence,
+    EmptySource,
+    Budget,
+    Policy,
+    Stale,
+}
+
+impl Code {
+    /// The word used in plans, journals and `explain`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Duplicate => "duplicate",
+            Code::Moved => "moved",
+            Code::Impostor => "impostor",
+            Code::LostMarker => "lost-marker",
+            Code::StrayBirth => "stray-birth",
+            Code::BeingBorn => "being-born",
+            Code::NameTaken => "name-taken",
+            Code::IdTaken => "id-taken",
+            Code::AddressTaken => "address-taken",
+            Code::UnreadableObject => "unreadable-object",
+            Code::IncompleteInventory => "incomplete-inventory",
+            Code::ScopedInventory => "scoped-inventory",
+            Code::FailedHypervisor => "failed-hypervisor",
+            Code::MissingDevice => "missing-device",
+            Code::GarbledMarker => "garbled-marker",
+            Code::TemplateMissing => "template-missing",
+            Code::TemplateMismatch => "template-mismatch",
+            Code::TemplateDisks => "template-disks",
+            Code::ImageMissing => "image-missing",
+            Code::NetworkMissing => "network-missing",
+            Code::StorageMissing => "storage-missing",
+            Code::NoFeasibleNode => "no-feasible-node",
+            Code::NoFreeId => "no-free-id",
+            Code::DiskShrink => "disk-shrink",
+            Code::Unsupported => "unsupported",
+            Code::SnapshotsExist => "snapshots-exist",
+            Code::PoolForeign => "pool-foreign",
+            Code::PoolMissing => "pool-missing",
+            Code::PoolNotEmpty => "pool-not-empty",
+            Code::Protected => "protected",
+            Code::SecondWitness => "second-witness",
+            Code::Locked => "locked",
+            Code::Dependency => "dependency",
+            Code::Consent => "consent",
+            Code::MassAbsence => "mass-absence",
+            Code::EmptySource => "empty-source",
+            Code::Budget => "budget",
+            Code::Policy => "policy",
+            Code::Stale => "stale",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What surrounds a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// When it was made (RFC 3339); absent in tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<String>,
+    /// Which program made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// Why each action is there, by id.
+    pub reasons: BTreeMap<ActionId, Reason>,
+    /// Actions that wait, and for what.
+    pub waiting: BTreeMap<ActionId, Waiting>,
+    /// What would refuse the run, judged without any consent.
+    pub refusals: Vec<Refused>,
+    /// Per hypervisor: how it was read.
+    pub hypervisors: BTreeMap<HypervisorName, HypervisorSummary>,
+    /// Waves in which actions can run, for people.
+    pub waves: Vec<Vec<ActionId>>,
+    /// Worth a line.
+    pub notes: Vec<Note>,
+    /// When `--target` was given: what was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targeted: Option<Targeted>,
+}
+
+/// Why an action is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The entry is new.
+    New,
+    /// The YAML changed.
+    ConfigChanged,
+    /// The world changed.
+    Drift,
+    /// The YAML and the world differ, and the journal cannot tell which moved.
+    Different,
+    /// The entry is gone.
+    Removed,
+    /// Something else needs it.
+    Dependency,
+    /// It was begun and not finished.
+    Unfinished,
+}
+
+/// What an action waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// Why, as a stable code.
+    pub code: Code,
+    /// Why, in words.
+    pub message: String,
+    /// The flag or the deed that would let it run.
+    pub unlock: String,
+}
+
+/// A refusal of a whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Which rule.
+    pub code: Code,
+    /// What it says.
+    pub message: String,
+    /// Which objects.
+    pub objects: Vec<String>,
+    /// What to do.
+    pub help: String,
+}
+
+/// How one hypervisor was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HypervisorSummary {
+    /// Product and version.
+    pub version: String,
+    /// `complete`, `scoped`, `partial` or `failed`.
+    pub coverage: String,
+    /// What is missing.
+    pub gaps: Vec<String>,
+    /// Guests listed.
+    pub guests: u32,
+    /// Of them, ours.
+    pub owned: u32,
+    /// Age of the observation in seconds, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<u64>,
+}
+
+/// A line that changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// About what, when it is about one object.
+    pub key: Option<ResourceKey>,
+    /// The text.
+    pub text: String,
+}
+
+/// What `--target` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targeted {
+    /// What was asked for.
+    pub targets: Vec<String>,
+    /// Predecessors that were added because they are needed.
+    pub added: Vec<ActionId>,
+    /// How many actions were left out.
+    pub left_out: u32,
+}
+
+/// What a person allows a run to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// Everything up to `next-boot`.
+    pub yes: bool,
+    /// Classes allowed by name, for all objects (`None`) or for some.
+    pub allow: BTreeMap<Allowance, Option<BTreeSet<ResourceKey>>>,
+    /// Objects whose delete or replace a person confirms, as second witness.
+    pub confirm: BTreeSet<ResourceKey>,
+    /// How many objects the desired state may lose against what is owned.
+    pub expect_shrink: Option<u32>,
+}
+
+/// What `--allow` can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allowance {
+    /// A guest that configures itself anew.
+    Reinit,
+    /// A shut-down and start.
+    Restart,
+    /// A delete and create.
+    Replace,
+    /// A delete.
+    Delete,
+    /// Loss of a disk on a machine that stays.
+    DataLoss,
+}
+
+impl Allowance {
+    /// Every one, mildest first.
+    pub const ALL: [Allowance; 5] = [
+        Allowance::Reinit,
+        Allowance::Restart,
+        Allowance::Replace,
+        Allowance::Delete,
+        Allowance::DataLoss,
+    ];
+
+    /// The word used on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Allowance::Reinit => "reinit",
+            Allowance::Restart => "restart",
+            Allowance::Replace => "replace",
+            Allowance::Delete => "delete",
+            Allowance::DataLoss => "data-loss",
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The contract of a provider, in two halves.
+//!
+//! [`Product`] is pure: facts about a product, and translation of intent into
+//! steps. `diff` and `plan` see nothing else of it. The effectful half, `Provider`,
+//! is in `provider`, because its one mutating call needs a journal row.
+
+use super::{
+    Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
+    MacAddress, MachineSpec, NativeId, NodeName, ObservedMachine, ObservedPool, ResourceKey, Slot,
+    Step, StorageName,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// What is known of a product without asking any hypervisor.
+pub trait Product: Send + Sync {
+    /// What it can do, field by field.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// A desired spec, spelt the way the product will report it back. Fields that
+    /// the product cannot have are errors here, never dropped.
+    fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>>;
+
+    /// The single calls, in order, that bring about one change.
+    fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>>;
+}
+
+/// What a product can do.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// The product's name, for people.
+    pub product: &'static str,
+    /// What changing a field costs on a running machine; a field that is not here
+    /// cannot be changed after birth.
+    pub changes: BTreeMap<FieldKind, Disruption>,
+    /// Fields that can be declared but never read back.
+    pub unreadable: Vec<FieldKind>,
+    /// Whether we choose native ids, as numbers from a range.
+    pub chooses_ids: bool,
+    /// Whether we choose the machine's UUID.
+    pub chooses_uuid: bool,
+    /// First byte triple of hardware addresses that we may derive.
+    pub mac_prefix: [u8; 3],
+    /// The controller of a disk that names none.
+    pub default_bus: Bus,
+    /// Whether removing a disk can leave its volume.
+    pub detaches_disks: bool,
+}
+
+impl Capabilities {
+    /// What changing a field costs on a machine in this power state. `restart`
+    /// costs nothing on a stopped machine; `reinit` stays.
+    pub fn cost(&self, kind: FieldKind, running: bool) -> Option<Disruption> {
+        let cost = *self.changes.get(&kind)?;
+        Some(match cost {
+            Disruption::Restart | Disruption::Online | Disruption::NextBoot if !running => {
+                Disruption::None
+            }
+            other => other,
+        })
+    }
+}
+
+/// A declared field that a product cannot have, or not like this.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unsupported {
+    /// Which field.
+    pub field: FieldPath,
+    /// Why.
+    pub why: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// One change to be lowered into steps.
+#[derive(Clone, Debug)]
+pub enum Change<'a> {
+    /// Make a machine and build it to its end. With `seen`, a half-made one is
+    /// there already and only what is missing is emitted.
+    Build(Build<'a>),
+    /// Change fields of a machine that is ready.
+    Update(Update<'a>),
+    /// Turn it on.
+    Start,
+    /// Shut it down, waiting 120 s, then failing.
+    Stop,
+    /// Shut it down and start it.
+    Restart(&'a ObservedMachine),
+    /// Delete a machine with its volumes; a shutdown, then a hard stop when it runs.
+    Delete(&'a ObservedMachine),
+    /// Make a pool.
+    CreatePool(&'a DesiredPool),
+    /// Write a pool's comment.
+    UpdatePool(&'a DesiredPool),
+    /// Delete an empty pool.
+    DeletePool(&'a ObservedPool),
+}
+
+/// A machine to be made.
+#[derive(Clone, Debug)]
+pub struct Build<'a> {
+    /// What is asked for.
+    pub machine: &'a DesiredMachine,
+    /// Its spec, normalised.
+    pub spec: &'a MachineSpec,
+    /// The template it is cloned from, as observed; `None` for an ISO.
+    pub template: Option<&'a ObservedMachine>,
+    /// What was chosen.
+    pub allotted: &'a Allotted,
+    /// The half-made machine, when a former run began it.
+    pub seen: Option<&'a ObservedMachine>,
+}
+
+/// A machine to be changed.
+#[derive(Clone, Debug)]
+pub struct Update<'a> {
+    /// What is asked for.
+    pub machine: &'a DesiredMachine,
+    /// Its spec, normalised.
+    pub spec: &'a MachineSpec,
+    /// What is there.
+    pub seen: &'a ObservedMachine,
+    /// The fields to change: all of one consent group.
+    pub fields: &'a [FieldChange],
+    /// What was chosen for new disks and cards.
+    pub allotted: &'a Allotted,
+    /// Whether a restart is part of it.
+    pub restart: bool,
+}
+
+/// Every choice that was made for one machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allotted {
+    /// Its native id, where we choose it.
+    pub id: Option<NativeId>,
+    /// Its host.
+    pub node: Option<NodeName>,
+    /// Where each new disk's volume goes.
+    pub storages: BTreeMap<DeviceName, StorageName>,
+    /// The hardware address of each new card.
+    pub macs: BTreeMap<DeviceName, MacAddress>,
+}
+
+/// The result of lowering one change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lowered {
+    /// Calls, in order.
+    pub steps: Vec<Step>,
+    /// Slots that were given to new devices, for people.
+    pub slots: BTreeMap<FieldPath, Slot>,
+    /// Fields that are only read.
+    pub reads: Vec<FieldPath>,
+    /// Worth a line (an unmanaged card that is removed from a fresh clone).
+    pub notes: Vec<String>,
+}
+
+/// Points at one object on a hypervisor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Which entry it is.
+    pub key: ResourceKey,
+    /// Its native id; for a pool its native name.
+    pub id: NativeId,
+    /// Where it was last seen; it may have moved.
+    pub node: Option<NodeName>,
+}
+
+/// One object, just read from its own place.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// What is there.
+    pub object: FreshObject,
+    /// The product's own version of it (a digest, an ETag): never in a plan, lives
+    /// only until the write that follows.
+    pub version: Option<String>,
+    /// The product's own form of it, for the provider to write it back complete.
+    pub raw: serde_json::Value,
+}
+
+/// What a fresh read found.
+#[derive(Clone, Debug)]
+pub enum FreshObject {
+    /// A machine.
+    Machine(Box<ObservedMachine>),
+    /// A pool.
+    Pool(ObservedPool),
+    /// Proved not to be there, on any host.
+    Absent,
+    /// Something is there and cannot be read (a locked birth, a dead node).
+    Unreadable(String),
+}
+
+/// The product's own asynchronous job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskRef(pub String);
+
+/// How a task stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Still going.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended well, with warnings.
+    Warned(String),
+    /// Ended badly, in the product's words.
+    Failed(String),
+    /// Cannot be told.
+    Unknown(String),
+}
+
+/// What came of one mutating call.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It is done.
+    Done(Receipt),
+    /// A task was begun.
+    Accepted(TaskRef),
+    /// Proved not done.
+    Refused(Refusal),
+    /// Never left.
+    NotSent(ProviderError),
+    /// It may have happened.
+    Unknown(ProviderError),
+}
+
+/// Facts that came back with a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// The native id of what was made, when the product chose it.
+    pub id: Option<NativeId>,
+    /// Worth a line.
+    pub notes: Vec<String>,
+}
+
+/// A call that was refused, so that nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of refusal.
+    pub kind: RefusalKind,
+    /// The product's words, without secrets.
+    pub text: String,
+}
+
+/// What kind of refusal; decides whether to read again, wait, or give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The object changed since it was read: read again.
+    Conflict,
+    /// It is locked, or busy: wait.
+    Busy,
+    /// What was to be made exists: the claim is lost.
+    Exists,
+    /// What was to be changed does not exist.
+    Missing,
+    /// A privilege is missing.
+    Permission,
+    /// The credentials are refused.
+    Auth,
+    /// The product finds fault with the request, or with the state of the world.
+    Invalid,
+}
+
+/// What became of a call whose reply was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// A task of it is running.
+    Running(TaskRef),
+    /// It happened.
+    Happened(Receipt),
+    /// It did not, and this is how we know.
+    DidNotHappen(String),
+    /// Cannot be told yet.
+    StillUnknown(String),
+}
+
+/// An error of a provider: which call, on what, and whether again can help.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {operation}")]
+pub struct ProviderError {
+    /// What was being done, beginning with a verb: "read vm 100 on pve1".
+    pub operation: String,
+    /// What kind of trouble.
+    pub kind: ErrorKind,
+    /// Whether trying again can help; only the runner acts on it.
+    pub retry: Retry,
+    /// The cause.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What kind of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorKind {
+    /// No connection, or no answer in time.
+    Unreachable,
+    /// The certificate is not the one that is trusted.
+    Certificate,
+    /// Another installation answers under this name.
+    Identity,
+    /// Trust settings do not cover this host.
+    Trust,
+    /// The credentials are refused.
+    Auth,
+    /// A privilege is missing.
+    Permission,
+    /// An answer that cannot be understood.
+    Decode,
+    /// The product refused for another reason.
+    Refused,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// No.
+    No,
+    /// At once.
+    Now,
+    /// After this long.
+    After(std::time::Duration),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.key, self.id)
+    }
+}

@@ -1,0 +1,396 @@
+//! Steps: single mutating calls in a closed, neutral vocabulary.
+//!
+//! A product's `lower` chooses and orders them; the provider turns one step and a
+//! fresh read into one native call. No step says "add": each states an end.
+
+use super::{
+    Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, DeviceMap, DeviceName, FieldPath,
+    Firmware, InitSpec, IpSetting, MacAddress, Name, NativeId, NetworkBinding, NicModel, NodeName,
+    PowerState, Slot, Stage, StorageName, Value,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// One mutating call of an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What is called.
+    pub op: StepOp,
+    /// What must hold before it, beyond ownership and the action's base.
+    #[serde(default, skip_serializing_if = "Expect::is_empty")]
+    pub begin: Expect,
+    /// What holds after it. When this holds already, nothing is sent.
+    pub end: Expect,
+    /// How long its effect may take.
+    pub wait: Wait,
+    /// What is done instead when the wait runs out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<StepOp>,
+    /// Facts that only the hypervisor can assign, and that later steps may use.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub learns: BTreeSet<Fact>,
+    /// Whether the product itself refuses the call when the object has changed
+    /// since it was read.
+    pub guarded: bool,
+}
+
+/// The closed vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum StepOp {
+    /// Make a machine, powered off, as a copy of a template.
+    Clone(Box<CloneFrom>),
+    /// Make an empty machine, powered off.
+    Create(Box<Birth>),
+    /// Set several things of one machine in one call.
+    Configure(Vec<Setting>),
+    /// Grow one disk to a size.
+    GrowDisk {
+        /// Its name.
+        disk: DeviceName,
+        /// Where it sits.
+        slot: Slot,
+        /// The size afterwards.
+        to: Bytes,
+    },
+    /// Delete a volume that is no longer attached.
+    DeleteVolume {
+        /// The slot that holds it (`unused0`); `None` = the slot that the fresh read shows for `volume`.
+        slot: Option<Slot>,
+        /// Its native name.
+        volume: String,
+    },
+    /// Put the machine into a pool, or out of all.
+    SetPool {
+        /// The pool; `None` = none.
+        pool: Option<Name>,
+    },
+    /// Start it.
+    Start,
+    /// Ask the guest to shut down.
+    Shutdown,
+    /// Take the power away.
+    Stop,
+    /// Remove the machine with its own volumes.
+    Delete,
+    /// Make a pool with this comment.
+    CreatePool {
+        /// The comment without our mark.
+        comment: String,
+    },
+    /// Write the comment of a pool.
+    SetComment {
+        /// The comment without our mark.
+        comment: String,
+    },
+    /// Remove an empty pool.
+    DeletePool,
+}
+
+impl StepOp {
+    /// A short name for journals and progress lines.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StepOp::Clone(_) => "clone",
+            StepOp::Create(_) => "create",
+            StepOp::Configure(_) => "configure",
+            StepOp::GrowDisk { .. } => "grow-disk",
+            StepOp::DeleteVolume { .. } => "delete-volume",
+            StepOp::SetPool { .. } => "set-pool",
+            StepOp::Start => "start",
+            StepOp::Shutdown => "shutdown",
+            StepOp::Stop => "stop",
+            StepOp::Delete => "delete",
+            StepOp::CreatePool { .. } => "create-pool",
+            StepOp::SetComment { .. } => "set-comment",
+            StepOp::DeletePool => "delete-pool",
+        }
+    }
+
+    /// Whether the call brings an object into being.
+    pub fn is_birth(&self) -> bool {
+        matches!(self, StepOp::Clone(_) | StepOp::Create(_) | StepOp::CreatePool { .. })
+    }
+
+    /// The same, asked of a name: what a journal row holds.
+    pub fn is_birth_name(name: &str) -> bool {
+        matches!(name, "clone" | "create" | "create-pool")
+    }
+
+    /// Whether the call ends an object's life.
+    pub fn is_end(&self) -> bool {
+        matches!(self, StepOp::Delete | StepOp::DeletePool)
+    }
+
+    /// The stage that this call writes into the marker, when it writes one.
+    pub fn writes_stage(&self) -> Option<Stage> {
+        let settings = match self {
+            StepOp::Configure(settings) => settings,
+            StepOp::Create(birth) => &birth.settings,
+            _ => return None,
+        };
+        settings.iter().find_map(|setting| match setting {
+            Setting::Marker(draft) => Some(draft.stage),
+            _ => None,
+        })
+    }
+}
+
+/// A clone of a template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloneFrom {
+    /// The template's native id.
+    pub template: NativeId,
+    /// Where the template is; the copy is made there.
+    pub template_node: Option<NodeName>,
+    /// The template's name when it was planned; another name now is a refusal.
+    pub template_name: Option<String>,
+    /// Its UUID when it was planned.
+    pub template_uuid: Option<uuid::Uuid>,
+    /// Linked to the template, or a full copy.
+    pub linked: bool,
+    /// The new machine's name.
+    pub name: String,
+    /// Where the new machine goes.
+    pub node: Option<NodeName>,
+    /// Where the copy of a full clone goes.
+    pub storage: Option<StorageName>,
+    /// The pool it is born into.
+    pub pool: Option<Name>,
+    /// The marker that is written in the same call where the product can.
+    pub marker: MarkerDraft,
+}
+
+/// A machine made from nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Birth {
+    /// Its name.
+    pub name: String,
+    /// Where it goes.
+    pub node: Option<NodeName>,
+    /// The pool it is born into.
+    pub pool: Option<Name>,
+    /// What it is born from.
+    pub source: BirthSource,
+    /// Everything else.
+    pub settings: Vec<Setting>,
+}
+
+/// One thing that a `Configure` sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Setting {
+    /// The native name.
+    Name(String),
+    /// Processors: all of them, and the sockets they are spread over.
+    Cpu {
+        /// In all.
+        total: u32,
+        /// Sockets.
+        sockets: u32,
+    },
+    /// Memory.
+    Memory(Bytes),
+    /// Firmware, with a place for its variables where it needs one.
+    Firmware {
+        /// Which.
+        firmware: Firmware,
+        /// Where its variables go; absent = they exist already.
+        storage: Option<StorageName>,
+    },
+    /// A virtual TPM 2.0.
+    Tpm {
+        /// Present or not.
+        present: bool,
+        /// Where its state goes when it is added.
+        storage: Option<StorageName>,
+    },
+    /// Boot order, as kinds and as the slots that they mean.
+    Boot {
+        /// By kind.
+        order: Vec<BootDevice>,
+        /// The slots in that order.
+        slots: Vec<Slot>,
+    },
+    /// What is in the CD drive.
+    Cdrom {
+        /// The content.
+        cdrom: Cdrom,
+        /// The drive's slot.
+        slot: Slot,
+    },
+    /// Start at the hypervisor's own boot.
+    Autostart(Autostart),
+    /// Deletion protection on the hypervisor. (The marker's bit is in the draft.)
+    Protect(bool),
+    /// All tags but our own mark, which is always added.
+    Tags(BTreeSet<String>),
+    /// Free text above the marker.
+    Notes(String),
+    /// A new, empty disk.
+    AttachDisk {
+        /// Its name.
+        disk: DeviceName,
+        /// Where it sits.
+        slot: Slot,
+        /// Its controller.
+        bus: Bus,
+        /// Its size.
+        size: Bytes,
+        /// Where its volume goes.
+        storage: StorageName,
+    },
+    /// Take a disk off; its volume stays.
+    DetachDisk {
+        /// Its name.
+        disk: DeviceName,
+        /// Where it sits.
+        slot: Slot,
+    },
+    /// Plug in or change a network card.
+    SetNic(NicSetting),
+    /// Remove a network card.
+    RemoveNic {
+        /// Its name; a card that a template brought has none.
+        nic: Option<DeviceName>,
+        /// Where it sits.
+        slot: Slot,
+    },
+    /// First-boot configuration.
+    Seed(Box<Seed>),
+    /// Our machine UUID, chosen by us where the product lets us.
+    MachineUuid,
+    /// The marker.
+    Marker(MarkerDraft),
+}
+
+/// One network card, complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicSetting {
+    /// Its name.
+    pub nic: DeviceName,
+    /// Where it sits.
+    pub slot: Slot,
+    /// What it is plugged into; absent = as it is.
+    pub network: Option<NetworkBinding>,
+    /// VLAN tag; absent = as it is, 0 = none.
+    pub vlan: Option<u16>,
+    /// The card; absent = as it is.
+    pub model: Option<NicModel>,
+    /// Hardware address; absent = as it is.
+    pub mac: Option<MacAddress>,
+}
+
+/// First-boot configuration for one machine, complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seed {
+    /// Names, user, keys, resolvers; the password as a reference.
+    pub init: InitSpec,
+    /// Addresses by card.
+    pub nics: BTreeMap<DeviceName, SeedNic>,
+    /// The drive that carries it.
+    pub slot: Slot,
+    /// Where the drive goes when it does not exist yet.
+    pub storage: Option<StorageName>,
+}
+
+/// The address of one card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedNic {
+    /// Where the card sits.
+    pub slot: Slot,
+    /// How it gets its address.
+    pub ip: IpSetting,
+    /// Its gateway.
+    pub gateway: Option<IpAddr>,
+}
+
+/// A marker to be written. Project, key, uuid, id and intent come from the run:
+/// the plan cannot hold values that are derived from its own digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MarkerDraft {
+    /// The stage to write.
+    pub stage: Stage,
+    /// Digest of the first-boot document to write; absent = keep what is there.
+    pub init: Option<String>,
+    /// Deletion protection.
+    pub protect: bool,
+    /// The map to write, complete. An entry whose device the fresh read shows is
+    /// written as confirmed, whatever it says here.
+    pub map: DeviceMap,
+}
+
+/// What must hold before a step, or holds after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// Whether the object exists; `None` = not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exists: Option<bool>,
+    /// Power state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerState>,
+    /// Marker stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// Fields with their values; `None` = unset.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<FieldPath, Option<Value>>,
+    /// Slots that hold a device, or do not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<Slot, bool>,
+    /// Whether fields are compared with what holds after the next restart
+    /// (written) or with what runs now (in force).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_force: bool,
+}
+
+impl Expect {
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How long a step's effect may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Wait {
+    /// The call itself is the end.
+    Call,
+    /// The product's own task ends it.
+    Task,
+    /// The guest ends it; then `otherwise`, or a failure.
+    PowerOff {
+        /// Seconds until the wait runs out.
+        within_s: u32,
+    },
+}
+
+/// What only the hypervisor can assign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fact {
+    /// The native id.
+    NativeId,
+    /// The machine's UUID.
+    MachineUuid,
+    /// A hardware address.
+    Mac,
+    /// A volume's name.
+    Volume,
+    /// A device's key.
+    DeviceKey,
+    /// An address that the guest reports.
+    GuestAddress,
+}
