@@ -1,0 +1,305 @@
+//! Connections, requests and replies as the real front end treats them.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::auth::Credentials;
+use super::control::RequestLog;
+use super::error::ApiError;
+use super::faults::{Fault, FaultPoint};
+use super::form::{self, Params};
+use super::router::{self, Answer, Ask};
+use super::server::Shared;
+
+/// The front end refuses larger bodies.
+const BODY_MAX: usize = 512 * 1024;
+
+/// Smaller replies are not worth compressing.
+const GZIP_FROM: usize = 1024;
+
+/// Everything under this prefix is the API.
+const BASE: &str = "/api2/json";
+
+/// Accepts connections until it is aborted; its connections end with it.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shared: Arc<Shared>,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let mut connections = JoinSet::new();
+    let mut turn = 0;
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        turn += 1;
+        connections.spawn(connection(stream, acceptor.clone(), Arc::clone(&shared), turn));
+    }
+}
+
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>, turn: usize) {
+    // Without this, small replies wait for the peer's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let Ok(stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    let idle = shared.options.timing.keep_alive;
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let served = Arc::new(AtomicUsize::new(0));
+    let service = {
+        let (in_flight, served) = (Arc::clone(&in_flight), Arc::clone(&served));
+        service_fn(move |request| {
+            let shared = Arc::clone(&shared);
+            let (in_flight, served) = (Arc::clone(&in_flight), Arc::clone(&served));
+            async move {
+                in_flight.fetch_add(1, Ordering::SeqCst);
+                let reply = handle(&shared, request, turn).await;
+                in_flight.fetch_sub(1, Ordering::SeqCst);
+                served.fetch_add(1, Ordering::SeqCst);
+                reply
+            }
+        })
+    };
+    let http =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(http);
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            _ = http.as_mut() => return,
+            () = tokio::time::sleep(idle) => {
+                let now = served.load(Ordering::SeqCst);
+                if in_flight.load(Ordering::SeqCst) == 0 && now == seen {
+                    http.as_mut().graceful_shutdown();
+                }
+                seen = now;
+            }
+        }
+    }
+}
+
+/// The connection is cut instead of answered.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("connection cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+type Reply = Result<Response<Full<Bytes>>, Cut>;
+
+async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -> Reply {
+    let (head, body) = request.into_parts();
+    let method = head.method.as_str().to_owned();
+    let raw_path =
+        head.uri.path().strip_prefix(BASE).map(|rest| rest.trim_end_matches('/').to_owned());
+    let path = match &raw_path {
+        Some(rest) if rest.is_empty() => "/".to_owned(),
+        Some(rest) => rest.clone(),
+        None => head.uri.path().to_owned(),
+    };
+    let segments: Vec<String> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+        .collect();
+    let route = router::find(&method, &segments);
+    let template = route.as_ref().map(|found| found.template().to_owned()).unwrap_or_default();
+
+    let (fault, number) = {
+        let mut core = shared.core();
+        let n = core.counted;
+        core.counted += 1;
+        let point = FaultPoint {
+            method: method.clone(),
+            template: template.clone(),
+            path: path.clone(),
+            n,
+        };
+        (core.fault.as_mut().and_then(|hook| hook(&point)), n)
+    };
+    let mut query = form::decode_query(head.uri.query().unwrap_or(""));
+    let mut fields = Params::default();
+    let answer = match &fault {
+        Some(Fault::DropBefore) => {
+            log(shared, &method, &template, &path, 0);
+            return Err(Cut);
+        }
+        Some(Fault::Status(status, text)) => Err(ApiError::new(*status, text.clone())),
+        _ if raw_path.is_none() => {
+            Err(ApiError::new(501, format!("Method '{method} {path}' not implemented")))
+        }
+        _ => {
+            if let Some(Fault::Delay(time)) = &fault {
+                tokio::time::sleep(*time).await;
+            }
+            let ask = Ask {
+                method: &method,
+                path: &path,
+                route,
+                credentials: Credentials::from_headers(&head.headers),
+                fault: fault.as_ref().and_then(Fault::for_task),
+                turn: turn.wrapping_add(usize::try_from(number).unwrap_or(0)),
+            };
+            let read = read_body(&method, &head.headers, body).await;
+            if let Ok(read) = &read {
+                fields = read.clone();
+            }
+            router::answer(shared, ask, read, &query).await
+        }
+    };
+    let answer = match &fault {
+        Some(Fault::StatusAfter(status, text)) => Err(ApiError::new(*status, text.clone())),
+        _ => answer,
+    };
+    let status = answer.as_ref().map_or_else(|error| error.status, |_| 200);
+    if method != "GET" && status < 400 {
+        // The change is on disk before anyone is told of it.
+        let core = shared.core();
+        shared.save(&core);
+    }
+    if matches!(fault, Some(Fault::DropAfter)) {
+        log(shared, &method, &template, &path, 0);
+        return Err(Cut);
+    }
+    if status == 401 {
+        tokio::time::sleep(shared.options.timing.auth_delay).await;
+    }
+    log(shared, &method, &template, &path, status);
+    let body = body_of(&answer, shared.options.switches.no_message);
+    if let Some(recorder) = &shared.recorder {
+        // The path is recorded as sent: ids may hold escaped characters.
+        recorder.write(&method, &path, &std::mem::take(&mut query), &fields, status, &body);
+    }
+    Ok(response(&answer, &body, &head.headers))
+}
+
+fn log(shared: &Arc<Shared>, method: &str, template: &str, path: &str, status: u16) {
+    shared.core().requests.push(RequestLog {
+        method: method.to_owned(),
+        template: template.to_owned(),
+        path: path.to_owned(),
+        status,
+    });
+}
+
+/// The parameters of a body; what is wrong with it is told after authentication.
+async fn read_body(method: &str, headers: &HeaderMap, body: Incoming) -> Result<Params, ApiError> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(ApiError::new(501, "chunked transfer encoding not supported"));
+    }
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<usize>().ok())
+        .unwrap_or(0);
+    if declared == 0 {
+        return Ok(Params::default());
+    }
+    if !matches!(method, "POST" | "PUT") {
+        return Err(ApiError::new(501, format!("Unexpected content for method '{method}'")));
+    }
+    if declared > BODY_MAX {
+        return Err(ApiError::new(501, "for data too large"));
+    }
+    let bytes = Limited::new(body, BODY_MAX)
+        .collect()
+        .await
+        .map_err(|_| ApiError::new(501, "for data too large"))?
+        .to_bytes();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    match content_type.split(';').next().unwrap_or("").trim() {
+        "application/json" => form::decode_json(&bytes).map_err(|text| ApiError::new(500, text)),
+        "application/x-www-form-urlencoded" | "" => {
+            Ok(form::decode_form(&String::from_utf8_lossy(&bytes)))
+        }
+        other => Err(ApiError::new(501, format!("upload '{other}' not implemented"))),
+    }
+}
+
+fn body_of(answer: &Result<Answer, ApiError>, no_message: bool) -> Value {
+    match answer {
+        Ok(Answer { data, total: None }) => json!({"data": data}),
+        Ok(Answer { data, total: Some(total) }) => json!({"data": data, "total": total}),
+        Err(error) if error.bare || error.status > 590 => Value::Null,
+        Err(error) => {
+            let mut body = json!({"data": null});
+            if !error.errors.is_empty() {
+                body["errors"] = json!(error.errors);
+            }
+            if !no_message {
+                body["message"] = json!(format!("{}\n", error.message.trim_end_matches('\n')));
+            }
+            body
+        }
+    }
+}
+
+fn response(
+    answer: &Result<Answer, ApiError>,
+    body: &Value,
+    asked: &HeaderMap,
+) -> Response<Full<Bytes>> {
+    let text = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let accepts_gzip = asked
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("gzip")));
+    let (bytes, zipped) =
+        if accepts_gzip && text.len() > GZIP_FROM { compressed(text) } else { (text, false) };
+    let mut reply = Response::new(Full::new(Bytes::from(bytes)));
+    let headers = reply.headers_mut();
+    headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    if !body.is_null() {
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json;charset=UTF-8"),
+        );
+    }
+    if zipped {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Err(error) = answer {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        *reply.status_mut() = error.status_code();
+        let first = error.message.lines().next().unwrap_or("");
+        if let Ok(reason) = ReasonPhrase::try_from(first.as_bytes().to_vec()) {
+            reply.extensions_mut().insert(reason);
+        }
+    }
+    reply
+}
+
+fn compressed(text: Vec<u8>) -> (Vec<u8>, bool) {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    match encoder.write_all(&text).and_then(|()| encoder.finish()) {
+        Ok(bytes) => (bytes, true),
+        Err(_) => (text, false),
+    }
+}
