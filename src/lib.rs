@@ -5,3 +5,4 @@
 //! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
 
 pub mod model;
+pub mod ownership;

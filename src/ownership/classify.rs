@@ -1,0 +1,508 @@
+//! Which objects are ours, by key, and what stands in the way of creating one.
+//!
+//! The rules are the table of ownership classes in ARCHITECTURE.md. A marker is
+//! title; the journal may withhold or label, never add.
+
+use super::text::MarkerKey;
+use crate::model::{
+    Code, History, HypervisorInventory, HypervisorName, Inventory, Marker, MarkerState, NativeId,
+    ObservedMachine, ProjectName, ResourceKey, Stage,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether one object's marker makes it ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Ours and complete: uuid and id are both the object's own.
+    Ready,
+    /// Ours and half-made: every half that is known at birth is the object's own.
+    New,
+    /// Ours and on its way out; binds like ready.
+    Deleting,
+    /// Not ours, or not provably; in words.
+    NotOurs(String),
+}
+
+/// Judges one object against one key.
+///
+/// `ready` and `deleting` need both halves of the identity. `new` needs the id, and
+/// the uuid unless the object still bears the one that it was born with: a clone
+/// gets ours with its first configuration write.
+pub fn binding(
+    project: &ProjectName,
+    key: &ResourceKey,
+    machine: &ObservedMachine,
+    marker_key: Option<&MarkerKey>,
+) -> Binding {
+    let not_ours = |why: &str| Binding::NotOurs(why.to_owned());
+    let marker = match &machine.marker {
+        MarkerState::Found(marker) => marker,
+        MarkerState::None => return not_ours("it has no marker"),
+        MarkerState::Garbled(_) => return not_ours("its marker cannot be read"),
+    };
+    if marker.project != *project {
+        return Binding::NotOurs(format!("it belongs to project `{}`", marker.project));
+    }
+    if marker.key != *key {
+        return Binding::NotOurs(format!("its marker says `{}`", marker.key));
+    }
+    if marker_key.is_some_and(|secret| !secret.verifies(marker)) {
+        return not_ours("the signature of its marker is wrong");
+    }
+    let id_binds = marker.id.as_ref() == Some(&machine.id);
+    let uuid_binds = match (marker.uuid, machine.uuid) {
+        (Some(marked), Some(own)) => Some(marked == own),
+        (None, _) => None,
+        (Some(_), None) => Some(false),
+    };
+    match marker.stage {
+        Stage::New if id_binds => Binding::New,
+        Stage::New => not_ours("its marker names another id"),
+        Stage::Ready | Stage::Deleting => match (id_binds, uuid_binds) {
+            (true, Some(true)) if marker.stage == Stage::Ready => Binding::Ready,
+            (true, Some(true)) => Binding::Deleting,
+            (true, Some(false)) => not_ours("its marker names another machine uuid"),
+            (true, None) => not_ours("its marker names no machine uuid"),
+            (false, Some(true)) => not_ours("its marker names another id"),
+            (false, _) => not_ours("its marker names another id and another machine uuid"),
+        },
+    }
+}
+
+/// One object that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// Where.
+    pub hypervisor: HypervisorName,
+    /// Its native id.
+    pub id: NativeId,
+    /// How far its life has come.
+    pub stage: Stage,
+}
+
+/// Why a key cannot be acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Where the object in the way is.
+    pub hypervisor: HypervisorName,
+    /// The object in the way.
+    pub id: Option<NativeId>,
+    /// Which row of the table.
+    pub code: Code,
+    /// In words.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// All that was learnt about ownership.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ownership {
+    /// Keys with exactly one object that binds.
+    pub owned: BTreeMap<ResourceKey, Owned>,
+    /// Keys with something in the way.
+    pub obstacles: BTreeMap<ResourceKey, Vec<Obstacle>>,
+    /// Hypervisors with an object that could be anyone's: they block every key that
+    /// was not found elsewhere.
+    pub fog: BTreeMap<HypervisorName, Vec<Obstacle>>,
+    /// What the journal remembers as ours and a complete inventory does not show.
+    pub vanished: BTreeSet<ResourceKey>,
+}
+
+impl Ownership {
+    /// What stands in the way of a key on the hypervisor that it would be created on.
+    pub fn obstacle(&self, key: &ResourceKey, hypervisor: &HypervisorName) -> Option<&Obstacle> {
+        self.obstacles.get(key).and_then(|all| all.first()).or_else(|| {
+            let found = self.owned.contains_key(key);
+            self.fog.get(hypervisor).filter(|_| !found).and_then(|all| all.first())
+        })
+    }
+}
+
+/// Looks at every object that names a key of this project, all together.
+pub fn classify(
+    project: &ProjectName,
+    inventory: &Inventory,
+    history: &History,
+    wanted_names: &BTreeMap<(HypervisorName, String), ResourceKey>,
+    marker_key: Option<&MarkerKey>,
+) -> Ownership {
+    let mut result = Ownership::default();
+    let mut binders: BTreeMap<&ResourceKey, Vec<Owned>> = BTreeMap::new();
+    for (hypervisor, seen) in &inventory.hypervisors {
+        for machine in seen.machines.values() {
+            match &machine.marker {
+                MarkerState::Found(marker) if marker.project == *project => {
+                    sort_marked(
+                        &mut result,
+                        &mut binders,
+                        hypervisor,
+                        seen,
+                        machine,
+                        marker,
+                        marker_key,
+                    );
+                }
+                MarkerState::Garbled(text) => {
+                    note_garbled(&mut result, project, hypervisor, machine, text);
+                }
+                MarkerState::Found(_) | MarkerState::None => {}
+            }
+        }
+        note_unreadable(&mut result, history, hypervisor, seen, wanted_names);
+    }
+    for (key, mut all) in binders {
+        if all.len() == 1 {
+            result.owned.extend(all.pop().map(|owned| (key.clone(), owned)));
+        } else {
+            note_duplicate(&mut result, key, &all);
+        }
+    }
+    compare_with_history(&mut result, inventory, history);
+    // An impostor of a key that we hold elsewhere is somebody's copy: worth knowing,
+    // no reason to stop.
+    let owned = &result.owned;
+    for (key, obstacles) in &mut result.obstacles {
+        if owned.contains_key(key) {
+            obstacles.retain(|it| !matches!(it.code, Code::Impostor | Code::GarbledMarker));
+        }
+    }
+    result.obstacles.retain(|_, obstacles| !obstacles.is_empty());
+    result
+}
+
+fn sort_marked<'a>(
+    result: &mut Ownership,
+    binders: &mut BTreeMap<&'a ResourceKey, Vec<Owned>>,
+    hypervisor: &HypervisorName,
+    seen: &HypervisorInventory,
+    machine: &ObservedMachine,
+    marker: &'a Marker,
+    marker_key: Option<&MarkerKey>,
+) {
+    let key = &marker.key;
+    let why = match binding(&marker.project, key, machine, marker_key) {
+        Binding::Ready | Binding::New | Binding::Deleting => {
+            let owned = Owned {
+                hypervisor: hypervisor.clone(),
+                id: machine.id.clone(),
+                stage: marker.stage,
+            };
+            binders.entry(key).or_default().push(owned);
+            return;
+        }
+        Binding::NotOurs(why) => why,
+    };
+    let uuid_binds = marker.uuid.is_some() && marker.uuid == machine.uuid;
+    let old_gone = marker.id.as_ref().is_some_and(|id| !seen.listed.contains_key(id));
+    let signed = marker_key.is_none_or(|secret| secret.verifies(marker));
+    let (code, message) = if uuid_binds && old_gone && signed {
+        let was = marker.id.as_ref().map_or("?", |id| id.as_str());
+        (
+            Code::Moved,
+            format!(
+                "{} on {hypervisor} is {key}, which was {was}: it was restored, registered again or failed over",
+                machine.id
+            ),
+        )
+    } else {
+        (
+            Code::Impostor,
+            format!("{} on {hypervisor} names {key}, but {why}: it looks like a copy", machine.id),
+        )
+    };
+    result.obstacles.entry(key.clone()).or_default().push(Obstacle {
+        hypervisor: hypervisor.clone(),
+        id: Some(machine.id.clone()),
+        code,
+        message,
+        help: format!("look at {} on {hypervisor}; remove the `novahost/1` lines from its notes if it is not {key}", machine.id),
+    });
+}
+
+fn note_garbled(
+    result: &mut Ownership,
+    project: &ProjectName,
+    hypervisor: &HypervisorName,
+    machine: &ObservedMachine,
+    text: &str,
+) {
+    let mut words = text.split_whitespace();
+    let ours = machine.bulk_mark || words.clone().any(|word| word == format!("project={project}"));
+    let key = words.find_map(|word| word.strip_prefix("key=")?.parse::<ResourceKey>().ok());
+    if !ours {
+        return;
+    }
+    let obstacle = Obstacle {
+        hypervisor: hypervisor.clone(),
+        id: Some(machine.id.clone()),
+        code: Code::GarbledMarker,
+        message: format!("the marker on {} on {hypervisor} cannot be read", machine.id),
+        help: "put its lines back as they were (`novahost audit show` has them), or remove them"
+            .to_owned(),
+    };
+    match key {
+        Some(key) => result.obstacles.entry(key).or_default().push(obstacle),
+        None => result.fog.entry(hypervisor.clone()).or_default().push(obstacle),
+    }
+}
+
+fn note_unreadable(
+    result: &mut Ownership,
+    history: &History,
+    hypervisor: &HypervisorName,
+    seen: &HypervisorInventory,
+    wanted_names: &BTreeMap<(HypervisorName, String), ResourceKey>,
+) {
+    for (id, why) in &seen.unreadable {
+        let listed = seen.listed.get(id);
+        let remembered = |all: &BTreeSet<crate::model::Remembered>| {
+            all.iter()
+                .find(|it| it.hypervisor == *hypervisor && it.id == *id)
+                .map(|it| it.key.clone())
+        };
+        let obstacle = |code, message: String| Obstacle {
+            hypervisor: hypervisor.clone(),
+            id: Some(id.clone()),
+            code,
+            message,
+            help: "wait until it can be read, then plan again".to_owned(),
+        };
+        let by_name = || {
+            let name = listed?.name.clone()?;
+            wanted_names.get(&(hypervisor.clone(), name)).cloned()
+        };
+        if let Some(key) = remembered(&history.open) {
+            let text = format!("{id} on {hypervisor} is being born as {key}");
+            result.obstacles.entry(key).or_default().push(obstacle(Code::BeingBorn, text));
+        } else if let Some(key) = remembered(&history.owned).or_else(by_name) {
+            let text = format!("{id} on {hypervisor} could be {key} and cannot be read: {why}");
+            result.obstacles.entry(key).or_default().push(obstacle(Code::UnreadableObject, text));
+        } else {
+            // Without a pointer it could be any key that was not found elsewhere.
+            let text = format!("{id} on {hypervisor} cannot be read: {why}");
+            result
+                .fog
+                .entry(hypervisor.clone())
+                .or_default()
+                .push(obstacle(Code::UnreadableObject, text));
+        }
+    }
+}
+
+fn note_duplicate(result: &mut Ownership, key: &ResourceKey, all: &[Owned]) {
+    let list: Vec<String> =
+        all.iter().map(|it| format!("{} on {}", it.id, it.hypervisor)).collect();
+    for owned in all {
+        result.obstacles.entry(key.clone()).or_default().push(Obstacle {
+            hypervisor: owned.hypervisor.clone(),
+            id: Some(owned.id.clone()),
+            code: Code::Duplicate,
+            message: format!("{} machines are {key}: {}", all.len(), list.join(", ")),
+            help: "keep one: remove the `novahost/1` lines from the notes of the others".to_owned(),
+        });
+    }
+}
+
+fn compare_with_history(result: &mut Ownership, inventory: &Inventory, history: &History) {
+    for record in &history.owned {
+        let Some(seen) = inventory.hypervisors.get(&record.hypervisor) else { continue };
+        if result.owned.get(&record.key).is_some_and(|owned| owned.id == record.id) {
+            continue;
+        }
+        if let Some(machine) = seen.machines.get(&record.id) {
+            // Somebody else's marker there means that the id was used again.
+            if machine.marker == MarkerState::None && !result.owned.contains_key(&record.key) {
+                result.obstacles.entry(record.key.clone()).or_default().push(Obstacle {
+                    hypervisor: record.hypervisor.clone(),
+                    id: Some(record.id.clone()),
+                    code: Code::LostMarker,
+                    message: format!(
+                        "the journal says that {} on {} is {}, but its marker is gone",
+                        record.id, record.hypervisor, record.key
+                    ),
+                    help: "put the marker back into its notes (`novahost audit show` has it), or move the machine out of the way".to_owned(),
+                });
+            }
+        } else if seen.coverage.is_complete()
+            && !seen.listed.contains_key(&record.id)
+            && !result.owned.contains_key(&record.key)
+        {
+            result.vanished.insert(record.key.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Coverage, DeviceMap, GuestKind, Listed, PowerState, Remembered};
+    use crate::ownership::{intent_id, machine_uuid};
+
+    fn project() -> ProjectName {
+        "acme".into()
+    }
+
+    fn machine(id: &str, key: &str, stage: Stage) -> ObservedMachine {
+        let key = ResourceKey::vm(key);
+        let intent = intent_id("plan", &key);
+        let uuid = machine_uuid(&project(), &key, intent);
+        let marker = Marker {
+            project: project(),
+            key,
+            uuid: Some(uuid),
+            id: Some(id.into()),
+            stage,
+            intent,
+            init: None,
+            protect: false,
+            mac: None,
+            map: DeviceMap::default(),
+        };
+        ObservedMachine {
+            id: id.into(),
+            node: Some("pve1".into()),
+            uuid: Some(uuid),
+            template: false,
+            snapshots: false,
+            power: PowerState::Stopped,
+            lock: None,
+            marker: MarkerState::Found(Box::new(marker)),
+            bulk_mark: true,
+            spec: crate::model::MachineSpec::default(),
+            next: None,
+            devices: Vec::new(),
+            addresses: Vec::new(),
+        }
+    }
+
+    fn edit(mut machine: ObservedMachine, change: impl FnOnce(&mut Marker)) -> ObservedMachine {
+        if let MarkerState::Found(marker) = &mut machine.marker {
+            change(marker);
+        }
+        machine
+    }
+
+    fn listed() -> Listed {
+        Listed {
+            node: Some("pve1".into()),
+            name: None,
+            guest: GuestKind::Vm,
+            template: false,
+            pool: None,
+            tags: BTreeSet::new(),
+            lock: None,
+            memory: None,
+            cpu: None,
+            power: PowerState::Stopped,
+        }
+    }
+
+    fn inventory(machines: Vec<ObservedMachine>) -> Inventory {
+        let mut seen = HypervisorInventory::failed("", crate::model::FailureKind::Unreachable);
+        seen.coverage = Coverage::Complete;
+        for machine in machines {
+            seen.listed.insert(machine.id.clone(), listed());
+            seen.machines.insert(machine.id.clone(), machine);
+        }
+        Inventory { hypervisors: [("pve".into(), seen)].into() }
+    }
+
+    fn judge(inventory: &Inventory, history: &History) -> Ownership {
+        classify(&project(), inventory, history, &BTreeMap::new(), None)
+    }
+
+    fn codes(ownership: &Ownership, key: &str) -> Vec<Code> {
+        let all = ownership.obstacles.get(&ResourceKey::vm(key));
+        all.into_iter().flatten().map(|it| it.code).collect()
+    }
+
+    #[test]
+    fn both_halves_must_be_the_objects_own() {
+        let good = machine("100", "web", Stage::Ready);
+        let key = ResourceKey::vm("web");
+        assert_eq!(binding(&project(), &key, &good, None), Binding::Ready);
+        let other_uuid = ObservedMachine { uuid: Some(uuid::Uuid::nil()), ..good.clone() };
+        let other_id = ObservedMachine { id: "101".into(), ..good.clone() };
+        let no_uuid = edit(good.clone(), |marker| marker.uuid = None);
+        for wrong in [other_uuid, other_id, no_uuid] {
+            assert!(matches!(binding(&project(), &key, &wrong, None), Binding::NotOurs(_)));
+        }
+        assert!(matches!(binding(&"other".into(), &key, &good, None), Binding::NotOurs(_)));
+        let signed = MarkerKey::new(*b"key");
+        assert!(matches!(binding(&project(), &key, &good, Some(&signed)), Binding::NotOurs(_)));
+    }
+
+    #[test]
+    fn a_half_made_clone_binds_by_its_id_alone() {
+        let born = machine("100", "web", Stage::New);
+        let born = ObservedMachine { uuid: Some(uuid::Uuid::nil()), ..born };
+        assert_eq!(binding(&project(), &ResourceKey::vm("web"), &born, None), Binding::New);
+        let elsewhere = ObservedMachine { id: "101".into(), ..born };
+        let verdict = binding(&project(), &ResourceKey::vm("web"), &elsewhere, None);
+        assert!(matches!(verdict, Binding::NotOurs(_)));
+    }
+
+    #[test]
+    fn two_that_bind_are_nobodys() {
+        let twin = edit(machine("101", "web", Stage::Ready), |_| {});
+        let result =
+            judge(&inventory(vec![machine("100", "web", Stage::Ready), twin]), &History::default());
+        assert!(result.owned.is_empty());
+        assert_eq!(codes(&result, "web"), [Code::Duplicate, Code::Duplicate]);
+    }
+
+    #[test]
+    fn a_copy_beside_the_original_is_no_obstacle() {
+        let copy =
+            edit(machine("101", "web", Stage::Ready), |marker| marker.id = Some("100".into()));
+        let copy = ObservedMachine { uuid: Some(uuid::Uuid::nil()), ..copy };
+        let both = inventory(vec![machine("100", "web", Stage::Ready), copy.clone()]);
+        let result = judge(&both, &History::default());
+        assert_eq!(result.owned[&ResourceKey::vm("web")].id.as_str(), "100");
+        assert!(result.obstacles.is_empty());
+        let alone = judge(&inventory(vec![copy]), &History::default());
+        assert!(alone.owned.is_empty());
+        assert_eq!(codes(&alone, "web"), [Code::Impostor]);
+    }
+
+    #[test]
+    fn a_restored_machine_under_another_id_is_moved() {
+        let restored =
+            edit(machine("105", "web", Stage::Ready), |marker| marker.id = Some("100".into()));
+        let result = judge(&inventory(vec![restored]), &History::default());
+        assert_eq!(codes(&result, "web"), [Code::Moved]);
+    }
+
+    #[test]
+    fn a_marker_that_went_missing_blocks_its_key() {
+        let bare =
+            ObservedMachine { marker: MarkerState::None, ..machine("100", "web", Stage::Ready) };
+        let record =
+            Remembered { key: ResourceKey::vm("web"), hypervisor: "pve".into(), id: "100".into() };
+        let history = History { owned: [record].into(), ..History::default() };
+        let result = judge(&inventory(vec![bare]), &history);
+        assert_eq!(codes(&result, "web"), [Code::LostMarker]);
+        let gone = judge(&inventory(Vec::new()), &history);
+        assert_eq!(gone.vanished, [ResourceKey::vm("web")].into());
+        assert!(gone.obstacles.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_blocks_the_key_it_points_to_or_all() {
+        let mut world = inventory(vec![machine("100", "web", Stage::Ready)]);
+        let seen = world.hypervisors.get_mut("pve").unwrap();
+        seen.listed.insert("101".into(), listed());
+        seen.unreadable.insert("101".into(), "locked (clone)".into());
+        let result = judge(&world, &History::default());
+        let here: HypervisorName = "pve".into();
+        assert!(result.obstacle(&ResourceKey::vm("db"), &here).is_some());
+        assert!(result.obstacle(&ResourceKey::vm("web"), &here).is_none());
+        let record =
+            Remembered { key: ResourceKey::vm("db"), hypervisor: "pve".into(), id: "101".into() };
+        let history = History { open: [record].into(), ..History::default() };
+        let pointed = judge(&world, &history);
+        assert_eq!(codes(&pointed, "db"), [Code::BeingBorn]);
+        assert!(pointed.obstacle(&ResourceKey::vm("other"), &here).is_none());
+    }
+}

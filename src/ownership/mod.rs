@@ -1,0 +1,12 @@
+//! Whose an object is: marker text, binding, the classes and the creation rule.
+//!
+//! Inputs are observations, outputs are verdicts. Nothing here touches a
+//! hypervisor, and nothing else decides what is ours.
+
+mod classify;
+mod text;
+
+pub use classify::{Binding, Obstacle, Owned, Ownership, binding, classify};
+pub use text::{
+    BULK_TAG_PREFIX, MarkerKey, bulk_tag, intent_id, machine_uuid, parse, render, split_notes,
+};
