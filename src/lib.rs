@@ -4,5 +4,6 @@
 //! the two are compared, a plan is made, guarded, approved, carried out step by
 //! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
 
+pub mod config;
 pub mod model;
 pub mod ownership;

@@ -1,0 +1,242 @@
+//! Machines as they are written, and profiles, which are partial ones.
+
+use super::words::{
+    AddressText, CdromText, GatewayText, GuestUser, HostText, KeyText, NodeText, Reference,
+    StorageText, TagText,
+};
+use crate::config::decode::{Cx, Decode, Defs, Int, Keyed, Lazy, either, record};
+use crate::config::diagnostic::{Diagnostic, Span};
+use crate::config::scalar::{Bytes, NAME_PATTERN, Name, Seconds, SecretRef, Spanned};
+use crate::config::yaml::Node;
+use crate::model::{BootDevice, Bus, Firmware, MacAddress, NicModel, OnRemove, Power};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+record! {
+    /// A virtual machine, or in `profiles` a part of one. Only what is written is compared.
+    pub struct RawMachine {
+        /// Its name on the hypervisor. Absent: the name of the entry, which stays its address.
+        name: Option<Spanned<Arc<str>>>,
+        /// A profile to build on: mappings merge by key, scalars and lists written here win.
+        profile: Option<Spanned<Reference>>,
+        /// Where it is. Another one later means a new machine.
+        hypervisor: Option<Spanned<Reference>>,
+        /// What it is born from; later only a note.
+        image: Option<Spanned<Reference>>,
+        /// Its service plan. Either this or `resources`.
+        plan: Option<Spanned<Reference>>,
+        /// Its sizes, when no service plan fits.
+        resources: Option<Keyed<RawResources>>,
+        /// Disks by name. `boot` is the one that the image or the ISO fills. Disks only grow.
+        disks: BTreeMap<Name, Keyed<RawDisk>>,
+        /// Network cards by name.
+        nics: BTreeMap<Name, Keyed<RawNic>>,
+        /// What the guest is told at its first boot.
+        init: Option<Keyed<RawInit>>,
+        /// What it boots with. Absent: what the image says.
+        firmware: Option<Spanned<Firmware>>,
+        /// Whether it has a virtual TPM 2.0.
+        tpm: Option<Spanned<bool>>,
+        /// What it boots from, first to last.
+        boot: Option<Spanned<Vec<BootDevice>>>,
+        /// What is in the CD drive: a volume name such as `local:iso/debian.iso`, or `none`.
+        cdrom: Option<Spanned<CdromText>>,
+        /// `running` and `stopped` are kept; `once` (unless written) starts the new machine and then leaves it alone.
+        power: Option<Spanned<Power>>,
+        /// Whether the hypervisor starts it when it boots itself.
+        autostart: Option<Spanned<RawAutostart>>,
+        /// Deletion protection. It outlives the entry.
+        protect: Option<Spanned<bool>>,
+        /// Tags on the hypervisor, all of them.
+        tags: Option<Spanned<Vec<TagText>>>,
+        /// Free text.
+        notes: Option<Spanned<Arc<str>>>,
+        /// Machines that must have converged before this one is created or started.
+        after: Vec<Spanned<Arc<str>>>,
+        /// The pool it is in.
+        pool: Option<Spanned<Reference>>,
+        /// Where it goes on its hypervisor.
+        placement: Option<RawPlacement>,
+        /// What only Proxmox VE has.
+        proxmox: Option<Keyed<RawProxmoxExtras>>,
+    }
+    later {
+        client, devices, ready, labels, ha, snapshots, request, ignore, was, adopt, vcenter,
+        nutanix, workstation
+    }
+}
+
+record! {
+    /// The sizes of a machine.
+    pub struct RawResources {
+        /// Virtual processors in all.
+        cpu: Option<Spanned<Int<1, 768>>>,
+        /// Sockets that they are spread over; divides `cpu`.
+        sockets: Option<Spanned<Int<1, 16>>>,
+        /// Memory.
+        memory: Option<Spanned<Bytes>>,
+        /// Size of the boot disk. Absent: the image's.
+        disk: Option<Spanned<Bytes>>,
+    }
+    later { memory_min, cpu_weight, cpu_limit, reserve }
+}
+
+record! {
+    /// A disk.
+    pub struct RawDisk {
+        /// Its size. Only the boot disk can go without: then it is the image's.
+        size: Option<Spanned<Bytes>>,
+        /// The controller.
+        bus: Option<Spanned<Bus>>,
+        /// Place on the controller at birth; needs `bus`. Absent: in the order of names.
+        slot: Option<Spanned<Int<0, 30>>>,
+        /// Where it lies. Absent: the hypervisor's default.
+        storage: Option<Spanned<StorageText>>,
+        /// What happens to it when this entry goes: it is detached unless `delete` is written.
+        on_remove: OnRemove = OnRemove::Detach,
+    }
+    later { ssd, discard, backup, thin, cache, iothread, serial, policy, image, physical }
+}
+
+record! {
+    /// A network card.
+    pub struct RawNic {
+        /// The network it is plugged into.
+        network: Option<Spanned<Reference>>,
+        /// `dhcp`, `none`, an address, or a range that gives one address to each member of the entry. An image without
+        /// `init` is not told its address; it is still checked against all others.
+        ip: Option<Spanned<AddressText>>,
+        /// Its hardware address. Absent: chosen at birth and kept.
+        mac: Option<Spanned<MacAddress>>,
+        /// The emulated card.
+        model: Option<Spanned<NicModel>>,
+        /// VLAN tag. Absent: the network's.
+        vlan: Option<Spanned<Int<1, 4094>>>,
+        /// The default gateway, or `none`. Absent: the network's, with a written address.
+        gateway: Option<Spanned<GatewayText>>,
+    }
+    later { ip6, gateway6, trunk, mtu }
+}
+
+record! {
+    /// What a guest is told at its first boot.
+    pub struct RawInit {
+        /// Host name, without domain.
+        hostname: Option<Spanned<HostText>>,
+        /// DNS domain. Absent: the first search domain of the network.
+        domain: Option<Spanned<super::SearchDomain>>,
+        /// The user that is created.
+        user: Option<Spanned<GuestUser>>,
+        /// Public keys of that user: the line itself, or `file:PATH` relative to this file.
+        ssh_keys: Option<Spanned<Vec<Spanned<KeyText>>>>,
+        /// That user's password, by reference.
+        password: Option<Spanned<SecretRef>>,
+        /// Resolvers. Absent: the network's.
+        dns: Option<Spanned<Vec<IpAddr>>>,
+    }
+    later { timezone, user_data, vars, windows, customization_spec, properties }
+}
+
+either! {
+    /// Whether, and in which order, the hypervisor starts a machine when it boots itself.
+    pub enum RawAutostart {
+        /// Whether it does.
+        bool Flag(bool),
+        /// It does, in this order.
+        mapping Ordered(RawAutostartOrder),
+    }
+}
+
+record! {
+    /// A place in the order of starting.
+    pub struct RawAutostartOrder {
+        /// Lower first.
+        order: Option<Int<0, 999_999>>,
+        /// How long to wait before the next one.
+        wait: Option<Spanned<Seconds>>,
+    }
+}
+
+record! {
+    /// Where a machine goes on its hypervisor.
+    pub struct RawPlacement {
+        /// A node that it must be on, or `auto`.
+        node: Option<Spanned<NodeText>>,
+    }
+    later { prefer, spread, hosts, cluster, folder, storage }
+}
+
+record! {
+    /// What only Proxmox VE has.
+    pub struct RawProxmoxExtras {
+        /// A wish for birth: taken by another machine, it is refused.
+        vmid: Option<Spanned<Int<100, 999_999_999>>>,
+    }
+    later { cpu_type, machine, display, serial0, numa }
+}
+
+/// The section of profiles. They are read when they have been merged into a machine,
+/// so that `{n}` is the member's and all values of one machine are read at once.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Profiles(pub BTreeMap<Name, Profile>);
+
+/// A profile as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Where its name is.
+    pub key: Span,
+    /// A part of a machine.
+    pub body: Lazy<RawMachine>,
+}
+
+/// Fields of a machine that a profile cannot hold, since they mean one machine.
+pub const NOT_IN_PROFILES: &[&str] = &["profile", "was", "adopt", "request", "ignore"];
+
+impl Decode for Profiles {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let mut profiles = BTreeMap::new();
+        for entry in cx.mapping(node, "a mapping")? {
+            for field in entry.value.as_map().unwrap_or_default() {
+                if NOT_IN_PROFILES.contains(&&*field.key) {
+                    let message = format!("`{}` cannot be in a profile", field.key);
+                    let help = match &*field.key {
+                        "profile" => "a profile never names a profile; write its fields here",
+                        _ => "it means one machine; write it there",
+                    };
+                    cx.push(
+                        Diagnostic::error("not-in-profile", field.key_span, message).help(help),
+                    );
+                }
+            }
+            match Name::from_shared(Arc::clone(&entry.key)) {
+                Ok(name) => {
+                    let body = Lazy::new(entry.value.clone());
+                    profiles.insert(name, Profile { key: entry.key_span, body });
+                }
+                Err(error) => {
+                    let problem = Diagnostic::error("invalid-name", entry.key_span, error.message);
+                    cx.push(error.help.into_iter().fold(problem, Diagnostic::help));
+                }
+            }
+        }
+        Some(Self(profiles))
+    }
+
+    fn schema(defs: &mut Defs) -> Json {
+        // A profile may serve entries that stand for several members.
+        let machine = defs.of_members(RawMachine::schema);
+        let forbidden: Vec<Json> =
+            NOT_IN_PROFILES.iter().map(|field| json!({ "required": [field] })).collect();
+        json!({
+            "type": "object",
+            "patternProperties": { NAME_PATTERN: { "allOf": [machine], "not": { "anyOf": forbidden } } },
+            "additionalProperties": false,
+        })
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::default())
+    }
+}

@@ -1,0 +1,521 @@
+//! One machine: everything that it refers to, looked up and written out.
+
+use super::entries::MachineEntry;
+use super::init::{self, KeyFiles};
+use super::nics::Networks;
+use super::places::Places;
+use super::table::{Item, shown, spend, suggestion};
+use super::world::World;
+use crate::config::decode::{Cx, Int};
+use crate::config::diagnostic::{Diagnostic, Span};
+use crate::config::expand::Expansion;
+use crate::config::raw::{CdromText, RawAutostart, RawInit, RawMachine, Reference};
+use crate::config::scalar::{Name, Spanned};
+use crate::model::{
+    Autostart, BirthSource, Bytes, Cdrom, DesiredMachine, DeviceName, DiskSpec, FieldKind,
+    FieldPath, HypervisorConfig, HypervisorName, InitSpec, MacAddress, MachineSpec, Medium,
+    NativeId, NodeName, Place, Power, ResourceKey, StorageName,
+};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// What a machine is resolved against.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// What it refers to.
+    pub world: &'a World,
+    /// All machines by name.
+    pub names: &'a Expansion,
+    /// Keys of its guests.
+    pub keys: &'a KeyFiles,
+    /// Where things are written.
+    pub places: &'a Places<'a>,
+    /// Suggestions left for names of machines.
+    pub suggestions: &'a Cell<u32>,
+    /// How many more times a machine may wait for another; `None` = too often, which has been reported.
+    pub edges: &'a Cell<Option<usize>>,
+}
+
+/// How often machines may wait for others, all together. Two patterns of 10,000 that wait for each
+/// other's members would be a hundred million; ten machines that wait for all 10,000 are a tenth of this.
+pub const EDGES_MAX: usize = 1_000_000;
+
+/// A machine that could be resolved, and where the things are that are compared with other machines.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The machine.
+    pub desired: DesiredMachine,
+    /// Where its name is.
+    pub key: Span,
+    /// Where its native name is.
+    pub name: Span,
+    /// Its written addresses.
+    pub addresses: Vec<Address>,
+    /// Its default gateway as written, where that is, and the card's network.
+    pub gateways: Vec<(Ipv4Addr, Span, Name)>,
+    /// Its written hardware addresses.
+    pub macs: Vec<(MacAddress, Span)>,
+    /// The id that it asks for.
+    pub vmid: Option<(u32, Span)>,
+    /// Where each of `after` is written, in the same order.
+    pub after: Vec<(ResourceKey, Span)>,
+}
+
+/// A written address.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Where it is written.
+    pub span: Span,
+    /// The network that the card is plugged into.
+    pub network: Name,
+}
+
+/// Resolves one machine; `None` after problems, which have been reported.
+pub fn resolve(
+    entry: &MachineEntry,
+    around: &Surroundings<'_>,
+    cx: &mut Cx<'_>,
+) -> Option<Resolved> {
+    let raw = entry.raw.as_ref()?;
+    let spec = MachineSpec::default();
+    Builder { entry, raw, around, spec, written: Vec::new(), fine: true }.build(cx)
+}
+
+/// A machine that is being put together.
+pub(super) struct Builder<'a> {
+    pub(super) entry: &'a MachineEntry,
+    pub(super) raw: &'a RawMachine,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) spec: MachineSpec,
+    /// Where fields are written.
+    pub(super) written: Vec<(FieldPath, Span)>,
+    /// Whether nothing has been found that makes the machine unusable.
+    pub(super) fine: bool,
+}
+
+impl<'a> Builder<'a> {
+    fn build(mut self, cx: &mut Cx<'_>) -> Option<Resolved> {
+        let raw = self.raw;
+        let key = self.entry.key;
+        let hypervisor = self.hypervisor(cx);
+        // At a hypervisor that could not be read, nothing can be said to be missing.
+        let known = hypervisor.as_ref().filter(|(_, settings)| settings.is_some());
+        let at = known.map(|(name, _)| name);
+        let birth = self.image(at, cx);
+        self.plain_fields();
+        self.sizes(cx);
+        self.disks();
+        let networks = self.nics(at, cx);
+        let gateways = self.gateways(&networks, cx);
+        let addresses = self.addresses(&networks);
+        self.pool(at, cx);
+        let after = self.after(cx);
+        let settings = hypervisor.as_ref().and_then(|(_, settings)| *settings);
+        let pinned_node = self.pinned_node(settings, cx);
+        if let Some(birth) = &birth {
+            self.take_from_image(birth, cx);
+            self.init(birth, &networks, cx);
+        }
+        let vmid = raw.proxmox.as_ref().and_then(|extras| extras.value.vmid.as_ref());
+        let vmid = vmid.and_then(|vmid| Some((u32::try_from(vmid.value.0).ok()?, vmid.span)));
+        let cards = raw.nics.values().filter_map(|nic| nic.value.mac.as_ref());
+        let macs = cards.map(|mac| (mac.value, mac.span)).collect();
+        let (hypervisor, birth) = (hypervisor?.0, birth?);
+        if !self.fine {
+            return None;
+        }
+        let desired = DesiredMachine {
+            key: ResourceKey::vm(self.entry.name.clone()),
+            hypervisor: HypervisorName::new(hypervisor.shared()),
+            spec: self.spec,
+            power: raw.power.as_ref().map_or(Power::Once, |power| power.value),
+            birth: Some(birth),
+            after: after.iter().map(|(key, _)| key.clone()).collect(),
+            pinned_node,
+            wanted_id: vmid.map(|(vmid, _)| NativeId::new(vmid.to_string())),
+            service_plan: raw.plan.as_ref().map(|plan| Name::new(plan.value.0.clone())),
+            place: self.around.places.at(key),
+            places: places_of(self.written, self.around.places),
+        };
+        let name = raw.name.as_ref().map_or(key, |name| name.span);
+        Some(Resolved { desired, key, name, addresses, gateways, macs, vmid, after })
+    }
+
+    /// Reports a problem that makes the machine unusable.
+    pub(super) fn refuse(&mut self, problem: Diagnostic, cx: &mut Cx<'_>) {
+        self.fine = false;
+        cx.push(problem);
+    }
+
+    /// Reports that something is missing, unless it may only be unreadable.
+    pub(super) fn missing(&mut self, problem: Diagnostic, cx: &mut Cx<'_>) {
+        self.fine = false;
+        if !self.entry.broken {
+            cx.push(problem);
+        }
+    }
+
+    pub(super) fn missing_field(
+        &mut self,
+        field: &str,
+        at: Span,
+        help: Option<String>,
+        cx: &mut Cx<'_>,
+    ) {
+        let message = format!("the field `{field}` is missing");
+        let problem = Diagnostic::error("missing-field", at, message);
+        self.missing(help.into_iter().fold(problem, Diagnostic::help), cx);
+    }
+
+    fn stands(&mut self, kind: FieldKind, span: Span) {
+        self.written.push((FieldPath::of(kind), span));
+    }
+
+    /// Takes a field with its place.
+    fn take<T, U>(
+        &mut self,
+        kind: FieldKind,
+        written: Option<&Spanned<T>>,
+        value: impl FnOnce(&T) -> U,
+    ) -> Option<U> {
+        let written = written?;
+        self.stands(kind, written.span);
+        Some(value(&written.value))
+    }
+
+    /// The hypervisor by name, with its settings unless they have been reported.
+    fn hypervisor(&mut self, cx: &mut Cx<'_>) -> Option<(Name, Option<&'a HypervisorConfig>)> {
+        let all = &self.around.world.hypervisors;
+        let Some(reference) = &self.raw.hypervisor else {
+            self.missing_field("hypervisor", self.entry.key, all.candidates("", |_| true), cx);
+            return None;
+        };
+        let found = all.find(&reference.value.0, reference.span, cx);
+        self.fine &= found.is_some();
+        found.map(|(name, item)| (name.clone(), item.value.as_ref()))
+    }
+
+    /// What it is born from on its hypervisor.
+    fn image(&mut self, at: Option<&Name>, cx: &mut Cx<'_>) -> Option<BirthSource> {
+        let all = &self.around.world.images;
+        let fits = |image: &super::world::Image| {
+            at.is_none_or(|hypervisor| image.at.contains_key(hypervisor))
+        };
+        let Some(reference) = &self.raw.image else {
+            self.missing_field("image", self.entry.key, all.candidates("", fits), cx);
+            return None;
+        };
+        let found = all.find(&reference.value.0, reference.span, cx);
+        self.fine &= found.is_some();
+        let (name, item) = found?;
+        let (image, hypervisor) = (item.value.as_ref()?, at?);
+        if !fits(image) {
+            let other = all.candidates(name.as_str(), fits);
+            self.not_there("image", name, item.key, hypervisor, reference, other, cx);
+            return None;
+        }
+        image.birth(name, hypervisor.as_str())
+    }
+
+    /// Reports that something exists, but not on the machine's hypervisor.
+    #[allow(clippy::too_many_arguments, reason = "all of them are parts of one sentence")]
+    pub(super) fn not_there(
+        &mut self,
+        what: &str,
+        name: &Name,
+        key: Span,
+        hypervisor: &Name,
+        reference: &Spanned<Reference>,
+        other: Option<String>,
+        cx: &mut Cx<'_>,
+    ) {
+        let message = format!("the {what} `{name}` is not at `{hypervisor}`");
+        let problem = Diagnostic::error("not-at-hypervisor", reference.span, message)
+            .related(key, format!("add `{hypervisor}` to `at` here"));
+        self.refuse(other.into_iter().fold(problem, Diagnostic::help), cx);
+    }
+
+    /// Fields that are what they say.
+    fn plain_fields(&mut self) {
+        use FieldKind as K;
+        let raw = self.raw;
+        let native = self.take(K::Name, raw.name.as_ref(), ToString::to_string);
+        self.spec.name = Some(native.unwrap_or_else(|| self.entry.name.to_string()));
+        self.spec.firmware = self.take(K::Firmware, raw.firmware.as_ref(), |it| *it);
+        self.spec.tpm = self.take(K::Tpm, raw.tpm.as_ref(), |it| *it);
+        self.spec.boot = self.take(K::Boot, raw.boot.as_ref(), Clone::clone);
+        self.spec.protect = self.take(K::Protect, raw.protect.as_ref(), |it| *it);
+        self.spec.notes = self.take(K::Notes, raw.notes.as_ref(), ToString::to_string);
+        self.spec.autostart = self.take(K::Autostart, raw.autostart.as_ref(), autostart);
+        self.spec.tags = self.take(K::Tags, raw.tags.as_ref(), |tags| {
+            tags.iter().map(|tag| tag.0.to_string()).collect::<BTreeSet<_>>()
+        });
+        self.spec.cdrom = self.take(K::Cdrom, raw.cdrom.as_ref(), |cdrom| match cdrom {
+            CdromText::None => Cdrom::None,
+            CdromText::Iso(volume) => Cdrom::Iso(volume.to_string()),
+        });
+        if let Some(power) = &raw.power {
+            self.stands(K::Power, power.span);
+        }
+    }
+
+    /// Processors, memory and the size of the boot disk, from the service plan or from `resources`.
+    fn sizes(&mut self, cx: &mut Cx<'_>) {
+        use FieldKind as K;
+        if let (Some(plan), Some(resources)) = (&self.raw.plan, &self.raw.resources) {
+            let message = "a service plan and sizes of its own at once";
+            let problem = Diagnostic::error("conflict", plan.span, message)
+                .related(resources.key, "also written here")
+                .help("keep one of `plan` and `resources`");
+            return self.refuse(problem, cx);
+        }
+        let boot = DeviceName::from(DeviceName::BOOT);
+        let mut boot_size: Option<(Bytes, Span)> = None;
+        if let Some(reference) = &self.raw.plan {
+            let found = self.around.world.plans.find(&reference.value.0, reference.span, cx);
+            self.fine &= found.is_some();
+            if let Some(plan) = found.and_then(|(_, item)| item.value.as_ref()) {
+                self.spec.cpu = u32::try_from(plan.cpu.0).ok();
+                self.spec.memory = Some(plan.memory);
+                self.stands(K::Cpu, reference.span);
+                self.stands(K::Memory, reference.span);
+                boot_size = plan.disk.map(|size| (size, reference.span));
+            }
+        }
+        if let Some(resources) = self.raw.resources.as_ref().map(|resources| &resources.value) {
+            let count = |number: &Int<1, 768>| u32::try_from(number.0).unwrap_or(u32::MAX);
+            self.spec.cpu = self.take(K::Cpu, resources.cpu.as_ref(), count);
+            let count = |number: &Int<1, 16>| u32::try_from(number.0).unwrap_or(u32::MAX);
+            self.spec.sockets = self.take(K::Sockets, resources.sockets.as_ref(), count);
+            self.spec.memory = self.take(K::Memory, resources.memory.as_ref(), |it| *it);
+            boot_size = resources.disk.as_ref().map(|size| (size.value, size.span));
+        }
+        // The boot disk is always declared: what an image brings is ours.
+        let size = boot_size.map(|(size, span)| {
+            self.written.push((FieldPath::on(K::DiskSize, &boot), span));
+            size
+        });
+        self.spec.disks.insert(boot, DiskSpec { size, ..DiskSpec::default() });
+    }
+
+    fn disks(&mut self) {
+        use FieldKind as K;
+        for (name, disk) in &self.raw.disks {
+            let name = DeviceName::new(name.shared());
+            let raw = &disk.value;
+            let mut stands = |kind, span| self.written.push((FieldPath::on(kind, &name), span));
+            stands(K::Disk, disk.key);
+            let spec = self.spec.disks.entry(name.clone()).or_default();
+            if let Some(size) = &raw.size {
+                // Nearer than the service plan's.
+                spec.size = Some(size.value);
+                stands(K::DiskSize, size.span);
+            }
+            if let Some(bus) = &raw.bus {
+                spec.bus = Some(bus.value);
+                stands(K::DiskBus, bus.span);
+            }
+            if let Some(storage) = &raw.storage {
+                spec.storage = Some(StorageName::new(storage.value.0.clone()));
+                stands(K::DiskStorage, storage.span);
+            }
+            spec.slot = raw.slot.as_ref().and_then(|slot| u8::try_from(slot.value.0).ok());
+            spec.on_remove = raw.on_remove;
+        }
+    }
+
+    fn pool(&mut self, at: Option<&Name>, cx: &mut Cx<'_>) {
+        let all = &self.around.world.pools;
+        let Some(reference) = &self.raw.pool else { return };
+        let found = all.find(&reference.value.0, reference.span, cx);
+        self.fine &= found.is_some();
+        let Some((name, item)) = found else { return };
+        if let (Some(pool), Some(hypervisor)) = (&item.value, at)
+            && !pool.at.has(hypervisor)
+        {
+            let fits = |pool: &crate::config::raw::RawPool| pool.at.has(hypervisor);
+            let other = all.candidates(name.as_str(), fits);
+            return self.not_there("pool", name, item.key, hypervisor, reference, other, cx);
+        }
+        self.spec.pool = Some(name.clone());
+        self.stands(FieldKind::Pool, reference.span);
+    }
+
+    /// Machines that must come first; a written pattern means all of its members.
+    fn after(&mut self, cx: &mut Cx<'_>) -> Vec<(ResourceKey, Span)> {
+        let mut all: BTreeMap<ResourceKey, Span> = BTreeMap::new();
+        for reference in &self.raw.after {
+            let text = reference.value.strip_prefix("vm/").unwrap_or(&reference.value);
+            match self.around.names.resolve(text) {
+                Some(names) => {
+                    if !self.pays_for(names.len(), reference.span, cx) {
+                        break;
+                    }
+                    for name in names {
+                        all.entry(ResourceKey::vm(name)).or_insert(reference.span);
+                    }
+                }
+                None => {
+                    let help = spend(self.around.suggestions)
+                        .and_then(|()| suggestion(text, self.around.names.names().collect()));
+                    let message = format!("there is no machine `{}`", shown(text));
+                    let problem = Diagnostic::error("unknown-machine", reference.span, message);
+                    self.refuse(help.into_iter().fold(problem, Diagnostic::help), cx);
+                }
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    /// Whether so many more edges are within bounds. Going past them is reported once.
+    fn pays_for(&mut self, edges: usize, span: Span, cx: &mut Cx<'_>) -> bool {
+        let Some(left) = self.around.edges.get() else {
+            self.fine = false;
+            return false;
+        };
+        let rest = left.checked_sub(edges);
+        self.around.edges.set(rest);
+        if rest.is_none() {
+            let message =
+                format!("up to here, machines wait for others more than {EDGES_MAX} times");
+            self.refuse(Diagnostic::error("too-large", span, message), cx);
+        }
+        rest.is_some()
+    }
+
+    fn pinned_node(
+        &mut self,
+        settings: Option<&HypervisorConfig>,
+        cx: &mut Cx<'_>,
+    ) -> Option<NodeName> {
+        let node = self.raw.placement.as_ref()?.node.as_ref()?;
+        if &*node.value.0 == "auto" {
+            return None;
+        }
+        let allowed = settings.and_then(HypervisorConfig::allowed_nodes);
+        if let Some(allowed) = allowed
+            && !allowed.contains(&*node.value.0)
+        {
+            let names: Vec<&str> = allowed.iter().map(NodeName::as_str).collect();
+            let message = format!("the node `{}` is not among those allowed", node.value.0);
+            let help =
+                spend(self.around.suggestions).and_then(|()| suggestion(&node.value.0, names));
+            let problem = Diagnostic::error("unknown-node", node.span, message);
+            self.refuse(help.into_iter().fold(problem, Diagnostic::help), cx);
+        }
+        Some(NodeName::new(node.value.0.clone()))
+    }
+
+    /// What an image decides for machines that do not say.
+    fn take_from_image(&mut self, birth: &BirthSource, cx: &mut Cx<'_>) {
+        let spec = &mut self.spec;
+        spec.firmware = spec.firmware.or(birth.firmware);
+        if spec.cdrom.is_none() {
+            spec.cdrom = birth.medium.cdrom();
+        }
+        match birth.medium {
+            Medium::Template { .. } => {}
+            Medium::Iso { .. } => self.complete_without_template(&birth.image, cx),
+        }
+    }
+
+    /// An empty machine has nothing that sizes could be taken from.
+    fn complete_without_template(&mut self, image: &Name, cx: &mut Cx<'_>) {
+        let boot = self.spec.disks.get(DeviceName::BOOT).and_then(|disk| disk.size);
+        let sizes = [
+            ("cpu", self.spec.cpu.is_some()),
+            ("memory", self.spec.memory.is_some()),
+            ("disk", boot.is_some()),
+        ];
+        let missing: Vec<&str> =
+            sizes.iter().filter(|(_, known)| !known).map(|(name, _)| *name).collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "a machine from the installer `{image}` needs sizes; missing: {}",
+                missing.join(", ")
+            );
+            let span = self.raw.image.as_ref().map_or(self.entry.key, |image| image.span);
+            let problem = Diagnostic::error("missing-size", span, message)
+                .help("name a `plan`, or write `resources: { cpu: 2, memory: 4GiB, disk: 32GiB }`");
+            self.missing(problem, cx);
+        }
+    }
+
+    /// First-boot configuration, for images that read it.
+    fn init(&mut self, birth: &BirthSource, networks: &Networks<'_>, cx: &mut Cx<'_>) {
+        if !birth.takes_init {
+            if let Some(init) = &self.raw.init {
+                let message = format!("the image `{}` reads no `init`", birth.image);
+                let image = self.around.world.images.get(birth.image.as_str());
+                let mut problem = Diagnostic::error("init-without-reader", init.key, message)
+                    .help("remove `init`, or write `init: cloud-init` on the image if it has that");
+                if let Some(Item { key, .. }) = image {
+                    problem = problem.related(*key, "the image");
+                }
+                self.refuse(problem, cx);
+            }
+            // Nobody tells the guest, so there is nothing to compare. The address was checked all the same.
+            for nic in self.spec.nics.values_mut() {
+                nic.ip = None;
+                nic.gateway = None;
+            }
+            return;
+        }
+        let addressed = self.spec.nics.values().any(|nic| nic.ip.is_some());
+        if self.raw.init.is_none() && !addressed {
+            return;
+        }
+        let mut init = self.raw.init.as_ref().map_or_else(InitSpec::default, |raw| {
+            self.init_places(&raw.value);
+            init::plain_fields(&raw.value)
+        });
+        let keys = self.raw.init.as_ref().and_then(|raw| raw.value.ssh_keys.as_ref());
+        if let Some(written) = keys {
+            init.ssh_keys = init::ssh_keys(&written.value, self.around.keys, cx);
+            self.fine &= init.ssh_keys.is_some();
+        }
+        self.take_from_networks(&mut init, networks);
+        init.digest = Some(init::digest(&init, &self.spec.nics));
+        self.spec.init = Some(init);
+    }
+
+    fn init_places(&mut self, raw: &RawInit) {
+        use FieldKind as K;
+        let spans = [
+            (K::InitHostname, raw.hostname.as_ref().map(|it| it.span)),
+            (K::InitDomain, raw.domain.as_ref().map(|it| it.span)),
+            (K::InitUser, raw.user.as_ref().map(|it| it.span)),
+            (K::InitSshKeys, raw.ssh_keys.as_ref().map(|it| it.span)),
+            (K::InitPassword, raw.password.as_ref().map(|it| it.span)),
+            (K::InitDns, raw.dns.as_ref().map(|it| it.span)),
+            (K::InitDigest, self.raw.init.as_ref().map(|it| it.key)),
+        ];
+        for (kind, span) in spans {
+            if let Some(span) = span {
+                self.stands(kind, span);
+            }
+        }
+    }
+}
+
+/// Sorted by path, so that one can be found quickly. Of a field that was settled twice, the later place holds.
+fn places_of(mut written: Vec<(FieldPath, Span)>, places: &Places<'_>) -> Vec<(FieldPath, Place)> {
+    written.reverse();
+    written.sort_by(|a, b| a.0.cmp(&b.0));
+    written.dedup_by(|later, first| later.0 == first.0);
+    written.into_iter().map(|(path, span)| (path, places.at(span))).collect()
+}
+
+fn autostart(raw: &RawAutostart) -> Autostart {
+    match raw {
+        RawAutostart::Flag(enabled) => Autostart { enabled: *enabled, order: None, wait_s: None },
+        RawAutostart::Ordered(raw) => Autostart {
+            enabled: true,
+            order: raw.order.and_then(|order| u32::try_from(order.0).ok()),
+            wait_s: raw.wait.as_ref().and_then(|wait| u32::try_from(wait.value.0).ok()),
+        },
+    }
+}
