@@ -5,5 +5,6 @@
 //! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
 
 pub mod config;
+pub mod diff;
 pub mod model;
 pub mod ownership;
