@@ -4,6 +4,7 @@
 //! the two are compared, a plan is made, guarded, approved, carried out step by
 //! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
 
+pub mod alloc;
 pub mod config;
 pub mod diff;
 pub mod model;
