@@ -7,5 +7,7 @@
 pub mod alloc;
 pub mod config;
 pub mod diff;
+pub mod guard;
 pub mod model;
 pub mod ownership;
+pub mod plan;

@@ -1,0 +1,50 @@
+//! The base of an action: what the world must still look like when it runs.
+
+use crate::model::{
+    Base, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool, digest_of,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The digest over native id, uuid, marker and the given fields of a machine.
+///
+/// Both what runs and what will run count: a value that somebody left pending is a
+/// change of the world, too. A lock is not part of it: locks are waited for.
+pub fn machine_base(seen: &ObservedMachine, fields: BTreeSet<FieldPath>) -> Base {
+    let values: Vec<Value> = fields
+        .iter()
+        .map(|path| {
+            let value = match path.kind {
+                FieldKind::Power => json!(seen.power),
+                FieldKind::Disk | FieldKind::Nic => json!(whole_device(seen, path)),
+                _ => json!([seen.spec.get(path), seen.settled().get(path)]),
+            };
+            json!([path, value])
+        })
+        .collect();
+    let document = json!({
+        "id": seen.id,
+        "uuid": seen.uuid,
+        "marker": seen.marker,
+        "fields": values,
+    });
+    Base { fields, sha256: digest_of(&document) }
+}
+
+/// The digest over name, marker and comment of a pool.
+pub fn pool_base(seen: &ObservedPool) -> Base {
+    let fields = [FieldPath::of(FieldKind::Comment)].into();
+    let document = json!({ "marker": seen.marker, "comment": seen.comment });
+    Base { fields, sha256: digest_of(&document) }
+}
+
+/// A disk or card as a whole: what sits in the slot that the map gives it.
+fn whole_device(seen: &ObservedMachine, path: &FieldPath) -> Value {
+    let map = match &seen.marker {
+        MarkerState::Found(marker) => &marker.map,
+        MarkerState::None | MarkerState::Garbled(_) => return Value::Null,
+    };
+    let entries = if path.kind == FieldKind::Disk { &map.disks } else { &map.nics };
+    let slot = path.device.as_ref().and_then(|name| entries.get(name)).map(|entry| &entry.slot);
+    json!(slot.and_then(|slot| seen.device(slot.as_str())))
+}

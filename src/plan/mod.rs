@@ -1,0 +1,232 @@
+//! From differences to a plan: actions with their steps, edges, waves; what is
+//! blocked; the body with its id, and the envelope around it.
+//!
+//! A pure function of desired state, inventory and history. Every choice is made
+//! here (through `alloc`), every call is listed (through the product's `lower`), and
+//! nothing is left for apply to decide. Refusing and withholding is `guard`'s.
+
+mod base;
+mod edges;
+mod machines;
+mod pools;
+mod target;
+
+pub use base::{machine_base, pool_base};
+pub use target::{UnknownTarget, target};
+
+use crate::{
+    alloc::Allocator,
+    model::{
+        Action, ActionId, Blocked, Code, Coverage, DesiredState, Envelope, History, HypervisorName,
+        HypervisorSummary, Inventory, Note, PLAN_FORMAT, Plan, PlanBody, Product, Reason,
+        ResourceKey, Verb, plan_id,
+    },
+    ownership::{MarkerKey, Ownership, classify},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that a plan is a function of.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// What the YAML asks for.
+    pub desired: &'a DesiredState,
+    /// What the hypervisors reported.
+    pub inventory: &'a Inventory,
+    /// What the journal remembers.
+    pub history: &'a History,
+    /// The pure half of each hypervisor's product.
+    pub products: &'a BTreeMap<HypervisorName, &'a dyn Product>,
+    /// Verifies markers, when trust settings have a key.
+    pub marker_key: Option<&'a MarkerKey>,
+}
+
+/// A plan with the ownership that it rests on, which `guard` needs, too.
+#[derive(Debug)]
+pub struct Planned {
+    /// The document. Its envelope has no verdict yet.
+    pub plan: Plan,
+    /// Who owns what.
+    pub ownership: Ownership,
+}
+
+/// Plans everything.
+pub fn plan(input: Input<'_>) -> Planned {
+    let ownership = classify(
+        &input.desired.project,
+        input.inventory,
+        input.history,
+        &wanted_names(input.desired),
+        input.marker_key,
+    );
+    let mut builder = Builder {
+        input,
+        ownership: &ownership,
+        allocator: Allocator::new(
+            input.inventory,
+            &input.desired.hypervisors,
+            &input.desired.policy,
+        ),
+        actions: BTreeMap::new(),
+        blocked: Vec::new(),
+        unchanged: 0,
+        reasons: BTreeMap::new(),
+        notes: BTreeSet::new(),
+        names: BTreeMap::new(),
+        addresses: BTreeMap::new(),
+    };
+    builder.index_what_is_taken();
+    builder.plan_pools();
+    builder.plan_machines();
+    let edges = builder.finish_edges();
+    let Builder { actions, mut blocked, unchanged, reasons, notes, .. } = builder;
+    blocked.sort();
+    let actions: Vec<Action> = actions.into_values().collect();
+    let waves = edges::waves(&actions, &edges);
+    let body = PlanBody {
+        format: PLAN_FORMAT,
+        project: input.desired.project.clone(),
+        files: input.desired.files.clone(),
+        policy: input.desired.policy.clone(),
+        actions,
+        edges,
+        blocked,
+        unchanged,
+    };
+    let envelope = Envelope {
+        reasons,
+        hypervisors: summaries(&input, &ownership),
+        waves,
+        notes: notes.into_iter().collect(),
+        ..Envelope::default()
+    };
+    let plan = Plan { plan_id: plan_id(&body), body, envelope };
+    Planned { plan, ownership }
+}
+
+fn wanted_names(desired: &DesiredState) -> BTreeMap<(HypervisorName, String), ResourceKey> {
+    let name = |machine: &crate::model::DesiredMachine| {
+        machine.spec.name.clone().unwrap_or_else(|| machine.key.name.to_string())
+    };
+    desired
+        .machines
+        .values()
+        .map(|machine| ((machine.hypervisor.clone(), name(machine)), machine.key.clone()))
+        .collect()
+}
+
+fn summaries(
+    input: &Input<'_>,
+    ownership: &Ownership,
+) -> BTreeMap<HypervisorName, HypervisorSummary> {
+    let mut owned: BTreeMap<&HypervisorName, u32> = BTreeMap::new();
+    for it in ownership.owned.values() {
+        *owned.entry(&it.hypervisor).or_default() += 1;
+    }
+    let summary = |name: &HypervisorName, seen: &crate::model::HypervisorInventory| {
+        let (coverage, gaps) = match &seen.coverage {
+            Coverage::Complete => ("complete", Vec::new()),
+            Coverage::Scoped { why } => ("scoped", vec![why.clone()]),
+            Coverage::Incomplete { gaps } => ("partial", gaps.clone()),
+            Coverage::Failed { error, .. } => ("failed", vec![error.clone()]),
+        };
+        HypervisorSummary {
+            version: seen.version.clone(),
+            coverage: coverage.to_owned(),
+            gaps,
+            guests: u32::try_from(seen.listed.len()).unwrap_or(u32::MAX),
+            owned: owned.get(name).copied().unwrap_or(0),
+            age_s: None,
+        }
+    };
+    let all = input.inventory.hypervisors.iter();
+    all.map(|(name, seen)| (name.clone(), summary(name, seen))).collect()
+}
+
+/// A plan being put together.
+struct Builder<'a> {
+    input: Input<'a>,
+    ownership: &'a Ownership,
+    allocator: Allocator<'a>,
+    actions: BTreeMap<ActionId, Action>,
+    blocked: Vec<Blocked>,
+    unchanged: u32,
+    reasons: BTreeMap<ActionId, Reason>,
+    notes: BTreeSet<Note>,
+    /// Who bears a native name.
+    names: BTreeMap<(HypervisorName, String), BTreeSet<Holder>>,
+    /// Who is configured with an address.
+    addresses: BTreeMap<(HypervisorName, std::net::IpAddr), BTreeSet<Holder>>,
+}
+
+/// Who holds a name or an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    id: crate::model::NativeId,
+    key: Option<ResourceKey>,
+}
+
+impl Builder<'_> {
+    fn index_what_is_taken(&mut self) {
+        // `move` is of references only: the index borrows nothing of the builder.
+        let by_id: BTreeMap<(&HypervisorName, &crate::model::NativeId), &ResourceKey> = self
+            .ownership
+            .owned
+            .iter()
+            .map(|(key, owned)| ((&owned.hypervisor, &owned.id), key))
+            .collect();
+        for (hypervisor, seen) in &self.input.inventory.hypervisors {
+            for (id, listed) in &seen.listed {
+                let read = seen.machines.get(id);
+                let key = by_id.get(&(hypervisor, id)).map(|key| (*key).clone());
+                let holder = Holder { id: id.clone(), key };
+                // A listing can be old; what was read from the object itself wins.
+                let name = match read {
+                    Some(machine) => machine.settled().name.clone(),
+                    None => listed.name.clone(),
+                };
+                if let Some(name) = name {
+                    let at = (hypervisor.clone(), name);
+                    self.names.entry(at).or_default().insert(holder.clone());
+                }
+                for address in read.map(|it| it.addresses.as_slice()).unwrap_or_default() {
+                    let at = (hypervisor.clone(), *address);
+                    self.addresses.entry(at).or_default().insert(holder.clone());
+                }
+            }
+        }
+    }
+
+    fn block(&mut self, blocked: Blocked) {
+        self.blocked.push(blocked);
+    }
+
+    fn add(&mut self, action: Action, reason: Reason) {
+        self.reasons.insert(action.id.clone(), reason);
+        self.actions.insert(action.id.clone(), action);
+    }
+
+    fn note(&mut self, key: &ResourceKey, text: impl Into<String>) {
+        self.notes.insert(Note { key: Some(key.clone()), text: text.into() });
+    }
+
+    /// Drops every action of a key and says why it is blocked instead.
+    fn block_actions_of(&mut self, id: &ActionId, code: Code, message: String, help: String) {
+        let Some(action) = self.actions.remove(id) else { return };
+        self.reasons.remove(id);
+        self.blocked.push(Blocked {
+            key: action.key,
+            hypervisor: action.hypervisor,
+            verb: Some(action.verb),
+            code,
+            message,
+            help,
+            place: action.place,
+        });
+    }
+}
+
+/// The id of an action on a machine.
+fn machine_action_id(key: &ResourceKey, verb: Verb, part: &str) -> ActionId {
+    let dot = if part.is_empty() { "" } else { "." };
+    ActionId::from(format!("{key}:{verb}{dot}{part}"))
+}
