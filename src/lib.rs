@@ -11,3 +11,4 @@ pub mod guard;
 pub mod model;
 pub mod ownership;
 pub mod plan;
+pub mod report;

@@ -1,0 +1,91 @@
+//! Steps in words, one line each.
+
+use super::layout::Canvas;
+use crate::model::{CloneFrom, Setting, Step, StepOp, Wait};
+
+/// What one step does.
+pub(super) fn step_line(canvas: &Canvas, step: &Step) -> String {
+    let mut text = op(canvas, &step.op);
+    match step.wait {
+        Wait::Call | Wait::Task => {}
+        Wait::PowerOff { within_s } => text.push_str(&format!(", up to {within_s} s")),
+    }
+    if let Some(otherwise) = &step.otherwise {
+        text.push_str(&format!(", then {}", op(canvas, otherwise)));
+    }
+    if !step.guarded {
+        text.push_str(" (not guarded by the product)");
+    }
+    text
+}
+
+fn op(canvas: &Canvas, op: &StepOp) -> String {
+    let data = |text: &str| canvas.data(text).into_owned();
+    match op {
+        StepOp::Clone(from) => clone(canvas, from),
+        StepOp::Create(birth) => {
+            format!("create {}, powered off: {}", data(&birth.name), settings(&birth.settings))
+        }
+        StepOp::Configure(all) => format!("configure {}", settings(all)),
+        StepOp::GrowDisk { disk, slot, to } => {
+            format!("grow disk {} ({}) to {to}", data(disk.as_str()), data(slot.as_str()))
+        }
+        StepOp::DeleteVolume { volume, .. } => format!("delete volume {}", data(volume)),
+        StepOp::SetPool { pool: Some(pool) } => format!("put into pool {}", data(pool.as_str())),
+        StepOp::SetPool { pool: None } => "take out of its pool".to_owned(),
+        StepOp::Start => "start".to_owned(),
+        StepOp::Shutdown => "ask the guest to shut down".to_owned(),
+        StepOp::Stop => "hard stop".to_owned(),
+        StepOp::Delete => "delete with its volumes".to_owned(),
+        StepOp::CreatePool { .. } => "create the pool".to_owned(),
+        StepOp::SetComment { .. } => "write the comment".to_owned(),
+        StepOp::DeletePool => "delete the pool".to_owned(),
+    }
+}
+
+fn clone(canvas: &Canvas, from: &CloneFrom) -> String {
+    let how = if from.linked { "linked clone" } else { "full clone" };
+    let name = from.template_name.as_deref().map(|name| format!(" {}", canvas.data(name)));
+    let mut text = format!(
+        "{how} of template {}{}, powered off",
+        canvas.data(from.template.as_str()),
+        name.unwrap_or_default(),
+    );
+    if let Some(node) = &from.node {
+        text.push_str(&format!(", to node {}", canvas.data(node.as_str())));
+    }
+    if let Some(storage) = &from.storage {
+        text.push_str(&format!(", on {}", canvas.data(storage.as_str())));
+    }
+    text
+}
+
+fn settings(all: &[Setting]) -> String {
+    all.iter().map(setting).collect::<Vec<_>>().join(", ")
+}
+
+/// Settings by name only: their values are in the fields above. Names of disks and
+/// cards are checked words of the YAML.
+fn setting(setting: &Setting) -> String {
+    match setting {
+        Setting::Name(_) => "name".to_owned(),
+        Setting::Cpu { .. } => "cpu".to_owned(),
+        Setting::Memory(_) => "memory".to_owned(),
+        Setting::Firmware { .. } => "firmware".to_owned(),
+        Setting::Tpm { .. } => "tpm".to_owned(),
+        Setting::Boot { .. } => "boot order".to_owned(),
+        Setting::Cdrom { .. } => "cdrom".to_owned(),
+        Setting::Autostart(_) => "autostart".to_owned(),
+        Setting::Protect(_) => "protection".to_owned(),
+        Setting::Tags(_) => "tags".to_owned(),
+        Setting::Notes(_) => "notes".to_owned(),
+        Setting::AttachDisk { disk, .. } => format!("attach disk {disk}"),
+        Setting::DetachDisk { disk, .. } => format!("detach disk {disk}"),
+        Setting::SetNic(nic) => format!("card {}", nic.nic),
+        Setting::RemoveNic { nic: Some(nic), .. } => format!("remove card {nic}"),
+        Setting::RemoveNic { nic: None, slot } => format!("remove card {slot}"),
+        Setting::Seed(_) => "first-boot data".to_owned(),
+        Setting::MachineUuid => "machine uuid".to_owned(),
+        Setting::Marker(draft) => format!("marker ({})", draft.stage.as_str()),
+    }
+}
