@@ -5,6 +5,7 @@
 //! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
 
 pub mod alloc;
+pub mod clock;
 pub mod config;
 pub mod diff;
 pub mod guard;
@@ -12,3 +13,4 @@ pub mod model;
 pub mod ownership;
 pub mod plan;
 pub mod report;
+pub mod store;
