@@ -12,5 +12,6 @@ pub mod guard;
 pub mod model;
 pub mod ownership;
 pub mod plan;
+pub mod provider;
 pub mod report;
 pub mod store;

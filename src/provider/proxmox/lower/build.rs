@@ -1,0 +1,507 @@
+//! A machine that is made, or built to its end.
+//!
+//! From a template: clone, one guarded write of everything, growth of disks, one
+//! last write that marks it ready, start. From an ISO: create, last write, start.
+//! A half-made machine gets what is missing, its first-boot documents always, and
+//! never a second birth. Nothing starts before `ready`.
+
+use super::{
+    layout::{Layout, Seat},
+    parts::{Write, boot_slots, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    start, step,
+};
+use crate::{
+    model::{
+        Birth, BirthSource, BootDevice, Build, Bus, Bytes, Cdrom, CloneFrom, DeviceKind, DeviceMap,
+        DeviceName, Expect, FieldKind, FieldPath, Firmware, Lowered, MachineSpec, MarkerDraft,
+        Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Stage, Step, StepOp,
+        StorageName, Unsupported, Value,
+    },
+    provider::proxmox::{normalize::wants_seed, translate::bus_of},
+};
+use std::collections::BTreeMap;
+
+struct Builder<'a> {
+    build: &'a Build<'a>,
+    spec: &'a MachineSpec,
+    source: Option<&'a BirthSource>,
+    /// What the new machine starts from: itself half-made, or the template.
+    base: Option<&'a ObservedMachine>,
+    layout: Layout,
+    old_map: DeviceMap,
+    faults: Vec<Unsupported>,
+    notes: Vec<String>,
+}
+
+pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
+    let base = build.seen.or(build.template);
+    let old_map = build
+        .seen
+        .and_then(|seen| seen.marker.found())
+        .map(|marker| marker.map.clone())
+        .unwrap_or_default();
+    let layout = Layout::at_birth(build.spec, base, &old_map)?;
+    let source = build.machine.birth.as_ref();
+    let builder = Builder {
+        build,
+        spec: build.spec,
+        source,
+        base,
+        layout,
+        old_map,
+        faults: Vec::new(),
+        notes: Vec::new(),
+    };
+    builder.lower()
+}
+
+impl Builder<'_> {
+    fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
+        let mut steps = Vec::new();
+        let empty = self.base.is_none();
+        if let (Some(template), None) = (self.build.template, self.build.seen) {
+            steps.extend(self.clone_step(template));
+        }
+        let first = self.first_write();
+        if empty {
+            steps.extend(self.create_step(first));
+        } else {
+            steps.extend(self.unprotect());
+            let begin = Expect {
+                stage: Some(Stage::New),
+                power: Some(PowerState::Stopped),
+                ..Expect::default()
+            };
+            steps.push(step(StepOp::Configure(first.settings), begin, first.end));
+        }
+        steps.extend(self.growth());
+        steps.extend(self.pool());
+        steps.push(self.last_write(empty));
+        match self.build.machine.power {
+            Power::Running | Power::Once => {
+                let mut start = start(Expect::default());
+                start.begin.stage = Some(Stage::Ready);
+                steps.push(start);
+            }
+            Power::Stopped => {}
+        }
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
+            let path = |name| FieldPath::on(kind, name);
+            seats.iter().map(|(name, seat)| (path(name), seat.slot.clone())).collect::<Vec<_>>()
+        };
+        let disks = new(FieldKind::Disk, &self.layout.disks);
+        let nics = new(FieldKind::Nic, &self.layout.nics);
+        let slots = disks.into_iter().chain(nics).collect();
+        Ok(Lowered { steps, slots, reads: Vec::new(), notes: self.notes })
+    }
+
+    fn name(&self) -> String {
+        let fallback = || self.build.machine.key.name.to_string();
+        self.spec.name.clone().unwrap_or_else(fallback)
+    }
+
+    fn draft(&self, stage: Stage) -> MarkerDraft {
+        let seeded = wants_seed(self.spec);
+        MarkerDraft {
+            stage,
+            init: self.spec.init.as_ref().filter(|_| seeded).and_then(|init| init.digest.clone()),
+            protect: self.spec.protect.unwrap_or(false),
+            map: self.layout.map(&self.old_map, self.spec, stage == Stage::Ready),
+        }
+    }
+
+    /// Whether a field of the half-made machine is not yet as declared. Nothing is
+    /// as declared on a fresh clone: its template may have changed since it was read.
+    fn missing(&self, path: &FieldPath) -> bool {
+        let Some(wanted) = self.spec.get(path) else { return false };
+        self.build.seen.is_none_or(|seen| seen.settled().get(path) != Some(wanted))
+    }
+
+    fn lacks(&self, kind: FieldKind) -> bool {
+        self.missing(&FieldPath::of(kind))
+    }
+
+    fn clone_step(&mut self, template: &ObservedMachine) -> Option<Step> {
+        let Some(BirthSource { medium: Medium::Template { linked, .. }, .. }) = self.source else {
+            let why = "there is no template to clone";
+            self.faults.push(fault(FieldPath::of(FieldKind::Name), why, "set `image:`"));
+            return None;
+        };
+        let linked = *linked;
+        let storage = self.clone_storage(template, linked);
+        let begin = Expect { exists: Some(false), ..Expect::default() };
+        let mut end = Expect { exists: Some(true), stage: Some(Stage::New), ..Expect::default() };
+        end.fields.insert(FieldPath::of(FieldKind::Name), Some(Value::Text(self.name())));
+        if let Some(pool) = &self.spec.pool {
+            let value = Some(Value::Text(pool.to_string()));
+            end.fields.insert(FieldPath::of(FieldKind::Pool), value);
+        }
+        let from = CloneFrom {
+            template: template.id.clone(),
+            template_node: template.node.clone(),
+            template_name: template.spec.name.clone(),
+            template_uuid: template.uuid,
+            linked,
+            name: self.name(),
+            node: self.build.allotted.node.clone(),
+            storage,
+            pool: self.spec.pool.clone(),
+            marker: MarkerDraft {
+                stage: Stage::New,
+                init: None,
+                protect: false,
+                map: DeviceMap::default(),
+            },
+        };
+        Some(step(StepOp::Clone(Box::new(from)), begin, end))
+    }
+
+    /// A full clone puts all disks on one storage, a linked one leaves them beside
+    /// the template's: anything else that is declared cannot be had.
+    fn clone_storage(&mut self, template: &ObservedMachine, linked: bool) -> Option<StorageName> {
+        let wanted = |name: &DeviceName| {
+            let declared = || self.spec.disks.get(name)?.storage.clone();
+            self.build.allotted.storages.get(name).cloned().or_else(declared)
+        };
+        let boot = DeviceName::from(DeviceName::BOOT);
+        let target = wanted(&boot).filter(|_| !linked);
+        let mut faults = Vec::new();
+        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+            let native = template.device(seat.slot.as_str()).and_then(|it| it.storage.clone());
+            let will_be = target.clone().or(native);
+            if let Some(wanted) = wanted(name)
+                && Some(&wanted) != will_be.as_ref()
+            {
+                let at = FieldPath::on(FieldKind::DiskStorage, name);
+                let will_be = will_be.map_or_else(|| "nowhere".into(), |it| it.to_string());
+                let why = format!("the clone puts this disk on `{will_be}`, not on `{wanted}`");
+                let help = "use `clone: full` and one storage for all disks of the template";
+                faults.push(fault(at, why, help));
+            }
+        }
+        self.faults.extend(faults);
+        target
+    }
+
+    /// A template's own protection would refuse the removal of its TPM state.
+    fn unprotect(&mut self) -> Option<Step> {
+        let base = self.base?;
+        let removes = self.spec.tpm == Some(false) && base.settled().tpm == Some(true);
+        if !removes || base.settled().protect != Some(true) {
+            return None;
+        }
+        let mut end = Expect::default();
+        end.fields.insert(FieldPath::of(FieldKind::Protect), Some(Value::Flag(false)));
+        let begin = Expect { stage: Some(Stage::New), ..Expect::default() };
+        Some(step(StepOp::Configure(vec![Setting::Protect(false)]), begin, end))
+    }
+
+    fn first_write(&mut self) -> Write {
+        let mut write = Write::default();
+        write.end.stage = Some(Stage::New);
+        let spec = self.spec;
+        if self.chooses_uuid() {
+            write.settings.push(Setting::MachineUuid);
+        }
+        if self.build.seen.is_some() && self.lacks(FieldKind::Name) {
+            write.set(spec, FieldKind::Name, Setting::Name(self.name()));
+        }
+        self.hardware(&mut write);
+        self.attach(&mut write);
+        self.nics(&mut write);
+        self.cdrom(&mut write);
+        if let Some(tags) = spec.tags.clone().filter(|_| self.lacks(FieldKind::Tags)) {
+            write.set(spec, FieldKind::Tags, Setting::Tags(tags));
+        }
+        if let Some(notes) = spec.notes.clone().filter(|_| self.lacks(FieldKind::Notes)) {
+            write.set(spec, FieldKind::Notes, Setting::Notes(notes));
+        }
+        if let Some(autostart) = spec.autostart.filter(|_| self.lacks(FieldKind::Autostart)) {
+            write.set(spec, FieldKind::Autostart, Setting::Autostart(autostart));
+        }
+        // The server keeps a password as it was sent at create, and hashes it on
+        // update: an empty machine is seeded by its last write.
+        if self.base.is_some() {
+            self.seed(&mut write);
+        }
+        let mut draft = self.draft(Stage::New);
+        if self.base.is_none() {
+            draft.init = None;
+        }
+        write.settings.push(Setting::Marker(draft));
+        write
+    }
+
+    /// Our UUID is written once; after that the marker and the machine agree.
+    fn chooses_uuid(&self) -> bool {
+        self.build.seen.is_none_or(|seen| {
+            let marked = seen.marker.found().and_then(|marker| marker.uuid);
+            marked.is_none() || marked != seen.uuid
+        })
+    }
+
+    fn hardware(&mut self, write: &mut Write) {
+        let spec = self.spec;
+        if self.lacks(FieldKind::Cpu) || self.lacks(FieldKind::Sockets) {
+            let base = self.base.map(ObservedMachine::settled);
+            let total = spec.cpu.or(base.and_then(|it| it.cpu)).unwrap_or(1);
+            let sockets = spec.sockets.unwrap_or(1);
+            if sockets == 0 || !total.is_multiple_of(sockets) {
+                let why = format!("{total} processors cannot be spread over {sockets} sockets");
+                let at = FieldPath::of(FieldKind::Sockets);
+                self.faults.push(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
+            }
+            write.settings.push(Setting::Cpu { total, sockets });
+            let counts = [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)];
+            for (kind, count) in counts {
+                let value = Some(Value::Count(count.into()));
+                write.end.fields.insert(FieldPath::of(kind), value);
+            }
+        }
+        if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {
+            write.set(spec, FieldKind::Memory, Setting::Memory(memory));
+        }
+        self.firmware(write);
+        self.tpm(write);
+    }
+
+    fn firmware(&mut self, write: &mut Write) {
+        let at = FieldPath::of(FieldKind::Firmware);
+        let image = self.source.and_then(|source| source.firmware);
+        // What a template boots with is its own business unless the machine says.
+        let Some(wanted) = self.spec.firmware.or(image.filter(|_| self.base.is_none())) else {
+            return;
+        };
+        let observed = self.base.and_then(|base| base.settled().firmware);
+        if observed == Some(wanted) {
+            return;
+        }
+        let has_variables = self
+            .base
+            .is_some_and(|base| base.devices.iter().any(|it| it.kind == DeviceKind::Firmware));
+        let storage = match wanted {
+            Firmware::Bios => None,
+            Firmware::Uefi | Firmware::SecureBoot if has_variables => {
+                // Its variables are there already, with or without keys.
+                let boots_bios = observed == Some(Firmware::Bios);
+                if !boots_bios || wanted == Firmware::SecureBoot {
+                    let why = "the template's firmware variables were made with other keys";
+                    let help = "declare the template's firmware, or change the template";
+                    self.faults.push(fault(at.clone(), why, help));
+                }
+                None
+            }
+            Firmware::Uefi | Firmware::SecureBoot => self.storage(&at),
+        };
+        write.settings.push(Setting::Firmware { firmware: wanted, storage });
+        write.end.fields.insert(at, Some(Value::Text(wanted.as_str().to_owned())));
+    }
+
+    fn tpm(&mut self, write: &mut Write) {
+        let Some(present) = self.spec.tpm else { return };
+        let at = FieldPath::of(FieldKind::Tpm);
+        let observed = self.base.and_then(|base| base.settled().tpm).unwrap_or(false);
+        write.holds(self.spec, at.clone());
+        if observed == present {
+            return;
+        }
+        let storage = if present { self.storage(&at) } else { None };
+        if !present {
+            self.notes.push("the TPM state of the template stays as a detached volume".into());
+        }
+        write.settings.push(Setting::Tpm { present, storage });
+    }
+
+    /// The storage of what has no name; none is an error on the field that needs it.
+    fn storage(&mut self, at: &FieldPath) -> Option<StorageName> {
+        let found = system_storage(self.spec, &self.build.allotted.storages, self.base);
+        if found.is_none() {
+            let why = "there is no storage for what this needs";
+            self.faults.push(fault(at.clone(), why, "set the storage of disk `boot`"));
+        }
+        found
+    }
+
+    fn attach(&mut self, write: &mut Write) {
+        for (name, seat) in &self.layout.disks {
+            write.end.slots.insert(seat.slot.clone(), true);
+            if seat.exists {
+                continue;
+            }
+            let disk = self.spec.disks.get(name);
+            let storage =
+                self.build.allotted.storages.get(name).cloned().or_else(|| disk?.storage.clone());
+            let Some((size, storage)) = disk.and_then(|disk| disk.size).zip(storage) else {
+                let why = "a new disk needs a size and a storage";
+                let at = FieldPath::on(FieldKind::Disk, name);
+                self.faults.push(fault(at, why, "set `size:` and `storage:`"));
+                continue;
+            };
+            let slot = seat.slot.clone();
+            let bus = bus_of(slot.as_str()).unwrap_or(Bus::Scsi);
+            write.holds(self.spec, FieldPath::on(FieldKind::DiskSize, name));
+            write.settings.push(Setting::AttachDisk {
+                disk: name.clone(),
+                slot,
+                bus,
+                size,
+                storage,
+            });
+        }
+    }
+
+    fn nics(&mut self, write: &mut Write) {
+        for slot in &self.layout.spare_nics {
+            write.end.slots.insert(slot.clone(), false);
+            write.settings.push(Setting::RemoveNic { nic: None, slot: slot.clone() });
+            self.notes.push(format!("{slot} of the template is not declared and is removed"));
+        }
+        for (name, seat) in &self.layout.nics {
+            let Some(nic) = self.spec.nics.get(name) else { continue };
+            write.end.slots.insert(seat.slot.clone(), true);
+            let mac = nic.mac.or(self.build.allotted.macs.get(name).copied());
+            // A network without a tag means an untagged card, not the template's tag.
+            let vlan = nic.vlan.or(nic.network.as_ref().map(|_| 0));
+            let setting = NicSetting {
+                nic: name.clone(),
+                slot: seat.slot.clone(),
+                network: nic.network.clone(),
+                vlan,
+                model: nic.model,
+                mac,
+            };
+            let mut fields = nic_fields(&setting);
+            let held = |field: &(FieldPath, Option<Value>)| {
+                self.build.seen.is_some_and(|seen| seen.settled().get(&field.0) == field.1)
+            };
+            if !seat.exists || !fields.iter().all(held) {
+                write.settings.push(Setting::SetNic(setting));
+            }
+            write.end.fields.extend(fields.drain(..));
+        }
+    }
+
+    fn cdrom(&mut self, write: &mut Write) {
+        let image = self.source.and_then(|it| it.medium.cdrom()).filter(|_| self.base.is_none());
+        let wanted = self.spec.cdrom.clone().or(image);
+        let boots = self.spec.boot.as_ref().is_some_and(|it| it.contains(&BootDevice::Cdrom));
+        let exists = self.layout.cd_if_any().is_some_and(|seat| seat.exists);
+        let needs_drive = boots && !exists;
+        let Some(cdrom) = wanted.or(needs_drive.then_some(Cdrom::None)) else { return };
+        let value = MachineSpec { cdrom: Some(cdrom.clone()), ..MachineSpec::default() };
+        let path = FieldPath::of(FieldKind::Cdrom);
+        write.holds(&value, path.clone());
+        let held = self.build.seen.and_then(|seen| seen.settled().get(&path)) == value.get(&path);
+        // No drive and an empty drive are the same to the plan.
+        let idle = cdrom == Cdrom::None && !exists;
+        if (held || idle) && !needs_drive {
+            return;
+        }
+        let slot = self.layout.cd().slot;
+        write.settings.push(Setting::Cdrom { cdrom, slot });
+    }
+
+    fn seed(&mut self, write: &mut Write) {
+        if !wants_seed(self.spec) {
+            return;
+        }
+        let seat = self.layout.seed();
+        let at = FieldPath::of(FieldKind::InitDigest);
+        let storage = if seat.exists { None } else { self.storage(&at) };
+        let seats = &self.layout;
+        let seed = seed_of(self.spec, self.spec.init.clone(), seats, seat.slot, storage);
+        seed_end(self.spec, &mut write.end);
+        write.settings.push(Setting::Seed(Box::new(seed)));
+    }
+
+    fn create_step(&mut self, first: Write) -> Option<Step> {
+        let Some(source) = self.source else {
+            let at = FieldPath::of(FieldKind::Name);
+            self.faults.push(fault(at, "there is nothing to make it from", "set `image:`"));
+            return None;
+        };
+        if matches!(source.medium, Medium::Template { .. }) {
+            let at = FieldPath::of(FieldKind::Name);
+            self.faults.push(fault(at, "its template was not observed", "check `image:`"));
+            return None;
+        }
+        let Write { settings, mut end } = first;
+        end.exists = Some(true);
+        end.fields.insert(FieldPath::of(FieldKind::Name), Some(Value::Text(self.name())));
+        if let Some(pool) = &self.spec.pool {
+            let value = Some(Value::Text(pool.to_string()));
+            end.fields.insert(FieldPath::of(FieldKind::Pool), value);
+        }
+        let birth = Birth {
+            name: self.name(),
+            node: self.build.allotted.node.clone(),
+            pool: self.spec.pool.clone(),
+            source: source.clone(),
+            settings,
+        };
+        let begin = Expect { exists: Some(false), ..Expect::default() };
+        Some(step(StepOp::Create(Box::new(birth)), begin, end))
+    }
+
+    fn growth(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+            let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { continue };
+            let device = self.base.and_then(|base| base.device(seat.slot.as_str()));
+            let from = device.and_then(|it| it.size).unwrap_or(Bytes(0));
+            if from > to {
+                let why = format!("the template's disk is {from}, and disks only grow");
+                let at = FieldPath::on(FieldKind::DiskSize, name);
+                self.faults.push(fault(at, why, "declare that size or more"));
+            } else if from < to {
+                steps.push(grow(name, &seat.slot, to));
+            }
+        }
+        steps
+    }
+
+    fn pool(&self) -> Option<Step> {
+        // A birth puts the machine into its pool.
+        self.build.seen?;
+        let pool = self.spec.pool.clone().filter(|_| self.lacks(FieldKind::Pool))?;
+        let mut end = Expect::default();
+        end.fields.insert(FieldPath::of(FieldKind::Pool), Some(Value::Text(pool.to_string())));
+        let begin = Expect { exists: Some(true), ..Expect::default() };
+        Some(step(StepOp::SetPool { pool: Some(pool) }, begin, end))
+    }
+
+    /// The last write before the first start. What could hinder an earlier step is
+    /// here: protection, and a boot order over drives that must exist before (an
+    /// update that adds a CD drive appends it to the order that was there).
+    fn last_write(&mut self, empty: bool) -> Step {
+        let mut write = Write::default();
+        if let Some(order) = self.spec.boot.clone() {
+            match boot_slots(&order, &self.layout) {
+                Ok(slots) => {
+                    write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
+                }
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        if let Some(protect) = self.spec.protect {
+            write.set(self.spec, FieldKind::Protect, Setting::Protect(protect));
+        }
+        if empty {
+            self.seed(&mut write);
+        }
+        write.settings.push(Setting::Marker(self.draft(Stage::Ready)));
+        write.end.stage = Some(Stage::Ready);
+        let mut begin = Expect {
+            stage: Some(Stage::New),
+            power: Some(PowerState::Stopped),
+            ..Expect::default()
+        };
+        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+            begin.slots.insert(seat.slot.clone(), true);
+        }
+        step(StepOp::Configure(write.settings), begin, write.end)
+    }
+}

@@ -1,0 +1,544 @@
+//! A machine that changes: one guarded write for all fields of the consent group,
+//! then growth, pool, volumes, and the restart when it is part of the change.
+
+use super::{
+    layout::{Layout, Seat},
+    marker_of,
+    parts::{Write, boot_slots, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    shutdown, start, step,
+};
+use crate::{
+    model::{
+        Bus, Cdrom, DeviceName, Expect, FieldChange, FieldKind, FieldPath, InitSpec, Lowered,
+        MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove, PowerState, Setting, Slot, Stage,
+        Step, StepOp, Unsupported, Update, Value,
+    },
+    provider::proxmox::translate::bus_of,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A drive that is taken off.
+struct Removed {
+    slot: Slot,
+    /// Its volume, when it is to be deleted.
+    delete: Option<String>,
+    /// Whether it stays attached until the machine has been stopped.
+    waits: bool,
+}
+
+struct Updater<'a> {
+    update: &'a Update<'a>,
+    spec: &'a MachineSpec,
+    marker: &'a Marker,
+    layout: Layout,
+    write: Write,
+    /// Grows, after the write.
+    grows: Vec<Step>,
+    pool: Option<Step>,
+    /// Drives that are taken off.
+    removed: Vec<Removed>,
+    seeds: bool,
+    marks: bool,
+    /// A CD drive is added, which makes the server write the boot order itself.
+    adds_drive: bool,
+    faults: Vec<Unsupported>,
+    notes: Vec<String>,
+}
+
+pub(super) fn lower(update: &Update<'_>) -> Result<Lowered, Vec<Unsupported>> {
+    let marker = marker_of(update.seen)?;
+    let mut updater = Updater {
+        update,
+        spec: update.spec,
+        marker,
+        layout: Layout::of(update.seen, &marker.map),
+        write: Write::default(),
+        grows: Vec::new(),
+        pool: None,
+        removed: Vec::new(),
+        seeds: false,
+        marks: false,
+        adds_drive: false,
+        faults: Vec::new(),
+        notes: Vec::new(),
+    };
+    // Removals first: what they free may be taken again by what is added.
+    let changes = || update.fields.iter().filter(|change| !change.pending);
+    let (gone, rest): (Vec<_>, Vec<_>) = changes().partition(|it| it.after.is_none());
+    for change in gone.into_iter().chain(rest) {
+        updater.field(change);
+    }
+    updater.finish()
+}
+
+impl Updater<'_> {
+    fn field(&mut self, change: &FieldChange) {
+        use FieldKind as K;
+        let spec = self.spec;
+        let kind = change.field.kind;
+        let (wanted, device) = (&change.after, &change.field.device);
+        match kind {
+            K::Name => {
+                let name = spec.name.clone().unwrap_or_default();
+                self.write.set(spec, kind, Setting::Name(name));
+            }
+            K::Cpu | K::Sockets => self.cpu(),
+            K::Memory => {
+                if let Some(memory) = spec.memory {
+                    self.write.set(spec, kind, Setting::Memory(memory));
+                }
+            }
+            K::Tpm => self.tpm(),
+            K::Boot => self.write.holds(spec, FieldPath::of(kind)),
+            K::Cdrom => self.cdrom(),
+            K::Autostart => {
+                if let Some(autostart) = spec.autostart {
+                    self.write.set(spec, kind, Setting::Autostart(autostart));
+                }
+            }
+            K::Protect => {
+                if let Some(protect) = spec.protect {
+                    self.write.set(spec, kind, Setting::Protect(protect));
+                    self.marks = true;
+                }
+            }
+            K::Tags => {
+                let tags = spec.tags.clone().unwrap_or_default();
+                self.write.set(spec, kind, Setting::Tags(tags));
+            }
+            K::Notes => {
+                let notes = spec.notes.clone().unwrap_or_default();
+                self.write.set(spec, kind, Setting::Notes(notes));
+            }
+            K::Pool => self.set_pool(),
+            K::Marker => self.marks = true,
+            K::InitHostname
+            | K::InitDomain
+            | K::InitUser
+            | K::InitSshKeys
+            | K::InitPassword
+            | K::InitDns
+            | K::InitDigest
+            | K::NicIp
+            | K::NicGateway => self.seeds = true,
+            K::Disk => match device {
+                Some(name) if wanted.is_some() => self.attach(name),
+                Some(name) => self.detach(name),
+                None => self.refuse(change),
+            },
+            K::DiskSize => device.iter().for_each(|name| self.grow(name)),
+            K::Nic => match device {
+                Some(name) if wanted.is_some() => self.nic(name),
+                Some(name) => self.remove_nic(name),
+                None => self.refuse(change),
+            },
+            K::NicNetwork | K::NicVlan | K::NicMac | K::NicModel => {
+                device.iter().for_each(|name| self.nic(name));
+            }
+            K::Firmware | K::DiskBus | K::DiskStorage | K::Power | K::Comment => {
+                self.refuse(change);
+            }
+        }
+    }
+
+    fn refuse(&mut self, change: &FieldChange) {
+        let why = "this cannot be changed on a machine that exists";
+        self.faults.push(fault(change.field.clone(), why, "replace the machine"));
+    }
+
+    fn runs(&self) -> bool {
+        self.update.seen.power != PowerState::Stopped
+    }
+
+    fn cpu(&mut self) {
+        let seen = self.update.seen.settled();
+        let total = self.spec.cpu.or(seen.cpu).unwrap_or(1);
+        let kept = seen.sockets.filter(|sockets| *sockets > 0 && total.is_multiple_of(*sockets));
+        let sockets = self.spec.sockets.or(kept).unwrap_or(1);
+        if sockets == 0 || !total.is_multiple_of(sockets) {
+            let why = format!("{total} processors cannot be spread over {sockets} sockets");
+            let at = FieldPath::of(FieldKind::Sockets);
+            self.faults.push(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
+            return;
+        }
+        let setting = Setting::Cpu { total, sockets };
+        if !self.write.settings.contains(&setting) {
+            self.write.settings.push(setting);
+        }
+        for (kind, count) in [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)] {
+            let value = Some(Value::Count(count.into()));
+            self.write.end.fields.insert(FieldPath::of(kind), value);
+        }
+    }
+
+    fn tpm(&mut self) {
+        let Some(present) = self.spec.tpm else { return };
+        let at = FieldPath::of(FieldKind::Tpm);
+        let storages = &self.update.allotted.storages;
+        let storage = system_storage(self.spec, storages, Some(self.update.seen));
+        if present && storage.is_none() {
+            let why = "there is no storage for the TPM's state";
+            self.faults.push(fault(at, why, "set the storage of disk `boot`"));
+            return;
+        }
+        if !present {
+            let waits = self.runs();
+            self.removed.push(Removed { slot: "tpmstate0".into(), delete: None, waits });
+            self.notes.push("the TPM state stays as a detached volume".into());
+        }
+        let storage = storage.filter(|_| present);
+        self.write.set(self.spec, FieldKind::Tpm, Setting::Tpm { present, storage });
+    }
+
+    fn cdrom(&mut self) {
+        let Some(cdrom) = self.spec.cdrom.clone() else { return };
+        let exists = self.layout.cd_if_any().is_some();
+        if !exists {
+            if cdrom == Cdrom::None {
+                return;
+            }
+            if self.runs() && !self.update.restart {
+                let why = "there is no CD drive, and one cannot be added while it runs";
+                let help = "stop the machine first";
+                self.faults.push(fault(FieldPath::of(FieldKind::Cdrom), why, help));
+                return;
+            }
+            self.adds_drive = true;
+        }
+        let slot = self.layout.cd().slot;
+        self.write.set(self.spec, FieldKind::Cdrom, Setting::Cdrom { cdrom, slot });
+    }
+
+    fn set_pool(&mut self) {
+        let pool = self.spec.pool.clone();
+        let value = pool.as_ref().map(|pool| Value::Text(pool.to_string()));
+        let mut end = Expect::default();
+        end.fields.insert(FieldPath::of(FieldKind::Pool), value);
+        let begin = Expect { exists: Some(true), ..Expect::default() };
+        self.pool = Some(step(StepOp::SetPool { pool }, begin, end));
+    }
+
+    fn attach(&mut self, name: &DeviceName) {
+        let at = FieldPath::on(FieldKind::Disk, name);
+        let Some(disk) = self.spec.disks.get(name) else { return };
+        let storage = self.update.allotted.storages.get(name).or(disk.storage.as_ref()).cloned();
+        let Some((size, storage)) = disk.size.zip(storage) else {
+            let why = "a new disk needs a size and a storage";
+            self.faults.push(fault(at, why, "set `size:` and `storage:`"));
+            return;
+        };
+        // A map entry that was never seen with its device: the same place again.
+        let slot = match self.layout.disks.get(name) {
+            Some(seat) if !seat.exists => seat.slot.clone(),
+            Some(_) => return,
+            None => {
+                let bus = disk.bus.unwrap_or(Bus::Scsi);
+                match self.layout.add_disk(name, bus, disk.slot) {
+                    Ok(slot) => slot,
+                    Err(fault) => return self.faults.push(fault),
+                }
+            }
+        };
+        let bus = bus_of(slot.as_str()).unwrap_or(Bus::Scsi);
+        if !hotplugs(bus) && self.runs() && !self.update.restart {
+            let why = format!("a disk on {} cannot be added while it runs", bus.as_str());
+            self.faults.push(fault(at, why, "stop the machine first, or use `bus: scsi`"));
+            return;
+        }
+        self.marks = true;
+        self.write.end.slots.insert(slot.clone(), true);
+        self.write.holds(self.spec, FieldPath::on(FieldKind::DiskSize, name));
+        self.write.settings.push(Setting::AttachDisk {
+            disk: name.clone(),
+            slot,
+            bus,
+            size,
+            storage,
+        });
+    }
+
+    fn detach(&mut self, name: &DeviceName) {
+        let seen = self.update.seen;
+        self.marks = true;
+        let Some(seat) = self.layout.disks.remove(name) else { return };
+        let Some(device) = seen.device(seat.slot.as_str()) else { return };
+        let at = FieldPath::on(FieldKind::Disk, name);
+        let bus = bus_of(seat.slot.as_str()).unwrap_or(Bus::Scsi);
+        let waits = !hotplugs(bus) && self.runs();
+        if waits && !self.update.restart {
+            let why = format!("a disk on {} cannot be removed while it runs", bus.as_str());
+            self.faults.push(fault(at, why, "stop the machine first"));
+            return;
+        }
+        let deletes =
+            seen.settled().disks.get(name).is_some_and(|it| it.on_remove == OnRemove::Delete);
+        let delete = device.volume.clone().filter(|_| deletes);
+        match (&device.volume, &delete) {
+            (Some(_), Some(_)) if seen.snapshots => {
+                let why = "snapshots of this machine need the volume";
+                let help = "remove the snapshots, or use `on_remove: detach`";
+                self.faults.push(fault(at, why, help));
+            }
+            (Some(volume), None) => {
+                self.notes.push(format!("disk {name} stays as the detached volume {volume}"));
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        self.removed.push(Removed { slot: seat.slot.clone(), delete, waits });
+        self.write.end.slots.insert(seat.slot.clone(), false);
+        self.write.settings.push(Setting::DetachDisk { disk: name.clone(), slot: seat.slot });
+    }
+
+    fn grow(&mut self, name: &DeviceName) {
+        let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
+        if let Some(seat) = self.layout.disks.get(name) {
+            self.grows.push(grow(name, &seat.slot, to));
+        }
+    }
+
+    fn remove_nic(&mut self, name: &DeviceName) {
+        self.marks = true;
+        let Some(seat) = self.layout.nics.remove(name) else { return };
+        self.write.end.slots.insert(seat.slot.clone(), false);
+        self.write.settings.push(Setting::RemoveNic { nic: Some(name.clone()), slot: seat.slot });
+    }
+
+    fn nic(&mut self, name: &DeviceName) {
+        let Some(nic) = self.spec.nics.get(name) else { return };
+        let seat = self.layout.nics.get(name).cloned();
+        let exists = seat.as_ref().is_some_and(|seat| seat.exists);
+        let slot = match seat {
+            Some(seat) => seat.slot,
+            None => match self.layout.add_nic(name) {
+                Ok(slot) => slot,
+                Err(fault) => return self.faults.push(fault),
+            },
+        };
+        let mac = nic.mac.or(self.update.allotted.macs.get(name).copied().filter(|_| !exists));
+        let setting = NicSetting {
+            nic: name.clone(),
+            slot: slot.clone(),
+            network: nic.network.clone(),
+            vlan: nic.vlan,
+            model: nic.model,
+            mac,
+        };
+        if !exists {
+            self.marks = true;
+            // A new card's address travels by the first-boot documents.
+            self.seeds |= nic.ip.is_some();
+        }
+        self.write.end.slots.insert(slot, true);
+        self.write.end.fields.extend(nic_fields(&setting));
+        let setting = Setting::SetNic(setting);
+        if !self.write.settings.contains(&setting) {
+            self.write.settings.push(setting);
+        }
+    }
+
+    fn seed(&mut self) {
+        let seen = self.update.seen.settled();
+        let at = FieldPath::of(FieldKind::InitDigest);
+        // What is not declared is kept: the documents are written as a whole.
+        let init = self.spec.init.clone().or_else(|| {
+            let kept = seen.init.clone()?;
+            Some(InitSpec { digest: None, ..kept })
+        });
+        let mut spec = MachineSpec { init: self.spec.init.clone(), ..MachineSpec::default() };
+        spec.nics = self.spec.nics.clone();
+        for (name, nic) in &mut spec.nics {
+            let kept = seen.nics.get(name);
+            if nic.ip.is_none() {
+                nic.ip = kept.and_then(|kept| kept.ip);
+                nic.gateway = kept.and_then(|kept| kept.gateway);
+            }
+        }
+        let seat = self.layout.seed();
+        let storages = &self.update.allotted.storages;
+        let storage = system_storage(self.spec, storages, Some(self.update.seen));
+        if !seat.exists && storage.is_none() {
+            let why = "there is no storage for the first-boot drive";
+            self.faults.push(fault(at, why, "set the storage of disk `boot`"));
+        }
+        let storage = storage.filter(|_| !seat.exists);
+        let seed = seed_of(&spec, init, &self.layout, seat.slot, storage);
+        seed_end(&spec, &mut self.write.end);
+        self.write.settings.push(Setting::Seed(Box::new(seed)));
+        self.marks |= self.spec.init.is_some();
+    }
+
+    /// The marker's draft: `stage` is `ready`, also for a machine that was on its
+    /// way out and is wanted again.
+    fn draft(&self) -> MarkerDraft {
+        let writes_protect = self.write.settings.iter().find_map(|setting| match setting {
+            Setting::Protect(protect) => Some(*protect),
+            _ => None,
+        });
+        let init = self.spec.init.as_ref().filter(|_| self.seeds);
+        MarkerDraft {
+            stage: Stage::Ready,
+            init: init.and_then(|init| init.digest.clone()),
+            protect: writes_protect.unwrap_or(self.marker.protect),
+            map: self.layout.map(&self.marker.map, self.spec, false),
+        }
+    }
+
+    fn boot_write(&mut self) -> Option<Write> {
+        let declared = self.write.end.fields.remove(&FieldPath::of(FieldKind::Boot)).is_some();
+        // A new CD drive is appended to the order that was there.
+        if !declared && !self.adds_drive {
+            return None;
+        }
+        let order = self.spec.boot.clone()?;
+        match boot_slots(&order, &self.layout) {
+            Ok(slots) => {
+                let mut write = Write::default();
+                write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
+                Some(write)
+            }
+            Err(fault) => {
+                self.faults.push(fault);
+                None
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Lowered, Vec<Unsupported>> {
+        if self.seeds {
+            self.seed();
+        }
+        let boot = self.boot_write();
+        let mut writes = Vec::new();
+        if self.marks {
+            self.write.settings.push(Setting::Marker(self.draft()));
+            self.write.end.stage = Some(Stage::Ready);
+        }
+        writes.push(std::mem::take(&mut self.write));
+        match boot {
+            // One write is enough where the server does not touch the order itself.
+            Some(boot) if !self.adds_drive => {
+                writes[0].settings.splice(0..0, boot.settings);
+                writes[0].end.fields.extend(boot.end.fields);
+            }
+            Some(boot) => writes.push(boot),
+            None => {}
+        }
+        let steps = self.steps(writes);
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        let slots = self.slots();
+        Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
+    }
+
+    fn steps(&mut self, writes: Vec<Write>) -> Vec<Step> {
+        let exists = || Expect { exists: Some(true), ..Expect::default() };
+        let seen = self.update.seen;
+        let ends: Vec<Expect> = writes.iter().map(|write| write.end.clone()).collect();
+        let mut steps = Vec::new();
+        // Protection forbids to take off a drive or to delete a volume, and the
+        // server looks at it before it looks at the rest of the same write.
+        let lifts = !self.removed.is_empty() && seen.settled().protect == Some(true);
+        if lifts {
+            steps.push(protect(false));
+        }
+        for write in writes.into_iter().filter(|write| !write.settings.is_empty()) {
+            steps.push(step(StepOp::Configure(write.settings), exists(), write.end));
+        }
+        steps.append(&mut self.grows);
+        steps.extend(self.pool.take());
+        let (waiting, now): (Vec<_>, Vec<_>) =
+            self.deletions().into_iter().partition(|(waits, _)| *waits);
+        steps.extend(now.into_iter().map(|(_, step)| step));
+        if self.update.restart && self.runs() {
+            steps.push(shutdown(None));
+            steps.push(start(in_force(&ends, self.update.fields)));
+        }
+        steps.extend(waiting.into_iter().map(|(_, step)| step));
+        if lifts && self.spec.protect.unwrap_or(true) {
+            steps.push(protect(true));
+        }
+        steps
+    }
+
+    /// Deletions of volumes, each with whether it must wait for the restart.
+    ///
+    /// A drive that is taken off lands in the lowest free `unusedN`, drives of one
+    /// write in the order of their slots' names (qemu-server `vmconfig_apply_pending`,
+    /// `add_unused_volume`). That slot only tells when the deletion is done: the call
+    /// names the volume, so it can hit no other. Were the volume to lie elsewhere,
+    /// it would be left, and shown as detached by the next plan.
+    fn deletions(&mut self) -> Vec<(bool, Step)> {
+        let seen = self.update.seen;
+        let mut free = (0..).map(|index| Slot::from(format!("unused{index}")));
+        let mut free = free.by_ref().filter(|slot| seen.device(slot.as_str()).is_none());
+        self.removed.sort_by(|a, b| (a.waits, &a.slot).cmp(&(b.waits, &b.slot)));
+        let mut steps = Vec::new();
+        for removed in &self.removed {
+            let (Some(slot), Some(volume)) = (free.next(), removed.delete.clone()) else {
+                continue;
+            };
+            let begin = Expect { exists: Some(true), ..Expect::default() };
+            let end = Expect { slots: [(slot, false)].into(), ..Expect::default() };
+            let op = StepOp::DeleteVolume { slot: None, volume };
+            steps.push((removed.waits, step(op, begin, end)));
+        }
+        steps
+    }
+
+    fn slots(&self) -> BTreeMap<FieldPath, Slot> {
+        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
+            let new = seats.iter().filter(|(_, seat)| !seat.exists);
+            new.map(|(name, seat)| (FieldPath::on(kind, name), seat.slot.clone()))
+                .collect::<Vec<_>>()
+        };
+        let disks = new(FieldKind::Disk, &self.layout.disks);
+        disks.into_iter().chain(new(FieldKind::Nic, &self.layout.nics)).collect()
+    }
+
+    /// Fields that are not changed and decide what is written all the same.
+    fn reads(&self) -> Vec<FieldPath> {
+        let changed: BTreeSet<&FieldPath> = self.update.fields.iter().map(|it| &it.field).collect();
+        let mut reads = Vec::new();
+        let cpu = [FieldKind::Cpu, FieldKind::Sockets].map(FieldPath::of);
+        if cpu.iter().any(|path| changed.contains(path)) {
+            reads.extend(cpu);
+        }
+        if self.seeds {
+            let nics = self.spec.nics.keys();
+            reads.extend(nics.flat_map(|name| {
+                [FieldKind::NicIp, FieldKind::NicGateway].map(|kind| FieldPath::on(kind, name))
+            }));
+        }
+        reads.retain(|path| !changed.contains(path));
+        reads
+    }
+}
+
+fn protect(on: bool) -> Step {
+    let mut end = Expect::default();
+    end.fields.insert(FieldPath::of(FieldKind::Protect), Some(Value::Flag(on)));
+    let begin = Expect { exists: Some(true), ..Expect::default() };
+    step(StepOp::Configure(vec![Setting::Protect(on)]), begin, end)
+}
+
+/// Whether a disk on this bus can come and go while the machine runs
+/// (qemu-server `vmconfig_hotplug_pending`).
+fn hotplugs(bus: Bus) -> bool {
+    match bus {
+        Bus::Scsi | Bus::Virtio => true,
+        Bus::Sata | Bus::Ide => false,
+    }
+}
+
+/// What is in force once the machine has been started: all that was written, and
+/// what was pending before.
+fn in_force(ends: &[Expect], changes: &[FieldChange]) -> Expect {
+    let mut force = Expect { in_force: true, ..Expect::default() };
+    for end in ends {
+        force.fields.extend(end.fields.clone());
+    }
+    let pending = changes.iter().filter(|change| change.pending);
+    force.fields.extend(pending.map(|change| (change.field.clone(), change.after.clone())));
+    force
+}

@@ -1,0 +1,35 @@
+//! Proxmox VE.
+//!
+//! The pure half: [`property`] spells the product's little languages, [`translate`]
+//! turns what it reports into the model, [`product`] knows what it can do,
+//! `lower` orders the calls of a change, and [`call`] turns one step and a fresh
+//! read into one native request. The effectful half: `wire` is their JSON, `client`
+//! their HTTP, `observe` reads an inventory, `look` one object, `locate` what became
+//! of a lost call, and `provider` ties them together.
+
+pub mod call;
+mod client;
+mod coverage;
+mod endpoint;
+mod error;
+mod identity;
+mod locate;
+mod look;
+mod lower;
+mod normalize;
+mod observe;
+pub mod product;
+pub mod property;
+mod provider;
+mod settings;
+pub mod translate;
+mod upid;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::Auth;
+pub use endpoint::{Endpoint, NotAnEndpoint};
+pub use product::Proxmox;
+pub use provider::{ProxmoxProvider, Settings};
