@@ -14,4 +14,7 @@ pub mod ownership;
 pub mod plan;
 pub mod provider;
 pub mod report;
+pub mod secrets;
+pub mod settings;
 pub mod store;
+pub mod trust;
