@@ -5,6 +5,7 @@
 //! step behind a journal, and verified by looking again. ARCHITECTURE.md walks it.
 
 pub mod alloc;
+pub mod apply;
 pub mod clock;
 pub mod config;
 pub mod diff;

@@ -1,0 +1,376 @@
+//! One action: its steps in order, each proved before and after.
+
+use super::{
+    Cause, Context, Event, Halt, claims,
+    expect::not_taken,
+    judge::Judged,
+    limits::{ATTEMPTS_MAX, LISTING_AGE_MAX, LOST_MAX, VERIFY_TRIES},
+    ours::{Ours, ours},
+    site::Site,
+    unique, words,
+};
+use crate::model::{
+    Action, Claim, CloneFrom, Fresh, FreshObject, Identity, Kind, Setting, Stage, Step, StepOp,
+    Target,
+};
+use crate::ownership::{intent_id, machine_uuid};
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// An action while it runs.
+pub(super) struct Job<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) site: &'a Site,
+    pub(super) action: &'a Action,
+    pub(super) target: Target,
+    /// Whose the object is: set by the first read, or by its birth, and held against
+    /// every read that follows.
+    pub(super) identity: Option<Identity>,
+    pub(super) sent: u32,
+    /// Calls that left and are not proved to have done nothing. Until the first of
+    /// them the plan's base must hold.
+    pub(super) effects: u32,
+    pub(super) already_so: u32,
+    pub(super) notes: Vec<String>,
+    /// Whether this run sent the birth of the object, and saw it.
+    pub(super) made_here: bool,
+    /// When the object was first seen, in the order of the site.
+    pub(super) seen_tick: Option<u64>,
+    /// Whether this action asked a guest to go down and has not started it again.
+    pub(super) took_down: bool,
+    pub(super) password: Option<SecretString>,
+    /// The object as it was when the base was proved.
+    pub(super) at_base: Option<FreshObject>,
+}
+
+/// What was proved of one step, and when.
+#[derive(Default)]
+struct Proofs {
+    claims: Option<Duration>,
+    source: Option<Duration>,
+    unique: Option<Duration>,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(ctx: &'a Context, site: &'a Site, action: &'a Action) -> Result<Self, Halt> {
+        let id = match (&action.native_id, action.key.kind) {
+            (Some(id), _) => id.clone(),
+            // Pools are called on a hypervisor what the plan calls them.
+            (None, Kind::Pool) => action.key.name.as_str().into(),
+            (None, Kind::Vm) => {
+                return Err(Halt::Failed {
+                    text: "the plan names no native id".to_owned(),
+                    cause: Cause::Bug,
+                });
+            }
+        };
+        Ok(Self {
+            ctx,
+            site,
+            action,
+            target: Target { key: action.key.clone(), id, node: action.node.clone() },
+            identity: None,
+            sent: 0,
+            effects: 0,
+            already_so: 0,
+            notes: Vec::new(),
+            made_here: false,
+            seen_tick: None,
+            took_down: false,
+            password: None,
+            at_base: None,
+        })
+    }
+
+    /// Runs every step, then looks whether all of it took.
+    pub(super) async fn run(&mut self) -> Result<(), Halt> {
+        let action = self.action;
+        for (index, step) in action.steps.iter().enumerate() {
+            self.may_go_on(index)?;
+            self.step(index, step).await?;
+        }
+        self.converged().await
+    }
+
+    /// Nothing new is begun after an interrupt or without a journal. A guest that we
+    /// took down is brought up again first, unless the run detaches.
+    pub(super) fn may_go_on(&self, index: usize) -> Result<(), Halt> {
+        if let Some(text) = self.ctx.journal_error() {
+            return Err(Halt::Failed { text, cause: Cause::Journal });
+        }
+        let starts_later =
+            self.action.steps.iter().skip(index).any(|step| step.op == StepOp::Start);
+        let owes_start = self.took_down && starts_later;
+        if self.ctx.stop.detached() || (self.ctx.stop.gently() && !owes_start) {
+            return Err(Halt::interrupted(format!(
+                "the run was stopped after {index} of {} steps",
+                self.action.steps.len()
+            )));
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, index: usize, step: &Step) -> Result<(), Halt> {
+        // Held for the whole step and taken before anything is proved, so that a
+        // proof is not old when the turn comes. Whoever holds one waits for no other.
+        let _slot = match &step.op {
+            StepOp::Clone(from) => {
+                let slots =
+                    self.site.clone_slots(&from.template, self.ctx.limits.clones_per_source);
+                slots.acquire_owned().await.ok()
+            }
+            _ => None,
+        };
+        let (mut op, mut fallback) = (&step.op, false);
+        let mut proofs = Proofs::default();
+        let mut trial = super::call::Trial::default();
+        self.password = None;
+        let effects = self.effects;
+        loop {
+            self.may_go_on(index)?;
+            let fresh = self.read().await?;
+            match self.judge(index, step, op, &fresh)? {
+                Judged::AlreadySo => {
+                    self.already_so += u32::from(trial.attempt == 0);
+                    self.reached(op, self.effects > effects).await?;
+                    return Ok(());
+                }
+                Judged::Wait(why) => {
+                    trial.wait_busy(self, &why).await?;
+                    continue;
+                }
+                Judged::Send => {}
+            }
+            // Proving takes time, so that what was read before it is read again.
+            if self.prove(op, &fresh, &mut proofs).await? {
+                continue;
+            }
+            if trial.attempt >= ATTEMPTS_MAX || trial.lost > LOST_MAX {
+                return Err(Halt::failed(format!("gave up after {} attempts", trial.attempt)));
+            }
+            trial.attempt += 1;
+            match self.send(index, step, op, fallback, &fresh, &mut trial).await? {
+                super::call::Next::Done => return Ok(()),
+                super::call::Next::Again => {}
+                super::call::Next::Otherwise => match &step.otherwise {
+                    Some(otherwise) if !fallback => (op, fallback) = (otherwise, true),
+                    Some(_) | None => return Err(Halt::failed("the guest did not shut down")),
+                },
+            }
+        }
+    }
+
+    /// A fresh read of the object; where it is now is where the call will go.
+    pub(super) async fn read(&mut self) -> Result<Fresh, Halt> {
+        let fresh =
+            self.site.read(self.ctx, &self.target).await.map_err(|error| Halt::provider(&error))?;
+        if let FreshObject::Machine(machine) = &fresh.object
+            && machine.node.is_some()
+        {
+            self.target.node.clone_from(&machine.node);
+        }
+        Ok(fresh)
+    }
+
+    pub(super) fn whose(&self, object: &FreshObject) -> Ours {
+        ours(&self.ctx.plan.body.project, &self.target, object, self.ctx.marker_key.as_ref())
+    }
+
+    /// The identity that a birth in this action gives its object.
+    pub(super) fn born_as(&self) -> Identity {
+        let project = &self.ctx.plan.body.project;
+        let key = &self.action.key;
+        let intent = intent_id(&self.ctx.plan.plan_id, key);
+        let uuid = match key.kind {
+            Kind::Vm => Some(machine_uuid(project, key, intent)),
+            Kind::Pool => None,
+        };
+        Identity { project: project.clone(), key: key.clone(), intent, uuid }
+    }
+
+    /// Proves what a read of the object alone cannot. Tells whether it did anything,
+    /// because then the object has to be read again.
+    async fn prove(
+        &mut self,
+        op: &StepOp,
+        fresh: &Fresh,
+        proofs: &mut Proofs,
+    ) -> Result<bool, Halt> {
+        let now = self.ctx.clock.monotonic();
+        let old =
+            |at: Option<Duration>| at.is_none_or(|at| now.saturating_sub(at) > LISTING_AGE_MAX);
+        let mut did = false;
+        if (self.effects == 0 || op.is_birth())
+            && !self.action.claims.is_empty()
+            && old(proofs.claims)
+        {
+            let is_ours = matches!(self.whose(&fresh.object), Ours::Yes { .. });
+            claims::prove(self.ctx, self.site, self.action, &self.target, is_ours).await?;
+            proofs.claims = Some(self.ctx.clock.monotonic());
+            did = true;
+        }
+        if let StepOp::Clone(from) = op
+            && old(proofs.source)
+        {
+            self.source_is_as_planned(from).await?;
+            proofs.source = Some(self.ctx.clock.monotonic());
+            did = true;
+        }
+        if self.password.is_none()
+            && let Some(wanted) = wanted_password(op)
+        {
+            let (resolve, wanted) = (self.ctx.secrets.clone(), wanted.clone());
+            let shown = wanted.to_string();
+            let password = tokio::task::spawn_blocking(move || resolve(&wanted))
+                .await
+                .map_err(|_| Halt::failed(format!("resolving `{shown}` broke off")))?
+                .map_err(|why| Halt::failed(format!("`{shown}` cannot be resolved: {why}")))?;
+            self.password = Some(password);
+            did = true;
+        }
+        let half_made = matches!(self.whose(&fresh.object), Ours::Yes { stage: Stage::New, .. });
+        if half_made && op.writes_stage() == Some(Stage::Ready) && old(proofs.unique) {
+            self.is_the_only_one().await?;
+            proofs.unique = Some(self.ctx.clock.monotonic());
+            did = true;
+        }
+        Ok(did)
+    }
+
+    /// The template of a clone is still the one that was planned.
+    async fn source_is_as_planned(&self, from: &CloneFrom) -> Result<(), Halt> {
+        let target = Target {
+            key: self.action.key.clone(),
+            id: from.template.clone(),
+            node: from.template_node.clone(),
+        };
+        let fresh =
+            self.site.read(self.ctx, &target).await.map_err(|error| Halt::provider(&error))?;
+        let stale = |why: &str| Err(Halt::Stale(format!("template {}: {why}", from.template)));
+        let FreshObject::Machine(template) = &fresh.object else {
+            return stale("it is gone or cannot be read");
+        };
+        if !template.template {
+            return stale("it is no template any more");
+        }
+        if from.template_name.is_some() && template.spec.name != from.template_name {
+            return stale("it has another name now");
+        }
+        if from.template_uuid.is_some() && template.uuid != from.template_uuid {
+            return stale("it is another machine now");
+        }
+        Ok(())
+    }
+
+    async fn is_the_only_one(&mut self) -> Result<(), Halt> {
+        let seen_tick = *self.seen_tick.get_or_insert_with(|| self.site.tick());
+        let name = self.action.claims.iter().find_map(|claim| match claim {
+            Claim::Name(name) => Some(name.as_str()),
+            Claim::Id(_) | Claim::Node(_) | Claim::Address(_) | Claim::Capacity { .. } => None,
+        });
+        let verdict =
+            unique::check(self.ctx, self.site, &self.target, name, seen_tick, self.made_here)
+                .await?;
+        match verdict {
+            unique::Verdict::GoOn => Ok(()),
+            unique::Verdict::Unsure(why) => {
+                Err(Halt::Unknown(format!("{} was not started: {why}", self.target.id)))
+            }
+            unique::Verdict::Withdraw(why) => {
+                self.withdraw().await?;
+                Err(Halt::Stale(format!("{} was removed again: {why}", self.target.id)))
+            }
+        }
+    }
+
+    /// What follows from a step's end being reached.
+    pub(super) async fn reached(&mut self, op: &StepOp, sent: bool) -> Result<(), Halt> {
+        let (key, name, id) = (&self.action.key, &self.site.name, &self.target.id);
+        let written = if op.is_birth() {
+            self.identity = Some(self.born_as());
+            self.seen_tick = Some(self.site.tick());
+            self.made_here = sent;
+            self.site.note_made(id, key);
+            self.ctx.journal.owned(key, name, id, self.ctx.clock.now_ms()).await
+        } else if op.is_end() {
+            self.identity = None;
+            self.made_here = false;
+            self.site.note_gone(id);
+            self.ctx.journal.disowned(key, name, id, self.ctx.clock.now_ms()).await
+        } else {
+            match op {
+                StepOp::Shutdown | StepOp::Stop if sent => self.took_down = true,
+                StepOp::Start => self.took_down = false,
+                _ => {}
+            }
+            Ok(())
+        };
+        written.map_err(|error| self.ctx.journal_broke(&error))
+    }
+
+    /// After the last step: every change took, and what the steps leave behind holds.
+    async fn converged(&mut self) -> Result<(), Halt> {
+        let unreadable =
+            self.ctx.unreadable.get(&self.site.name).map(Vec::as_slice).unwrap_or_default();
+        let mut wait = Duration::from_millis(200);
+        let mut lines = Vec::new();
+        for _ in 0..VERIFY_TRIES {
+            let fresh = self.read().await?;
+            if self.ends_later(0) && !self.action.steps.iter().any(|step| step.op.is_birth()) {
+                match &fresh.object {
+                    FreshObject::Absent => return Ok(()),
+                    FreshObject::Machine(_) | FreshObject::Pool(_) | FreshObject::Unreadable(_) => {
+                        lines = vec!["it still exists".to_owned()];
+                    }
+                }
+            } else {
+                match self.whose(&fresh.object) {
+                    Ours::Yes { .. } => {}
+                    Ours::No(why) => return Err(Halt::Stale(format!("it is not ours: {why}"))),
+                    Ours::Absent => return Err(Halt::Stale("it is gone".to_owned())),
+                    // Named below: nothing holds of what cannot be read.
+                    Ours::Unreadable(_) => {}
+                }
+                lines =
+                    not_taken(&self.action.fields, &self.action.steps, unreadable, &fresh.object);
+                if lines.is_empty() {
+                    if let Some(before) = self.at_base.take().filter(|_| self.effects > 0) {
+                        self.site.note_trail(&self.target.id, before, fresh.object);
+                    }
+                    return Ok(());
+                }
+            }
+            if self.ctx.stop.detached() {
+                break;
+            }
+            self.ctx.pause(wait).await;
+            wait *= 2;
+        }
+        Err(Halt::failed(format!("did not take: {}", lines.join("; "))))
+    }
+
+    pub(super) fn says_waiting(&self, why: &str) {
+        self.ctx.emit(Event::Waits { action: self.action.id.clone(), why: why.to_owned() });
+    }
+
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+}
+
+fn wanted_password(op: &StepOp) -> Option<&crate::model::SecretRef> {
+    let settings = match op {
+        StepOp::Configure(settings) => settings,
+        StepOp::Create(birth) => &birth.settings,
+        _ => return None,
+    };
+    settings.iter().find_map(|setting| match setting {
+        Setting::Seed(seed) => seed.init.password.as_ref(),
+        _ => None,
+    })
+}
+
+/// Joins an error of a read into the words of a note.
+pub(super) fn read_failed(error: &crate::model::ProviderError) -> String {
+    format!("it could not be read back: {}", words(error))
+}

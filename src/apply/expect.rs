@@ -1,0 +1,250 @@
+//! Whether what was just read is what a step expects. Pure.
+
+use crate::model::{
+    Bytes, DeviceMap, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath, Fresh,
+    FreshObject, Identity, MarkerDraft, ObservedMachine, ObservedPool, Setting, Slot, Step, StepOp,
+    Value,
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Storages round sizes up, LVM to its extents: a disk that is less than this larger
+/// than asked for has the size that was asked for.
+const DISK_ROUNDING_BYTES: u64 = 4 * Bytes::MIB;
+
+/// What of a step does not hold: its end, and what its call says by itself. A call
+/// that was carried out in part must not pass for a whole one because the part that
+/// its end names was done.
+pub(super) fn undone(
+    step: &Step,
+    op: &StepOp,
+    object: &FreshObject,
+    identity: Option<&Identity>,
+) -> Vec<String> {
+    let mut lines = unmet(&step.end, object);
+    let (StepOp::Configure(settings), FreshObject::Machine(machine)) = (op, object) else {
+        return lines;
+    };
+    for setting in settings {
+        match setting {
+            Setting::MachineUuid => {
+                let wanted = identity.and_then(|it| it.uuid);
+                if wanted.is_some() && machine.uuid != wanted {
+                    lines.push("its uuid is not the one that was chosen".to_owned());
+                }
+            }
+            Setting::Marker(draft) if !is_written(draft, machine) => {
+                lines.push("its marker is not as it was to be written".to_owned());
+            }
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn is_written(draft: &MarkerDraft, machine: &ObservedMachine) -> bool {
+    let Some(marker) = machine.marker.found() else { return false };
+    let slots = |map: &DeviceMap| -> Vec<(DeviceName, Slot)> {
+        let all = map.disks.iter().chain(&map.nics);
+        all.map(|(name, entry)| (name.clone(), entry.slot.clone())).collect()
+    };
+    marker.stage == draft.stage
+        && marker.protect == draft.protect
+        && (draft.init.is_none() || marker.init == draft.init)
+        && slots(&marker.map) == slots(&draft.map)
+        && marker.map.addresses == draft.map.addresses
+}
+
+/// One field of a machine, power included: what runs now (`in_force`), or what will
+/// run after the next stop and start.
+pub(super) fn machine_value(
+    machine: &ObservedMachine,
+    path: &FieldPath,
+    in_force: bool,
+) -> Option<Value> {
+    match path.kind {
+        FieldKind::Power => Some(Value::from(machine.power.as_str())),
+        FieldKind::Marker => machine.marker.found().map(|it| Value::from(it.stage.as_str())),
+        _ if in_force => machine.spec.get(path),
+        _ => machine.settled().get(path),
+    }
+}
+
+/// One field of a pool.
+pub(super) fn pool_value(pool: &ObservedPool, path: &FieldPath) -> Option<Value> {
+    (path.kind == FieldKind::Comment).then(|| Value::from(pool.comment.as_str()))
+}
+
+/// What of an expectation does not hold, one line each; empty when all of it does.
+pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
+    let mut lines = Vec::new();
+    let exists = match object {
+        FreshObject::Machine(_) | FreshObject::Pool(_) => true,
+        FreshObject::Absent => false,
+        FreshObject::Unreadable(why) => {
+            if !expect.is_empty() {
+                lines.push(format!("it cannot be read: {why}"));
+            }
+            return lines;
+        }
+    };
+    if let Some(wanted) = expect.exists
+        && wanted != exists
+    {
+        lines.push(if exists { "it still exists" } else { "it does not exist" }.to_owned());
+        return lines;
+    }
+    match object {
+        FreshObject::Machine(machine) => unmet_machine(expect, machine, &mut lines),
+        FreshObject::Pool(pool) => {
+            for (path, wanted) in &expect.fields {
+                compare(path, wanted.as_ref(), pool_value(pool, path).as_ref(), &mut lines);
+            }
+            if let Some(stage) = expect.stage {
+                let found = pool.marker.found().map(|marker| marker.stage);
+                if found != Some(stage) {
+                    lines.push(format!("its marker does not say `{}`", stage.as_str()));
+                }
+            }
+        }
+        FreshObject::Absent | FreshObject::Unreadable(_) => {
+            let bare = Expect { exists: None, in_force: false, ..expect.clone() };
+            if !bare.is_empty() {
+                lines.push("it does not exist".to_owned());
+            }
+        }
+    }
+    lines
+}
+
+fn unmet_machine(expect: &Expect, machine: &ObservedMachine, lines: &mut Vec<String>) {
+    if let Some(power) = expect.power
+        && machine.power != power
+    {
+        lines.push(format!("it is {}, not {}", machine.power.as_str(), power.as_str()));
+    }
+    if let Some(stage) = expect.stage {
+        let found = machine.marker.found().map(|marker| marker.stage);
+        if found != Some(stage) {
+            lines.push(format!(
+                "its marker says `{}`, not `{}`",
+                found.map_or("nothing", |it| it.as_str()),
+                stage.as_str()
+            ));
+        }
+    }
+    for (path, wanted) in &expect.fields {
+        let found = machine_value(machine, path, expect.in_force);
+        compare(path, wanted.as_ref(), found.as_ref(), lines);
+    }
+    for (slot, wanted) in &expect.slots {
+        if machine.device(slot.as_str()).is_some() != *wanted {
+            lines.push(format!("slot {slot} is {}", if *wanted { "empty" } else { "in use" }));
+        }
+    }
+}
+
+fn compare(
+    path: &FieldPath,
+    wanted: Option<&Value>,
+    found: Option<&Value>,
+    lines: &mut Vec<String>,
+) {
+    if !same(path.kind, wanted, found) {
+        let show = |value: Option<&Value>| value.map_or("unset".to_owned(), |it| format!("`{it}`"));
+        lines.push(format!("{path} is {}, not {}", show(found), show(wanted)));
+    }
+}
+
+/// Whether a field has its wanted value. An unset field equals an empty one; a
+/// password can never be read back and is held by the digest of the first-boot
+/// document instead.
+fn same(kind: FieldKind, wanted: Option<&Value>, found: Option<&Value>) -> bool {
+    if kind == FieldKind::InitPassword {
+        return true;
+    }
+    match (wanted, found) {
+        (Some(Value::Size(wanted)), Some(Value::Size(found))) if kind == FieldKind::DiskSize => {
+            found.0 >= wanted.0 && found.0 - wanted.0 < DISK_ROUNDING_BYTES
+        }
+        (Some(wanted), Some(found)) => wanted == found,
+        (Some(value), None) | (None, Some(value)) => is_empty(value),
+        (None, None) => true,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Text(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Count(_) | Value::Size(_) | Value::Flag(_) => false,
+    }
+}
+
+/// What of the whole action did not take, once its last step is done: every field
+/// change, and what the steps leave behind.
+pub(super) fn not_taken(
+    fields: &[FieldChange],
+    steps: &[Step],
+    unreadable: &[FieldKind],
+    object: &FreshObject,
+) -> Vec<String> {
+    let mut settled = left_behind(steps, false);
+    let mut in_force = left_behind(steps, true);
+    for change in fields {
+        let at = if change.disruption == Disruption::Restart || change.pending {
+            &mut in_force
+        } else {
+            &mut settled
+        };
+        at.fields.insert(change.field.clone(), change.after.clone());
+    }
+    let mut lines = Vec::new();
+    for mut expect in [settled, in_force] {
+        expect.fields.retain(|path, _| !unreadable.contains(&path.kind));
+        lines.append(&mut unmet(&expect, object));
+    }
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// The ends of all steps of one kind, a later one overruling an earlier one.
+fn left_behind(steps: &[Step], in_force: bool) -> Expect {
+    let mut all = Expect { in_force, ..Expect::default() };
+    // What an earlier machine left behind says nothing about its successor.
+    let births = steps.iter().rposition(|step| step.op.is_birth()).unwrap_or(0);
+    let mut fields: BTreeMap<FieldPath, (Option<Value>, bool)> = BTreeMap::new();
+    for step in steps.iter().skip(births) {
+        all.exists = step.end.exists.or(all.exists);
+        all.power = step.end.power.or(all.power);
+        all.stage = step.end.stage.or(all.stage);
+        all.slots.extend(step.end.slots.iter().map(|(slot, held)| (slot.clone(), *held)));
+        for (path, value) in &step.end.fields {
+            fields.insert(path.clone(), (value.clone(), step.end.in_force));
+        }
+    }
+    if all.exists == Some(false) {
+        return Expect { exists: Some(false), ..Expect::default() };
+    }
+    all.fields = fields
+        .into_iter()
+        .filter(|(_, (_, forced))| *forced == in_force)
+        .map(|(path, (value, _))| (path, value))
+        .collect();
+    all
+}
+
+/// A digest of what was read, for the journal: enough to tell later whether two
+/// looks saw the same, without keeping what was seen.
+pub(super) fn object_digest(fresh: &Fresh) -> Option<String> {
+    let text = match &fresh.object {
+        FreshObject::Machine(machine) => serde_json::to_vec(machine).ok()?,
+        FreshObject::Pool(pool) => serde_json::to_vec(pool).ok()?,
+        FreshObject::Absent | FreshObject::Unreadable(_) => return None,
+    };
+    Some(Sha256::digest(&text).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
+}
