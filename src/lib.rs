@@ -6,15 +6,19 @@
 
 pub mod alloc;
 pub mod apply;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod diff;
 pub mod guard;
+pub mod inventory;
 pub mod model;
 pub mod ownership;
 pub mod plan;
 pub mod provider;
+pub mod reconcile;
 pub mod report;
+pub mod sandbox;
 pub mod secrets;
 pub mod settings;
 pub mod store;

@@ -1,2 +1,7 @@
-//! novahost.
-fn main() {}
+//! The program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    novahost::cli::main()
+}

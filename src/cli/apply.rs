@@ -1,0 +1,610 @@
+//! `apply`.
+
+use super::{
+    args::{Apply, Format, Global},
+    error::CliError,
+    output::Output,
+    plan as plan_command, progress,
+    session::{self, Session},
+};
+use crate::{
+    apply::{self, Ended, ExitClass, Inputs, Limits, RunSummary, Stop},
+    model::{
+        ActionId, Consent, Coverage, HypervisorConfig, HypervisorName, Plan, SecretRef, Setting,
+        StepOp, Verb,
+    },
+    reconcile::{self, Reconciled},
+    report,
+    store::{LeaseHolder, NewRun, RunHandle, Store},
+};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// A lease is renewed at a third of this; a runner that died holds others up no longer.
+const LEASE_MS: i64 = 90_000;
+/// The shortest beginning of a plan id that `--approve` takes: what plans print.
+const APPROVE_DIGITS_MIN: usize = 12;
+/// Progress events that may wait to be printed; the summary has everything anyway.
+const EVENTS_MAX: usize = 1024;
+
+/// `apply [PLAN|PATH]`.
+pub async fn run(global: &Global, args: Apply, output: &Output) -> Result<ExitClass, CliError> {
+    let saved = match &args.path {
+        Some(path) if is_plan(path) => Some(plan_command::read_plan(path)?),
+        Some(_) | None => None,
+    };
+    // A saved plan belongs to the YAML beside it; its path is not in the plan, because
+    // the same plan has the same id on any machine.
+    let yaml: Option<PathBuf> = match &saved {
+        Some(_) => None,
+        None => args.path.clone(),
+    };
+    if let (Some(plan), Some(wanted)) = (&saved, &args.approve) {
+        check_approval(plan, wanted)?;
+    }
+    let session = Session::open(global, yaml.as_deref(), output).await?;
+    let result = run_in(&session, &args, saved).await;
+    session.close().await;
+    result
+}
+
+/// A plan document, by its first byte: YAML that begins with a brace has no use here.
+fn is_plan(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut first = [0_u8; 64];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first)).unwrap_or(0);
+    first[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}
+
+fn check_approval(plan: &Plan, wanted: &str) -> Result<(), CliError> {
+    let wanted = wanted.to_ascii_lowercase();
+    if wanted.len() < APPROVE_DIGITS_MIN {
+        return Err(CliError::new(
+            ExitClass::Stale,
+            format!("`--approve` takes {APPROVE_DIGITS_MIN} digits of the plan id or more"),
+        ));
+    }
+    if plan.plan_id.starts_with(&wanted) {
+        return Ok(());
+    }
+    Err(CliError::new(
+        ExitClass::Stale,
+        format!("the plan is {}, not the approved {wanted}; nothing was run", plan.plan_id),
+    )
+    .hint("look at the plan again and approve its id"))
+}
+
+fn consent_of(args: &Apply, yes: bool) -> Consent {
+    let mut allow: BTreeMap<_, Option<BTreeSet<_>>> = BTreeMap::new();
+    for it in &args.allow {
+        let slot = allow.entry(it.class).or_insert_with(|| Some(BTreeSet::new()));
+        match (&it.keys, slot.as_mut()) {
+            // Once for all is for all, in whatever order the flags came.
+            (None, _) => *slot = None,
+            (Some(keys), Some(known)) => known.extend(keys.iter().cloned()),
+            (Some(_), None) => {}
+        }
+    }
+    Consent {
+        yes,
+        allow,
+        confirm: args.confirm.iter().cloned().collect(),
+        expect_shrink: args.expect_shrink,
+    }
+}
+
+async fn run_in(
+    session: &Session,
+    args: &Apply,
+    saved: Option<Plan>,
+) -> Result<ExitClass, CliError> {
+    let output = &session.output;
+    let store = session.store().await?;
+    let history = store.history(&session.desired.project).await?;
+    let inventory = session.observe(&history).await?;
+    let products = plan_command::borrow(&session.desired);
+    let known = session.known(&inventory, &history, &products);
+    let mut made = plan_command::reconciled(known, &args.looking.target, &session.clock)?;
+    let mut stale = Vec::new();
+    if let Some(saved) = saved {
+        stale = keep_what_is_saved(&mut made, &saved)?;
+    } else if let Some(wanted) = &args.approve {
+        check_approval(&made.plan, wanted)?;
+    }
+    let consent = consent_of(args, true);
+    reconcile::judge(known, &mut made, &consent);
+    let coverage = session::coverage_class(&inventory)
+        .filter(|class| !(*class == ExitClass::Incomplete && args.looking.allow_partial));
+    let format = args.format.unwrap_or(output.format);
+    if format != Format::Json {
+        let subject = Some(session.path.display().to_string());
+        plan_command::show_plan(&made.plan, Format::Text, false, subject, output);
+    }
+    for line in &stale {
+        output.remark(format!("stale: {line}"));
+    }
+    let blocked = made.plan.body.blocked.len();
+    let refused = !made.verdict.refusals.is_empty();
+    if refused {
+        return Err(refusal(&made));
+    }
+    if made.verdict.runnable.is_empty() {
+        let mut class = coverage.unwrap_or(ExitClass::Ok);
+        if !stale.is_empty() {
+            class = class.min(ExitClass::Stale);
+        }
+        if blocked > 0 && coverage.is_none() {
+            class = class.min(ExitClass::Refused);
+        }
+        return Ok(class);
+    }
+    if !args.yes {
+        if !output.interactive {
+            return Err(CliError::new(
+                ExitClass::Refused,
+                "nobody said yes, and there is no terminal to ask",
+            )
+            .hint("look at the plan above, then add `--yes`"));
+        }
+        let count = super::validate::count(made.verdict.runnable.len(), "action");
+        if !output.ask(&format!("\nRun {count}?")) {
+            return Err(CliError::new(ExitClass::Refused, "not run"));
+        }
+    }
+    let (summary, head, id) = execute(session, &store, args, &made, &inventory).await?;
+    let mut class = apply::exit_class(&summary);
+    if !stale.is_empty() {
+        class =
+            class.min(if summary.anything_ran() { ExitClass::Partial } else { ExitClass::Stale });
+    }
+    if let Some(coverage) = coverage {
+        class = class.min(coverage);
+    }
+    show_summary(&summary, &made, id, &head, format, class, output);
+    Ok(class)
+}
+
+/// Keeps of the plan made now what is equal in the saved one, and says what is not.
+fn keep_what_is_saved(made: &mut Reconciled, saved: &Plan) -> Result<Vec<String>, CliError> {
+    if saved.body.project != made.plan.body.project {
+        return Err(CliError::new(
+            ExitClass::Stale,
+            format!(
+                "the plan is for project `{}`, the YAML says `{}`",
+                saved.body.project, made.plan.body.project
+            ),
+        ));
+    }
+    if saved.body.files != made.plan.body.files {
+        let changed: Vec<&str> = saved
+            .body
+            .files
+            .iter()
+            .filter(|(path, digest)| made.plan.body.files.get(*path) != Some(digest))
+            .map(|(path, _)| path.as_str())
+            .chain(
+                made.plan
+                    .body
+                    .files
+                    .keys()
+                    .filter(|path| !saved.body.files.contains_key(*path))
+                    .map(String::as_str),
+            )
+            .collect();
+        return Err(CliError::new(
+            ExitClass::Stale,
+            format!("the YAML changed since the plan was made: {}", changed.join(", ")),
+        )
+        .hint("plan again"));
+    }
+    let now: BTreeMap<&ActionId, &crate::model::Action> =
+        made.plan.body.actions.iter().map(|it| (&it.id, it)).collect();
+    let mut stale = Vec::new();
+    let mut equal = BTreeSet::new();
+    for action in &saved.body.actions {
+        match now.get(&action.id) {
+            Some(found) if *found == action => {
+                equal.insert(action.id.clone());
+            }
+            Some(found) => stale.push(format!("{}: {}", action.id, what_moved(action, found))),
+            // Nothing of it is left to do, or something is in its way now.
+            None => {
+                let blocked = made.plan.body.blocked.iter().find(|it| it.key == action.key);
+                if let Some(blocked) = blocked {
+                    stale.push(format!("{}: {}", action.id, blocked.message));
+                }
+            }
+        }
+    }
+    // The ids of machines are derived from the plan that was approved.
+    made.plan.plan_id.clone_from(&saved.plan_id);
+    let chosen = match &made.chosen {
+        Some(chosen) => chosen.intersection(&equal).cloned().collect(),
+        None => equal,
+    };
+    made.chosen = Some(chosen);
+    Ok(stale)
+}
+
+/// The first thing in which two plans for one action differ.
+fn what_moved(then: &crate::model::Action, now: &crate::model::Action) -> String {
+    for field in &then.fields {
+        match now.fields.iter().find(|it| it.field == field.field) {
+            None => return format!("{} is no longer to be changed", field.field),
+            Some(other) if other.before != field.before => {
+                let shown = |value: &Option<crate::model::Value>| {
+                    value.as_ref().map_or_else(|| "unset".to_owned(), ToString::to_string)
+                };
+                return format!(
+                    "{} was {} when it was planned and is {} now",
+                    field.field,
+                    shown(&field.before),
+                    shown(&other.before)
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(added) =
+        now.fields.iter().find(|it| !then.fields.iter().any(|old| old.field == it.field))
+    {
+        return format!("{} would be changed too", added.field);
+    }
+    if then.claims != now.claims {
+        let lost: Vec<String> = then
+            .claims
+            .iter()
+            .filter(|it| !now.claims.contains(it))
+            .map(|it| format!("{it:?}"))
+            .collect();
+        return format!("a choice is taken: {}", lost.join(", "));
+    }
+    if then.base != now.base {
+        return "the object changed since it was planned".to_owned();
+    }
+    "its steps would be others now".to_owned()
+}
+
+fn refusal(made: &Reconciled) -> CliError {
+    let mut error = CliError::new(ExitClass::Refused, "the run is refused; nothing was changed");
+    for it in &made.verdict.refusals {
+        error = error.hint(format!("{}: {}", it.code, it.help));
+    }
+    error
+}
+
+async fn execute(
+    session: &Session,
+    store: &Store,
+    args: &Apply,
+    made: &Reconciled,
+    inventory: &crate::model::Inventory,
+) -> Result<(RunSummary, String, Uuid), CliError> {
+    let run = begin(session, store, args, made).await?;
+    let id = run.id();
+    let hypervisors: Vec<HypervisorName> = made
+        .plan
+        .body
+        .actions
+        .iter()
+        .filter(|it| made.verdict.runnable.contains(&it.id))
+        .map(|it| it.hypervisor.clone())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let who = session::who(&session.root, None, None);
+    let holder =
+        LeaseHolder { run: id, who: who.user.clone(), pid: std::process::id(), host: who.host };
+    let project = &session.desired.project;
+    let taken = store
+        .acquire_lease(project, &hypervisors, holder, LEASE_MS, session.clock.now_ms())
+        .await?;
+    let lease = match taken {
+        Ok(lease) => lease,
+        Err(other) => {
+            let text = format!(
+                "locked by {}@{} (pid {}, run {})",
+                other.holder.who, other.holder.host, other.holder.pid, other.holder.run
+            );
+            run.finish(ExitClass::Locked.code().into(), text.clone(), session.clock.now_ms())
+                .await?;
+            return Err(CliError::new(
+                ExitClass::Locked,
+                format!("`{}` is {text}", other.hypervisor),
+            )
+            .hint("wait for that run, or for its lease to end (90 s after it died)"));
+        }
+    };
+    for old in &lease.taken_over {
+        session.output.remark(format!(
+            "note: took over `{}` from run {}, which ended without giving it back",
+            old.hypervisor, old.holder.run
+        ));
+    }
+    let stop = Stop::default();
+    let signals = tokio::spawn(progress::watch_signals(stop.clone()));
+    let renewal =
+        tokio::spawn(renew(store.clone(), lease.clone(), session.clock.clone(), stop.clone()));
+    let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
+    let total = made.verdict.runnable.len();
+    let printer = tokio::spawn(progress::print(receiver, total, session.output));
+    let secrets = guest_secrets(session, made).await;
+    let result = match secrets {
+        Ok(secrets) => {
+            let inputs = Inputs {
+                plan: Arc::new(made.plan.clone()),
+                runnable: made.verdict.runnable.clone(),
+                inventory: Arc::new(inventory.clone()),
+                providers: session.providers.clone(),
+                unreadable: plan_command::borrow(&session.desired)
+                    .iter()
+                    .map(|(name, product)| {
+                        (name.clone(), product.capabilities().unreadable.clone())
+                    })
+                    .collect(),
+                journal: Arc::new(run.clone()),
+                marker_key: session.marker_key.clone(),
+                secrets: Arc::new(move |reference: &SecretRef| {
+                    secrets
+                        .get(reference)
+                        .cloned()
+                        .ok_or_else(|| format!("`{reference}` was not fetched before the run"))
+                }),
+                clock: session.clock.clone(),
+                limits: limits(session),
+                stop,
+                events: sender,
+                jitter_seed: id.as_u64_pair().1,
+            };
+            Ok(apply::run(inputs).await)
+        }
+        Err(error) => {
+            drop(sender);
+            Err(error)
+        }
+    };
+    signals.abort();
+    renewal.abort();
+    // The printer ends with the last sender.
+    let _ = printer.await;
+    let end = |code: ExitClass, text: String| {
+        run.finish(code.code().into(), text, session.clock.now_ms())
+    };
+    match result {
+        Ok(summary) => {
+            let class = apply::exit_class(&summary);
+            let head = end(class, one_line(&summary)).await?;
+            store.release_lease(&lease).await?;
+            save_inventories(session, store, inventory).await;
+            Ok((summary, head, id))
+        }
+        Err(error) => {
+            end(error.class, error.message.clone()).await?;
+            store.release_lease(&lease).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn begin(
+    session: &Session,
+    store: &Store,
+    args: &Apply,
+    made: &Reconciled,
+) -> Result<RunHandle, CliError> {
+    let actions = made
+        .plan
+        .body
+        .actions
+        .iter()
+        .filter(|it| made.verdict.runnable.contains(&it.id))
+        .map(|it| (it.id.clone(), it.key.clone(), it.hypervisor.clone(), it.verb))
+        .collect();
+    let run = NewRun {
+        id: Uuid::now_v7(),
+        project: session.desired.project.clone(),
+        plan_id: made.plan.plan_id.clone(),
+        plan_json: report::plan_json(&made.plan),
+        kind: "apply".to_owned(),
+        who: session::who(&session.root, args.reason.clone(), args.ticket.clone()),
+        started_ms: session.clock.now_ms(),
+        actions,
+    };
+    store.begin_run(run).await.map_err(CliError::from)
+}
+
+/// Keeps the lease while the run goes on; when it is lost, nothing new starts.
+async fn renew(
+    store: Store,
+    mut lease: crate::store::Lease,
+    clock: crate::clock::Clock,
+    stop: Stop,
+) {
+    let third = std::time::Duration::from_millis(LEASE_MS.unsigned_abs() / 3);
+    loop {
+        clock.sleep(third).await;
+        match store.renew_lease(&lease, LEASE_MS, clock.now_ms()).await {
+            Ok(Ok(renewed)) => lease = renewed,
+            Ok(Err(_)) => {
+                stop.gentle.cancel();
+                return;
+            }
+            // The store is checked again with every intent; a hiccup here is no loss.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Every password that the run will seed, fetched before anything is changed.
+async fn guest_secrets(
+    session: &Session,
+    made: &Reconciled,
+) -> Result<BTreeMap<SecretRef, SecretString>, CliError> {
+    let mut wanted = BTreeSet::new();
+    let running = made.plan.body.actions.iter().filter(|it| made.verdict.runnable.contains(&it.id));
+    for step in running.flat_map(|it| &it.steps) {
+        let settings: &[Setting] = match &step.op {
+            StepOp::Configure(settings) => settings,
+            StepOp::Create(birth) => &birth.settings,
+            _ => &[],
+        };
+        for setting in settings {
+            if let Setting::Seed(seed) = setting {
+                wanted.extend(seed.init.password.clone());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    for reference in wanted {
+        let value = session.secrets.for_guest(&reference).await;
+        let value = value.map_err(|error| session::no_secret(&error))?;
+        found.insert(reference, value);
+    }
+    Ok(found)
+}
+
+fn limits(session: &Session) -> Limits {
+    let writes = session.desired.hypervisors.iter().map(|(name, config)| {
+        let HypervisorConfig::Proxmox(config) = config;
+        (name.clone(), config.writes_max)
+    });
+    Limits { run: session.settings.parallel, writes: writes.collect(), ..Limits::default() }
+}
+
+/// What was seen is kept for `describe` and for the journal's reader. Losing it loses
+/// convenience only.
+async fn save_inventories(session: &Session, store: &Store, inventory: &crate::model::Inventory) {
+    for (name, seen) in &inventory.hypervisors {
+        if matches!(seen.coverage, Coverage::Failed { .. }) {
+            continue;
+        }
+        let now = session.clock.now_ms();
+        let saved = store.save_inventory(&session.desired.project, name, seen, now).await;
+        if let Err(error) = saved {
+            session.output.remark(format!("note: the inventory of `{name}` was not kept: {error}"));
+        }
+    }
+}
+
+fn one_line(summary: &RunSummary) -> String {
+    let count = |like: fn(&Ended) -> bool| summary.count(like);
+    let mut parts = vec![format!("{} done", count(|it| *it == Ended::Done))];
+    let kinds: [(&str, usize); 5] = [
+        ("failed", count(|it| matches!(it, Ended::Failed(_)))),
+        ("stale", count(|it| matches!(it, Ended::Stale(_)))),
+        ("blocked", count(|it| matches!(it, Ended::Blocked(_)))),
+        ("unknown", count(|it| matches!(it, Ended::Unknown(_)))),
+        ("not begun", count(|it| matches!(it, Ended::Skipped(_)))),
+    ];
+    for (word, number) in kinds {
+        if number > 0 {
+            parts.push(format!("{number} {word}"));
+        }
+    }
+    parts.join(", ")
+}
+
+#[derive(serde::Serialize)]
+struct JsonSummary<'a> {
+    run: String,
+    plan_id: &'a str,
+    exit_code: u8,
+    summary: String,
+    journal_head: &'a str,
+    actions: Vec<JsonAction<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct JsonAction<'a> {
+    id: &'a str,
+    ended: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    calls: u32,
+    already_so: u32,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'a [String],
+}
+
+fn ended_words(ended: &Ended) -> (&'static str, Option<&str>) {
+    match ended {
+        Ended::Done => ("done", None),
+        Ended::Failed(why) => ("failed", Some(why)),
+        Ended::Blocked(why) => ("blocked", Some(why)),
+        Ended::Stale(why) => ("stale", Some(why)),
+        Ended::Unknown(why) => ("unknown", Some(why)),
+        Ended::Skipped(why) => ("skipped", Some(why)),
+    }
+}
+
+fn show_summary(
+    summary: &RunSummary,
+    made: &Reconciled,
+    run: Uuid,
+    head: &str,
+    format: Format,
+    class: ExitClass,
+    output: &Output,
+) {
+    let ran = |id: &ActionId| made.verdict.runnable.contains(id);
+    if format == Format::Json {
+        let actions = summary.actions.iter().filter(|it| ran(&it.id)).map(|it| {
+            let (ended, why) = ended_words(&it.ended);
+            let (calls, already_so) = (it.sent, it.already_so);
+            JsonAction { id: it.id.as_str(), ended, why, calls, already_so, notes: &it.notes }
+        });
+        output.print_json(&JsonSummary {
+            run: run.to_string(),
+            plan_id: &made.plan.plan_id,
+            exit_code: class.code(),
+            summary: one_line(summary),
+            journal_head: head,
+            actions: actions.collect(),
+        });
+        return;
+    }
+    let mut text = String::new();
+    for it in summary.actions.iter().filter(|it| ran(&it.id)) {
+        let (word, why) = ended_words(&it.ended);
+        if let Some(why) = why {
+            text.push_str(&format!("{word}: {}: {}\n", it.id, crate::model::inert(why)));
+        }
+        for note in &it.notes {
+            text.push_str(&format!("note: {}: {}\n", it.id, crate::model::inert(note)));
+        }
+    }
+    if let Some(error) = &summary.journal_error {
+        text.push_str(&format!("the journal could not be written: {error}\n"));
+    }
+    let waiting = made.verdict.waiting.len() + made.verdict.forbidden.len();
+    let mut line = one_line(summary);
+    if waiting > 0 {
+        line.push_str(&format!(", {waiting} waiting"));
+    }
+    if !made.plan.body.blocked.is_empty() {
+        line.push_str(&format!(", {} blocked", made.plan.body.blocked.len()));
+    }
+    text.push_str(&format!("\nApply: {line}.\n"));
+    let births =
+        summary.actions.iter().filter(|it| it.ended == Ended::Done && ran(&it.id)).filter(|it| {
+            made.plan
+                .body
+                .actions
+                .iter()
+                .any(|action| action.id == it.id && action.verb == Verb::Create)
+        });
+    let born = births.count();
+    if born > 0 {
+        text.push_str(&format!("{} made.\n", super::validate::count(born, "object")));
+    }
+    if summary.interrupted.is_some() || class == ExitClass::Unknown {
+        text.push_str(&format!("To look up what is open: novahost runs resume {run}\n"));
+    }
+    text.push_str(&format!("Run {run}, journal head {head}"));
+    output.print(text);
+}

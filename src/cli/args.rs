@@ -1,0 +1,438 @@
+//! The command line.
+
+use crate::model::{Allowance, ResourceKey};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// Plan and apply virtual machines written as YAML, without a state file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "novahost",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Exit codes: 0 ok, 1 error, 2 differences, 3 config, 4 auth, 5 refused, 6 stale plan,
+7 partial, 8 locked, 9 incomplete inventory, 10 outcome unknown, 64 usage, 70 bug,
+130/143 interrupted."
+)]
+pub struct Cli {
+    /// Settings of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Directory that nothing read may lie outside of [default: that of the YAML]
+    #[arg(long, global = true, value_name = "DIR", env = "NOVAHOST_ROOT")]
+    pub root: Option<PathBuf>,
+    /// Trust settings; never read from below the root
+    #[arg(long, global = true, value_name = "FILE", env = "NOVAHOST_TRUST")]
+    pub trust: Option<PathBuf>,
+    /// Use the bundled simulators instead of the hypervisors
+    #[arg(long, global = true, env = "NOVAHOST_SANDBOX", value_parser = clap::builder::FalseyValueParser::new())]
+    pub sandbox: bool,
+    /// With --sandbox: write every exchange to FILE, one JSON object a line
+    #[arg(long, global = true, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Colours
+    #[arg(long, global = true, value_name = "WHEN", env = "NOVAHOST_COLOR", value_enum)]
+    pub color: Option<When>,
+    /// Only ASCII in what is printed
+    #[arg(long, global = true, env = "NOVAHOST_ASCII", value_parser = clap::builder::FalseyValueParser::new())]
+    pub ascii: bool,
+}
+
+/// When something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How a result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// For comments on a review; plans only.
+    Markdown,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the YAML; opens no connection
+    Validate(Validate),
+    /// Read the hypervisors and show what would be done
+    Plan(Plan),
+    /// Show a saved plan or a past run
+    Show(Show),
+    /// Do what the plan says
+    Apply(Apply),
+    /// List what is there
+    Get(Get),
+    /// Show one machine or pool, desired and observed
+    Describe(Describe),
+    /// Compare, and exit with 2 when anything differs
+    Drift(Drift),
+    /// Which hosts may get which credentials
+    #[command(subcommand)]
+    Trust(Trust),
+    /// The journal
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Past runs
+    #[command(subcommand)]
+    Runs(Runs),
+    /// What the hypervisors report
+    #[command(subcommand)]
+    Inventory(Inventory),
+    /// The bundled simulators
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+    /// Print the JSON Schema of the YAML
+    Schema,
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Where the YAML is.
+#[derive(Clone, Debug, Args)]
+pub struct Source {
+    /// The YAML file [default: novahost.yaml]
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+}
+
+/// `validate`.
+#[derive(Clone, Debug, Args)]
+pub struct Validate {
+    /// Where the YAML is.
+    #[command(flatten)]
+    pub source: Source,
+    /// How to write the result
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// How planning looks at the world.
+#[derive(Clone, Debug, Args)]
+pub struct Looking {
+    /// Only these addresses, with what they need first (repeatable)
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub target: Vec<ResourceKey>,
+    /// Go on although a hypervisor was read in part; what is unknown stays untouched
+    #[arg(long)]
+    pub allow_partial: bool,
+}
+
+/// `plan`.
+#[derive(Clone, Debug, Args)]
+pub struct Plan {
+    /// Where the YAML is.
+    #[command(flatten)]
+    pub source: Source,
+    /// How to look.
+    #[command(flatten)]
+    pub looking: Looking,
+    /// Save the plan, to be applied later
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Exit with 2 when the plan is not empty
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// How to write the plan
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+    /// Plan against a snapshot; opens no connection, needs no credentials
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Option<PathBuf>,
+    /// Show every single call
+    #[arg(long)]
+    pub steps: bool,
+}
+
+/// `show`.
+#[derive(Clone, Debug, Args)]
+pub struct Show {
+    /// A plan file, or the id of a run
+    #[arg(value_name = "PLAN|RUN")]
+    pub what: String,
+    /// How to write it
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+    /// Show every single call
+    #[arg(long)]
+    pub steps: bool,
+}
+
+/// `apply`.
+#[derive(Clone, Debug, Args)]
+pub struct Apply {
+    /// The YAML, or a plan saved with `plan --out` [default: novahost.yaml]
+    #[arg(value_name = "PLAN|PATH")]
+    pub path: Option<PathBuf>,
+    /// How to look.
+    #[command(flatten)]
+    pub looking: Looking,
+    /// Do not ask; allows everything up to `next-boot`
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Allow a class: reinit, restart, replace, delete or data-loss; for all or for ADDR,…
+    #[arg(long, value_name = "CLASS[=ADDR,…]")]
+    pub allow: Vec<Allow>,
+    /// The plan must have this id (or begin with it, 12 digits or more)
+    #[arg(long, value_name = "PLAN_ID")]
+    pub approve: Option<String>,
+    /// Vouch for a machine whose delete has no second witness (repeatable)
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub confirm: Vec<ResourceKey>,
+    /// The YAML is meant to lose this many machines
+    #[arg(long, value_name = "N")]
+    pub expect_shrink: Option<u32>,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Ticket, for the journal
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// How to write the result
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// One `--allow`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allow {
+    /// Which class.
+    pub class: Allowance,
+    /// For which objects; `None` = all.
+    pub keys: Option<BTreeSet<ResourceKey>>,
+}
+
+impl std::str::FromStr for Allow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (class, keys) = match text.split_once('=') {
+            Some((class, keys)) => (class, Some(keys)),
+            None => (text, None),
+        };
+        let class =
+            Allowance::ALL.into_iter().find(|it| it.as_str() == class).ok_or_else(|| {
+                format!(
+                    "`{class}` is not a class; use reinit, restart, replace, delete or data-loss"
+                )
+            })?;
+        let keys = keys
+            .map(|keys| {
+                keys.split(',').map(|key| key.parse().map_err(|it| format!("{it}"))).collect()
+            })
+            .transpose()?;
+        Ok(Self { class, keys })
+    }
+}
+
+/// `get`.
+#[derive(Clone, Debug, Args)]
+pub struct Get {
+    /// What to list
+    #[arg(value_enum)]
+    pub kind: GetKind,
+    /// Only this one
+    pub name: Option<String>,
+    /// The YAML that names the hypervisors [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// What `get` can list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GetKind {
+    /// Configured hypervisors and how they were read
+    Hypervisors,
+    /// Hosts with their capacity
+    Nodes,
+    /// Machines, with whose they are
+    Vms,
+    /// Templates
+    Templates,
+    /// Pools
+    Pools,
+    /// Storages
+    Storages,
+}
+
+/// `describe`.
+#[derive(Clone, Debug, Args)]
+pub struct Describe {
+    /// `vm/NAME` or `pool/NAME`
+    pub address: ResourceKey,
+    /// The YAML [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// `drift`.
+#[derive(Clone, Debug, Args)]
+pub struct Drift {
+    /// Where the YAML is.
+    #[command(flatten)]
+    pub source: Source,
+    /// How to look.
+    #[command(flatten)]
+    pub looking: Looking,
+    /// How to write it
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// `trust`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Trust {
+    /// Look at a hypervisor's certificate and identity, ask, and write them down
+    Add {
+        /// The hypervisor's name in the YAML
+        name: String,
+        /// The YAML that has it [default: novahost.yaml]
+        #[arg(long, short = 'f', value_name = "PATH")]
+        file: Option<PathBuf>,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+    /// Show what is trusted
+    List,
+}
+
+/// `audit`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Audit {
+    /// The newest entries
+    List {
+        /// Only of this object
+        #[arg(long, value_name = "ADDRESS")]
+        key: Option<ResourceKey>,
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// How to write them
+        #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+        format: Option<Format>,
+    },
+    /// All entries of a run
+    Show {
+        /// The run's id, or its beginning
+        run: String,
+    },
+    /// Walk the hash chain, offline
+    Verify,
+    /// Write every entry as a line of JSON
+    Export,
+}
+
+/// `runs`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Runs {
+    /// The newest runs
+    List {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// How to write them
+        #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+        format: Option<Format>,
+    },
+    /// One run with its actions and calls
+    Show {
+        /// The run's id, or its beginning
+        run: String,
+    },
+    /// Look up what became of calls that a broken run left open
+    Resume {
+        /// The run's id, or its beginning [default: every broken run]
+        run: Option<String>,
+        /// The YAML [default: novahost.yaml]
+        #[arg(long, short = 'f', value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// `inventory`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Inventory {
+    /// Write what was observed to a file, for `plan --inventory`
+    Snapshot {
+        /// Where the YAML is.
+        #[command(flatten)]
+        source: Source,
+        /// The file
+        #[arg(long, value_name = "FILE", default_value = "inventory.json")]
+        out: PathBuf,
+    },
+}
+
+/// `sandbox`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Sandbox {
+    /// Serve the simulators until Ctrl-C, for a look with other clients
+    Serve {
+        /// The YAML that names the hypervisors [default: novahost.yaml]
+        #[arg(long, short = 'f', value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
+    /// Forget the sandbox's world; the next command starts from the first one
+    Reset {
+        /// The YAML beside which the world is kept [default: novahost.yaml]
+        #[arg(long, short = 'f', value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn allow_takes_a_class_and_addresses() {
+        let all: Allow = "restart".parse().unwrap();
+        assert_eq!(all, Allow { class: Allowance::Restart, keys: None });
+        let some: Allow = "data-loss=vm/a,vm/b".parse().unwrap();
+        let keys = [ResourceKey::vm("a"), ResourceKey::vm("b")].into();
+        assert_eq!(some, Allow { class: Allowance::DataLoss, keys: Some(keys) });
+        assert!("reboot".parse::<Allow>().is_err());
+        assert!("restart=web".parse::<Allow>().is_err());
+    }
+}

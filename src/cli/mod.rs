@@ -1,0 +1,92 @@
+//! The command line: a thin shell over the road. It parses, asks, prints and picks
+//! the exit code; it decides nothing.
+
+mod apply;
+pub mod args;
+mod audit;
+mod error;
+mod exit;
+mod get;
+mod inventory;
+mod output;
+mod plan;
+mod progress;
+mod sandbox;
+mod session;
+mod trust;
+mod validate;
+
+use crate::apply::ExitClass;
+use args::{Cli, Command};
+use clap::{CommandFactory as _, Parser as _};
+use error::CliError;
+use output::Output;
+use std::process::ExitCode;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results, everything else is a usage error.
+            let _ = error.print();
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    let output = Output::new(&cli.global);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli, &output));
+            // A task that hangs in a system call must not keep the program.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+            result
+        }
+        Err(error) => Err(CliError::of(ExitClass::Error, &error)),
+    };
+    match result {
+        Ok(class) => ExitCode::from(class.code()),
+        Err(error) => {
+            if !error.message.is_empty() {
+                output.remark(format!("error: {}", error.message));
+            }
+            for hint in &error.hints {
+                output.remark(format!("hint: {hint}"));
+            }
+            ExitCode::from(error.class.code())
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Validate(args) => validate::run(global, &args, output),
+        Command::Plan(args) => plan::plan(global, args, output).await,
+        Command::Drift(args) => plan::drift(global, args, output).await,
+        Command::Show(args) => plan::show(global, &args, output).await,
+        Command::Apply(args) => apply::run(global, args, output).await,
+        Command::Get(args) => get::get(global, &args, output).await,
+        Command::Describe(args) => get::describe(global, &args, output).await,
+        Command::Trust(args) => trust::run(global, args, output).await,
+        Command::Audit(args) => audit::audit(global, args, output).await,
+        Command::Runs(args) => audit::runs(global, args, output).await,
+        Command::Inventory(args) => inventory::run(global, args, output).await,
+        Command::Sandbox(args) => sandbox::run(global, args, output).await,
+        Command::Schema => {
+            output.print(crate::config::schema::json_schema_text());
+            Ok(ExitClass::Ok)
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "novahost", &mut text);
+            output.print(String::from_utf8_lossy(&text));
+            Ok(ExitClass::Ok)
+        }
+        Command::Version => {
+            output.print(format!("novahost {}", env!("CARGO_PKG_VERSION")));
+            Ok(ExitClass::Ok)
+        }
+    }
+}

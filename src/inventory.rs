@@ -1,0 +1,113 @@
+//! Asks every hypervisor at once, and keeps what could not be learnt.
+//!
+//! A hypervisor that did not answer stays in the result as `Failed`: leaving it out
+//! would make all of its machines look deleted. How many requests one of them gets at
+//! a time is its provider's business.
+
+use crate::{
+    clock::Clock,
+    model::{
+        DesiredState, FailureKind, History, HypervisorInventory, HypervisorName, Inventory, Medium,
+        NativeId, Scope,
+    },
+    provider::Provider,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// What one hypervisor may take for all of an observation before the others stop
+/// waiting for it. Long enough for ten thousand machines over a slow line.
+const OBSERVATION_MAX: Duration = Duration::from_secs(600);
+
+/// Observes all hypervisors concurrently.
+pub async fn collect(
+    providers: &BTreeMap<HypervisorName, Arc<dyn Provider>>,
+    scopes: &BTreeMap<HypervisorName, Scope>,
+    clock: &Clock,
+) -> Inventory {
+    let empty = Scope::default();
+    let mut tasks = Vec::new();
+    for (name, provider) in providers {
+        let (name, provider) = (name.clone(), Arc::clone(provider));
+        let scope = scopes.get(&name).unwrap_or(&empty).clone();
+        let clock = clock.clone();
+        let observation = tokio::spawn(async move {
+            tokio::select! {
+                seen = provider.observe(&scope) => seen,
+                () = clock.sleep(OBSERVATION_MAX) => HypervisorInventory::failed(
+                    format!("no complete answer within {} s", OBSERVATION_MAX.as_secs()),
+                    FailureKind::Unreachable,
+                ),
+            }
+        });
+        tasks.push((name, observation));
+    }
+    let mut inventory = Inventory::default();
+    for (name, task) in tasks {
+        let seen = task.await.unwrap_or_else(|error| {
+            HypervisorInventory::failed(
+                format!("the observation ended with a bug: {error}"),
+                FailureKind::Unreachable,
+            )
+        });
+        inventory.hypervisors.insert(name, seen);
+    }
+    inventory
+}
+
+/// What each hypervisor should be looked at closely for.
+pub fn scopes(desired: &DesiredState, history: &History) -> BTreeMap<HypervisorName, Scope> {
+    let mut scopes: BTreeMap<HypervisorName, Scope> = desired
+        .hypervisors
+        .keys()
+        .map(|name| {
+            let scope = Scope { project: Some(desired.project.clone()), ..Scope::default() };
+            (name.clone(), scope)
+        })
+        .collect();
+    for machine in desired.machines.values() {
+        let Some(scope) = scopes.get_mut(&machine.hypervisor) else { continue };
+        scope.names.insert(
+            machine.spec.name.clone().unwrap_or_else(|| machine.key.name.as_str().to_owned()),
+        );
+        scope.ids.extend(machine.wanted_id.clone());
+        scope.pinned.extend(machine.wanted_id.clone());
+        match machine.birth.as_ref().map(|birth| &birth.medium) {
+            Some(Medium::Template { id: Some(id), .. }) => {
+                scope.templates.insert(id.clone());
+            }
+            Some(Medium::Template { id: None, name: Some(name), .. }) => {
+                scope.template_names.insert(name.clone());
+            }
+            Some(Medium::Iso { volume }) => {
+                scope.isos.insert(volume.clone());
+            }
+            Some(Medium::Template { id: None, name: None, .. }) | None => {}
+        }
+        if let Some(crate::model::Cdrom::Iso(volume)) = &machine.spec.cdrom {
+            scope.isos.insert(volume.clone());
+        }
+    }
+    for record in history.owned.iter().chain(&history.open) {
+        if let Some(scope) = scopes.get_mut(&record.hypervisor)
+            && record.key.kind == crate::model::Kind::Vm
+        {
+            let id: NativeId = record.id.clone();
+            scope.ids.insert(id);
+        }
+    }
+    scopes
+}
+
+/// Two configured names behind which the same installation answers.
+pub fn twins(inventory: &Inventory) -> Option<(HypervisorName, HypervisorName, String)> {
+    let mut seen: BTreeMap<&str, &HypervisorName> = BTreeMap::new();
+    for (name, found) in &inventory.hypervisors {
+        if found.identity.is_empty() {
+            continue;
+        }
+        if let Some(other) = seen.insert(&found.identity, name) {
+            return Some((other.clone(), name.clone(), found.identity.clone()));
+        }
+    }
+    None
+}

@@ -1,0 +1,102 @@
+//! The road itself: what `plan`, `apply`, `drift` and the daemon all walk.
+
+use crate::{
+    guard::{self, Case, Verdict},
+    model::{
+        ActionId, Consent, DesiredState, History, HypervisorName, Inventory, Plan, Product,
+        ResourceKey,
+    },
+    ownership::{MarkerKey, Ownership},
+    plan::{self, UnknownTarget},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known before anything is decided.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// What the YAML asks for.
+    pub desired: &'a DesiredState,
+    /// What the hypervisors reported.
+    pub inventory: &'a Inventory,
+    /// What the journal remembers.
+    pub history: &'a History,
+    /// The pure half of each hypervisor's product.
+    pub products: &'a BTreeMap<HypervisorName, &'a dyn Product>,
+    /// Verifies markers, when trust settings have a key.
+    pub marker_key: Option<&'a MarkerKey>,
+}
+
+/// A plan with the verdict on it, which its envelope holds too.
+#[derive(Debug)]
+pub struct Reconciled {
+    /// The plan.
+    pub plan: Plan,
+    /// Who owns what.
+    pub ownership: Ownership,
+    /// What may run.
+    pub verdict: Verdict,
+    /// With `--target`: the actions that were chosen.
+    pub chosen: Option<BTreeSet<ActionId>>,
+}
+
+/// Compares, plans, chooses and judges. Pure.
+///
+/// # Errors
+/// When a target names nothing.
+pub fn reconcile(
+    known: Known<'_>,
+    targets: &[ResourceKey],
+    consent: &Consent,
+) -> Result<Reconciled, UnknownTarget> {
+    let planned = plan::plan(plan::Input {
+        desired: known.desired,
+        inventory: known.inventory,
+        history: known.history,
+        products: known.products,
+        marker_key: known.marker_key,
+    });
+    let mut reconciled = Reconciled {
+        plan: planned.plan,
+        ownership: planned.ownership,
+        verdict: Verdict::default(),
+        chosen: None,
+    };
+    if !targets.is_empty() {
+        let desired = known.desired;
+        let all = desired.machines.keys().chain(desired.pools.keys());
+        let known = all.chain(reconciled.ownership.owned.keys()).cloned().collect();
+        reconciled.chosen = Some(plan::target(&mut reconciled.plan, targets, &known)?);
+    }
+    judge(known, &mut reconciled, consent);
+    Ok(reconciled)
+}
+
+/// Judges a plan again, under another consent, and writes the verdict into its envelope.
+pub fn judge(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
+    let verdict = guard::judge(Case {
+        plan: &reconciled.plan,
+        chosen: reconciled.chosen.as_ref(),
+        ownership: &reconciled.ownership,
+        inventory: known.inventory,
+        history: known.history,
+        desired: known.desired,
+        consent,
+        marker_key: known.marker_key,
+    });
+    let envelope = &mut reconciled.plan.envelope;
+    envelope.waiting = verdict.waiting.clone();
+    envelope.refusals = verdict.refusals.clone();
+    // A forbidden action is shown where waiting ones are: it does not run, and the
+    // line says what would let it.
+    for (id, forbidden) in &verdict.forbidden {
+        envelope.waiting.insert(
+            id.clone(),
+            crate::model::Waiting {
+                code: forbidden.code,
+                message: forbidden.message.clone(),
+                unlock: forbidden.help.clone(),
+            },
+        );
+    }
+    reconciled.verdict = verdict;
+}

@@ -1,0 +1,119 @@
+//! `--sandbox`: the bundled simulators in the place of the hypervisors, in this
+//! process, over real HTTPS on loopback.
+//!
+//! Each configured hypervisor gets a simulator of its own. Its world is kept below
+//! `.novahost/sandbox/` between commands and is on disk before each mutating reply; a
+//! missing one is seeded from one embedded fixture. No trust file is read and no secret
+//! resolved: the simulators take fixed stand-ins.
+
+use crate::model::{HypervisorConfig, HypervisorName};
+use anyhow::Context as _;
+use mock_servers::pve;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The first world of every simulator.
+const FIRST_WORLD: &str = include_str!("../fixtures/worlds/proxmox.yaml");
+/// The token that every simulator takes.
+pub const TOKEN_ID: &str = "novahost@pve!sandbox";
+/// Its secret. Not a secret: it opens nothing but a simulator on loopback.
+pub const TOKEN_SECRET: &str = "00000000-0000-4000-8000-00000000a11a";
+
+/// The simulators of one command.
+pub struct Sandbox {
+    servers: BTreeMap<HypervisorName, pve::Server>,
+}
+
+/// How to reach one simulator.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// `https://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// The CA of its certificate, PEM.
+    pub ca_pem: String,
+}
+
+/// Where a project's sandbox is kept.
+pub fn folder(root: &Path) -> PathBuf {
+    root.join(".novahost").join("sandbox")
+}
+
+impl Sandbox {
+    /// Starts one simulator per hypervisor.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or a kept world cannot be read.
+    pub async fn start(
+        root: &Path,
+        hypervisors: &BTreeMap<HypervisorName, HypervisorConfig>,
+        record: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let folder = folder(root);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("could not create {}", folder.display()))?;
+        let mut servers = BTreeMap::new();
+        for (name, config) in hypervisors {
+            let HypervisorConfig::Proxmox(_) = config;
+            let mut world = pve::World::from_yaml(FIRST_WORLD)?;
+            // Two simulators must not be one cluster: identity is name and CA.
+            name.as_str().clone_into(&mut world.cluster);
+            let kept = folder.join(format!("{name}.json"));
+            let mut options = pve::Options::new(release(), seed(name));
+            options.persist = Some(kept.clone());
+            options.record = record.map(Path::to_path_buf);
+            let server = pve::serve(world, options).await.with_context(|| {
+                format!(
+                    "could not start the simulator of `{name}` (its world is {}; `novahost sandbox reset` forgets it)",
+                    kept.display()
+                )
+            })?;
+            servers.insert(name.clone(), server);
+        }
+        Ok(Self { servers })
+    }
+
+    /// How to reach the simulator of a hypervisor.
+    pub fn address(&self, name: &HypervisorName) -> Option<Address> {
+        let server = self.servers.get(name)?;
+        Some(Address { endpoint: server.endpoint(), ca_pem: server.ca_pem().to_owned() })
+    }
+
+    /// Every simulator's name and address.
+    pub fn addresses(&self) -> BTreeMap<HypervisorName, Address> {
+        self.servers.keys().filter_map(|name| Some((name.clone(), self.address(name)?))).collect()
+    }
+
+    /// Stops them; their worlds are on disk.
+    pub async fn stop(self) {
+        for server in self.servers.into_values() {
+            server.stop().await;
+        }
+    }
+}
+
+/// Forgets the worlds and the journal of the sandbox. Says whether there was anything.
+///
+/// # Errors
+/// When the folder exists and cannot be removed.
+pub fn reset(root: &Path) -> std::io::Result<bool> {
+    match std::fs::remove_dir_all(folder(root)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The release that is played; the suite runs with both.
+fn release() -> pve::Release {
+    let asked = std::env::var("NOVAHOST_SANDBOX_RELEASE").ok();
+    asked.and_then(|it| it.parse().ok()).unwrap_or_default()
+}
+
+/// The same durations, MACs and UUIDs for the same hypervisor in every run.
+fn seed(name: &HypervisorName) -> u64 {
+    name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
