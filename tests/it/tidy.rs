@@ -1,0 +1,276 @@
+//! The shape of the source, held by a test: who may import whom, what pure modules
+//! may not call, and where printing and the clock live.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each top-level module may name of the others, from the top of the road down.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("clock", &[]),
+    ("ownership", &["model"]),
+    ("config", &["model"]),
+    ("diff", &["model"]),
+    ("alloc", &["model"]),
+    ("plan", &["model", "ownership", "diff", "alloc"]),
+    ("guard", &["model", "ownership", "plan"]),
+    ("report", &["model", "plan", "guard"]),
+    ("settings", &["model"]),
+    ("secrets", &["model", "ownership", "trust"]),
+    ("trust", &["model", "settings"]),
+    ("store", &["model", "clock"]),
+    // `store` is checked more closely below: the durable intent and nothing else.
+    ("provider", &["model", "ownership", "clock", "store"]),
+    ("inventory", &["model", "provider", "clock"]),
+    ("apply", &["model", "ownership", "diff", "plan", "guard", "provider", "store", "clock"]),
+    (
+        "reconcile",
+        &[
+            "model",
+            "config",
+            "ownership",
+            "diff",
+            "plan",
+            "guard",
+            "provider",
+            "inventory",
+            "store",
+            "apply",
+            "clock",
+            "trust",
+            "secrets",
+            "settings",
+        ],
+    ),
+];
+
+/// Modules that must be a function of their arguments.
+const PURE: &[&str] = &[
+    "src/model",
+    "src/ownership",
+    "src/diff",
+    "src/alloc",
+    "src/plan",
+    "src/guard",
+    "src/report",
+    "src/provider/proxmox/product.rs",
+    "src/provider/proxmox/lower",
+    "src/provider/proxmox/translate.rs",
+    "src/provider/proxmox/property.rs",
+    "src/provider/proxmox/call.rs",
+];
+
+/// What a pure module may not say.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::net::Tcp",
+    "std::env",
+    "tokio::",
+    "reqwest",
+    "rusqlite",
+    "async fn",
+    ".await",
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+    "rand::",
+    "HashMap",
+    "HashSet",
+    "println!",
+    "eprintln!",
+    "tracing::",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(below: &Path) -> Vec<PathBuf> {
+    if below.is_file() {
+        return vec![below.to_owned()];
+    }
+    let Ok(entries) = fs::read_dir(below) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .flat_map(|entry| rust_files(&entry.path()))
+        .filter(|path| path.extension().is_some_and(|it| it == "rs"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The code of a file without comments and without its tests.
+fn code(path: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim() == "#[cfg(test)]" {
+            // Tests stand last in their file, by custom; a module of tests in a file of
+            // its own is `tests.rs`.
+            break;
+        }
+        let bare = line.split("//").next().unwrap_or_default();
+        lines.push((number + 1, bare.to_owned()));
+    }
+    lines
+}
+
+fn is_test_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|it| it == "tests.rs")
+        || path.components().any(|it| it.as_os_str() == "tests")
+}
+
+fn modules_named(lines: &[(usize, String)]) -> BTreeSet<(usize, String)> {
+    let text: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+    let joined = text.join("\n");
+    let mut named = BTreeSet::new();
+    for (start, _) in joined.match_indices("crate::") {
+        let line = joined[..start].matches('\n').count() + 1;
+        let rest = &joined[start + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            for part in top_level(group) {
+                let word: String = part
+                    .trim()
+                    .chars()
+                    .take_while(|it| it.is_alphanumeric() || *it == '_')
+                    .collect();
+                named.insert((line, word));
+            }
+        } else {
+            let word: String =
+                rest.chars().take_while(|it| it.is_alphanumeric() || *it == '_').collect();
+            named.insert((line, word));
+        }
+    }
+    named
+}
+
+/// The parts of `{a::{b, c}, d}` at its own level.
+fn top_level(group: &str) -> Vec<String> {
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for letter in group.chars() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => parts.push(String::new()),
+            other => {
+                if depth == 0
+                    && let Some(part) = parts.last_mut()
+                {
+                    part.push(other);
+                }
+            }
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+#[test]
+fn modules_import_only_what_the_table_allows() {
+    let mut wrong = Vec::new();
+    for (module, allowed) in IMPORTS {
+        let folder = root().join("src").join(module);
+        let file = root().join("src").join(format!("{module}.rs"));
+        let files = rust_files(&folder).into_iter().chain(rust_files(&file));
+        for path in files.filter(|path| !is_test_file(path)) {
+            for (line, named) in modules_named(&code(&path)) {
+                let known = IMPORTS.iter().any(|(name, _)| *name == named);
+                if known && named != *module && !allowed.contains(&named.as_str()) {
+                    let shown = path.strip_prefix(root()).unwrap().display();
+                    wrong.push(format!("{shown}:{line}: {module} imports {named}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports against the table:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_stands_in_the_table() {
+    let known: BTreeSet<&str> = IMPORTS.iter().map(|(name, _)| *name).collect();
+    for entry in fs::read_dir(root().join("src")).unwrap().flatten() {
+        let name = entry.path().file_stem().unwrap().to_string_lossy().into_owned();
+        let shell = matches!(name.as_str(), "main" | "lib" | "cli" | "sandbox");
+        assert!(shell || known.contains(name.as_str()), "src/{name} is not in the import table");
+    }
+}
+
+#[test]
+fn a_provider_names_nothing_of_the_store_but_the_durable_intent() {
+    for path in rust_files(&root().join("src/provider")) {
+        for (line, text) in code(&path) {
+            for (at, _) in text.match_indices("store::") {
+                let rest = &text[at + "store::".len()..];
+                assert!(
+                    rest.starts_with("DurableIntent"),
+                    "{}:{line}: a provider may only take a durable intent",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn pure_modules_do_not_touch_the_world() {
+    let mut wrong = Vec::new();
+    for place in PURE {
+        let files = rust_files(&root().join(place));
+        assert!(!files.is_empty(), "{place} is gone: correct the list");
+        for path in files.into_iter().filter(|path| !is_test_file(path)) {
+            for (line, text) in code(&path) {
+                for word in IMPURE.iter().filter(|word| text.contains(**word)) {
+                    let shown = path.strip_prefix(root()).unwrap().display();
+                    wrong.push(format!("{shown}:{line}: `{word}`"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "impure words in pure modules:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_simulators_do_not_know_novahost() {
+    let manifest = fs::read_to_string(root().join("mock-servers/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("novahost ="), "mock-servers must not depend on novahost");
+    for path in rust_files(&root().join("mock-servers")) {
+        for (line, text) in code(&path) {
+            assert!(!text.contains("novahost::"), "{}:{line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn product_names_stay_out_of_the_core() {
+    // The core gets products as data; a name in it would be a special case.
+    for place in ["src/diff", "src/alloc", "src/plan", "src/guard", "src/apply"] {
+        for path in rust_files(&root().join(place)).into_iter().filter(|it| !is_test_file(it)) {
+            for (line, text) in code(&path) {
+                let lower = text.to_ascii_lowercase();
+                for name in ["proxmox", "vcenter", "nutanix", "workstation"] {
+                    assert!(!lower.contains(name), "{}:{line}: `{name}`", path.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
+    for path in rust_files(&root().join("tests/it")) {
+        let relative = path.strip_prefix(root().join("tests/it")).unwrap();
+        if relative.components().count() > 1 {
+            continue;
+        }
+        let name = relative.file_stem().unwrap().to_string_lossy().into_owned();
+        if name != "main" {
+            assert!(main.contains(&format!("mod {name};")), "tests/it/main.rs lacks `mod {name};`");
+        }
+    }
+}
