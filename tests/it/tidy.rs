@@ -119,7 +119,7 @@ fn code(path: &Path) -> Vec<(usize, String)> {
 }
 
 fn is_test_file(path: &Path) -> bool {
-    path.file_name().is_some_and(|it| it == "tests.rs")
+    path.file_name().is_some_and(|it| it.to_string_lossy().ends_with("tests.rs"))
         || path.components().any(|it| it.as_os_str() == "tests")
 }
 
