@@ -1,9 +1,8 @@
 //! Whether what was just read is what a step expects. Pure.
 
 use crate::model::{
-    Bytes, DeviceMap, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath, Fresh,
-    FreshObject, Identity, MarkerDraft, ObservedMachine, ObservedPool, Setting, Slot, Step, StepOp,
-    Value,
+    Bytes, DeviceMap, Disruption, Expect, FieldChange, FieldKind, FieldPath, Fresh, FreshObject,
+    Identity, MarkerDraft, ObservedMachine, ObservedPool, Setting, Step, StepOp, Value,
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -44,15 +43,18 @@ pub(super) fn undone(
 
 fn is_written(draft: &MarkerDraft, machine: &ObservedMachine) -> bool {
     let Some(marker) = machine.marker.found() else { return false };
-    let slots = |map: &DeviceMap| -> Vec<(DeviceName, Slot)> {
-        let all = map.disks.iter().chain(&map.nics);
-        all.map(|(name, entry)| (name.clone(), entry.slot.clone())).collect()
+    // Whether an entry is confirmed is for the next read to see.
+    let settled = |map: &DeviceMap| {
+        let mut map = map.clone();
+        for entry in map.disks.values_mut().chain(map.nics.values_mut()) {
+            entry.confirmed = true;
+        }
+        map
     };
     marker.stage == draft.stage
-        && marker.protect == draft.protect
+        && draft.protect.is_none_or(|protect| marker.protect == protect)
         && (draft.init.is_none() || marker.init == draft.init)
-        && slots(&marker.map) == slots(&draft.map)
-        && marker.map.addresses == draft.map.addresses
+        && settled(&draft.map_over(&marker.map)) == settled(&marker.map)
 }
 
 /// One field of a machine, power included: what runs now (`in_force`), or what will

@@ -30,8 +30,7 @@ impl Job<'_> {
         if !is_mine {
             return Err(unsure("it is not proved that this run made it and that it never ran"));
         }
-        let map = machine.marker.found().map(|marker| marker.map.clone()).unwrap_or_default();
-        let draft = MarkerDraft { stage: Stage::Deleting, init: None, protect: false, map };
+        let draft = MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::Deleting) };
         let mark = Step {
             op: StepOp::Configure(vec![Setting::Protect(false), Setting::Marker(draft)]),
             begin: Expect { stage: Some(Stage::New), ..Expect::default() },

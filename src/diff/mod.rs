@@ -57,6 +57,9 @@ pub fn compare(
         marker,
         capabilities,
         running: seen.power == PowerState::Running,
+        seeded: marker.init.is_some()
+            || spec.init.is_some()
+            || seen.devices.iter().any(|device| device.kind == DeviceKind::Seed),
         found: Differences::default(),
     };
     comparison.own_fields();
@@ -74,6 +77,9 @@ struct Comparison<'a> {
     marker: &'a Marker,
     capabilities: &'a Capabilities,
     running: bool,
+    /// Whether the guest has first-boot configuration at all; without it there is
+    /// nothing that it could configure itself from anew.
+    seeded: bool,
     found: Differences,
 }
 
@@ -171,7 +177,9 @@ impl Comparison<'_> {
             );
             let remembered = self.marker.map.delete_on_remove.contains(name);
             if remembered != (disk.on_remove == OnRemove::Delete) {
-                self.note_on_remove(name, disk.on_remove);
+                let before = if remembered { OnRemove::Delete } else { OnRemove::Detach };
+                let after = Value::from(disk.on_remove.as_str());
+                self.push(on(FieldKind::DiskOnRemove), Some(before.as_str().into()), Some(after));
             }
         }
         for (name, entry) in &self.marker.map.disks {
@@ -188,26 +196,6 @@ impl Comparison<'_> {
             }
             self.push(FieldPath::on(FieldKind::Disk, name), before, None);
         }
-    }
-
-    /// `on_remove` lives in the marker alone, so it is written like any marker field.
-    fn note_on_remove(&mut self, name: &DeviceName, wanted: OnRemove) {
-        let word = |on_remove| match on_remove {
-            OnRemove::Detach => format!("{name}: detach on removal"),
-            OnRemove::Delete => format!("{name}: delete on removal"),
-        };
-        let before = match wanted {
-            OnRemove::Detach => OnRemove::Delete,
-            OnRemove::Delete => OnRemove::Detach,
-        };
-        self.found.fields.push(FieldChange {
-            field: FieldPath::of(FieldKind::Marker),
-            before: Some(Value::Text(word(before))),
-            after: Some(Value::Text(word(wanted))),
-            disruption: Disruption::None,
-            place: Some(self.machine.place_of(&FieldPath::on(FieldKind::Disk, name)).clone()),
-            pending: false,
-        });
     }
 
     fn nics(&mut self) {
@@ -363,6 +351,11 @@ impl Comparison<'_> {
                 field,
             });
             return;
+        };
+        let disruption = match disruption {
+            Disruption::Reinit if !self.seeded && self.running => Disruption::Online,
+            Disruption::Reinit if !self.seeded => Disruption::None,
+            other => other,
         };
         let place = Some(self.machine.place_of(&field).clone());
         self.found.fields.push(FieldChange {

@@ -27,6 +27,7 @@ pub enum FieldKind {
     DiskSize,
     DiskBus,
     DiskStorage,
+    DiskOnRemove,
     NicNetwork,
     NicVlan,
     NicMac,
@@ -55,7 +56,7 @@ pub enum FieldKind {
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 34] = {
+    pub const ALL: [FieldKind; 35] = {
         use FieldKind::*;
         [
             Name,
@@ -74,6 +75,7 @@ impl FieldKind {
             DiskSize,
             DiskBus,
             DiskStorage,
+            DiskOnRemove,
             NicNetwork,
             NicVlan,
             NicMac,
@@ -115,6 +117,7 @@ impl FieldKind {
             DiskSize => ("disk", "size"),
             DiskBus => ("disk", "bus"),
             DiskStorage => ("disk", "storage"),
+            DiskOnRemove => ("disk", "on_remove"),
             NicNetwork => ("nic", "network"),
             NicVlan => ("nic", "vlan"),
             NicMac => ("nic", "mac"),
@@ -144,6 +147,7 @@ impl FieldKind {
             DiskSize
                 | DiskBus
                 | DiskStorage
+                | DiskOnRemove
                 | NicNetwork
                 | NicVlan
                 | NicMac
@@ -276,7 +280,7 @@ fn text(value: impl fmt::Display) -> Value {
 impl MachineSpec {
     /// Calls `each` with every field that is set, in plan order by device.
     ///
-    /// `on_remove` and `slot` are not compared and not visited; `Power` is not
+    /// `slot` is not compared and not visited; `Power` is not
     /// part of a spec.
     pub fn visit(&self, mut each: impl FnMut(FieldPath, Value)) {
         use FieldKind as K;
@@ -317,6 +321,9 @@ impl MachineSpec {
             (Some(device), FieldKind::Disk) => {
                 return self.disks.contains_key(device).then_some(Value::Flag(true));
             }
+            (Some(device), FieldKind::DiskOnRemove) => {
+                return self.disks.get(device).map(|disk| disk.on_remove.as_str().into());
+            }
             (Some(device), FieldKind::Nic) => {
                 return self.nics.contains_key(device).then_some(Value::Flag(true));
             }
@@ -355,6 +362,11 @@ impl DiskSpec {
         field(K::DiskSize, self.size.map(Value::Size));
         field(K::DiskBus, self.bus.map(|bus| bus.as_str().into()));
         field(K::DiskStorage, self.storage.as_ref().map(text));
+        // The default goes without saying.
+        field(
+            K::DiskOnRemove,
+            (!self.on_remove.is_detach()).then(|| self.on_remove.as_str().into()),
+        );
     }
 }
 

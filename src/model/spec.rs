@@ -99,6 +99,14 @@ pub enum OnRemove {
 }
 
 impl OnRemove {
+    /// The word used in YAML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnRemove::Detach => "detach",
+            OnRemove::Delete => "delete",
+        }
+    }
+
     /// Whether this is the default, which saved documents leave out.
     pub fn is_detach(&self) -> bool {
         *self == OnRemove::Detach

@@ -86,12 +86,7 @@ pub(super) fn create(name: &str, memory: u64) -> Action {
                     node: Some("pve1".into()),
                     storage: Some("local-zfs".into()),
                     pool: None,
-                    marker: MarkerDraft {
-                        stage: Stage::New,
-                        init: None,
-                        protect: false,
-                        map: DeviceMap::default(),
-                    },
+                    marker: MarkerDraft::new(Stage::New),
                 })),
                 Wait::Task,
                 None,

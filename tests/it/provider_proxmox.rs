@@ -102,7 +102,7 @@ fn draft(stage: Stage) -> MarkerDraft {
         nics: BTreeMap::from([("eth0".into(), entry("net0"))]),
         ..DeviceMap::default()
     };
-    MarkerDraft { stage, init: None, protect: false, map }
+    MarkerDraft { protect: Some(false), map, ..MarkerDraft::new(stage) }
 }
 
 fn step(op: StepOp, end: Expect) -> Step {

@@ -28,7 +28,7 @@ fn step(op: StepOp, end: Expect, guarded: bool) -> Step {
 }
 
 fn draft(stage: Stage) -> MarkerDraft {
-    MarkerDraft { stage, init: None, protect: false, map: DeviceMap::default() }
+    MarkerDraft { protect: Some(false), ..MarkerDraft::new(stage) }
 }
 
 fn stage(stage: Stage) -> Expect {

@@ -470,7 +470,7 @@ fn drafted(call: &Sent, draft: &MarkerDraft, id: &NativeId, uuid: Option<Uuid>) 
         stage: draft.stage,
         intent: call.identity.intent,
         init: draft.init.clone(),
-        protect: draft.protect,
+        protect: draft.protect.unwrap_or(false),
         mac: None,
         map: draft.map.clone(),
     }))

@@ -218,7 +218,10 @@ fn marker(
     uuid: Option<Uuid>,
     taken: &BTreeSet<Slot>,
 ) -> Marker {
-    let mut map: DeviceMap = draft.map.clone();
+    // A birth has no marker to keep anything of; neither has one whose marker is not
+    // of this creation, and such a machine is never written to.
+    let none = DeviceMap::default();
+    let mut map = draft.map_over(old.map_or(&none, |old| &old.map));
     for entry in map.disks.values_mut().chain(map.nics.values_mut()) {
         entry.confirmed |= taken.contains(&entry.slot);
     }
@@ -230,7 +233,7 @@ fn marker(
         stage: draft.stage,
         intent: call.identity.intent,
         init: draft.init.clone().or_else(|| old.and_then(|old| old.init.clone())),
-        protect: draft.protect,
+        protect: draft.protect.unwrap_or_else(|| old.is_some_and(|old| old.protect)),
         mac: None,
         map,
     };

@@ -27,7 +27,7 @@ pub struct Proxmox;
 /// `NicModel` unplugs the card and plugs it in again. A disk on `ide` or `sata`
 /// cannot be hot-plugged; `lower` refuses it on a running machine. The controller
 /// and the storage of a disk cannot be changed.
-const CHANGES: [(FieldKind, Disruption); 27] = {
+const CHANGES: [(FieldKind, Disruption); 28] = {
     use {Disruption as D, FieldKind as K};
     [
         (K::Name, D::Reinit),
@@ -44,6 +44,7 @@ const CHANGES: [(FieldKind, Disruption); 27] = {
         (K::Notes, D::Online),
         (K::Pool, D::Online),
         (K::DiskSize, D::Online),
+        (K::DiskOnRemove, D::Online),
         (K::NicNetwork, D::Online),
         (K::NicVlan, D::Online),
         (K::NicMac, D::Reinit),

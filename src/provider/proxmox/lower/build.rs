@@ -105,12 +105,17 @@ impl Builder<'_> {
 
     fn draft(&self, stage: Stage) -> MarkerDraft {
         let seeded = wants_seed(self.spec);
-        MarkerDraft {
-            stage,
+        let mut draft = MarkerDraft {
             init: self.spec.init.as_ref().filter(|_| seeded).and_then(|init| init.digest.clone()),
-            protect: self.spec.protect.unwrap_or(false),
-            map: self.layout.map(&self.old_map, self.spec, stage == Stage::Ready),
-        }
+            protect: Some(self.spec.protect.unwrap_or(false)),
+            ..MarkerDraft::new(stage)
+        };
+        let map = self.layout.map(&self.old_map, self.spec, stage == Stage::Ready);
+        // A birth writes its map whole: whatever a former run left half-written is
+        // brought to this.
+        draft.turn(&self.old_map, map.clone());
+        draft.map = map;
+        draft
     }
 
     /// Whether a field of the half-made machine is not yet as declared. Nothing is
@@ -149,12 +154,7 @@ impl Builder<'_> {
             node: self.build.allotted.node.clone(),
             storage,
             pool: self.spec.pool.clone(),
-            marker: MarkerDraft {
-                stage: Stage::New,
-                init: None,
-                protect: false,
-                map: DeviceMap::default(),
-            },
+            marker: MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::New) },
         };
         Some(step(StepOp::Clone(Box::new(from)), begin, end))
     }

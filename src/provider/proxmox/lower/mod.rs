@@ -10,9 +10,8 @@ mod parts;
 mod update;
 
 use crate::model::{
-    Change, DesiredPool, DeviceMap, Expect, Fact, FieldKind, FieldPath, Lowered, Marker,
-    MarkerDraft, ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported, Value,
-    Wait,
+    Change, DesiredPool, Expect, Fact, FieldKind, FieldPath, Lowered, Marker, MarkerDraft,
+    ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported, Value, Wait,
 };
 use std::collections::BTreeSet;
 
@@ -112,13 +111,8 @@ fn marker_of(seen: &ObservedMachine) -> Result<&Marker, Vec<Unsupported>> {
 /// A delete is guarded though the product guards none: the write before it is, and
 /// says what will happen. It clears the protection too, which would refuse the rest.
 fn delete(seen: &ObservedMachine) -> Result<Vec<Step>, Vec<Unsupported>> {
-    let marker = marker_of(seen)?;
-    let draft = MarkerDraft {
-        stage: Stage::Deleting,
-        init: None,
-        protect: marker.protect,
-        map: DeviceMap::clone(&marker.map),
-    };
+    marker_of(seen)?;
+    let draft = MarkerDraft::new(Stage::Deleting);
     let settings = vec![Setting::Protect(false), Setting::Marker(draft)];
     let end = Expect {
         stage: Some(Stage::Deleting),

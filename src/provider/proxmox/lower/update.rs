@@ -111,7 +111,7 @@ impl Updater<'_> {
                 self.write.set(spec, kind, Setting::Notes(notes));
             }
             K::Pool => self.set_pool(),
-            K::Marker => self.marks = true,
+            K::Marker | K::DiskOnRemove => self.marks = true,
             K::InitHostname
             | K::InitDomain
             | K::InitUser
@@ -375,12 +375,13 @@ impl Updater<'_> {
             _ => None,
         });
         let init = self.spec.init.as_ref().filter(|_| self.seeds);
-        MarkerDraft {
-            stage: Stage::Ready,
+        let mut draft = MarkerDraft {
             init: init.and_then(|init| init.digest.clone()),
-            protect: writes_protect.unwrap_or(self.marker.protect),
-            map: self.layout.map(&self.marker.map, self.spec, false),
-        }
+            protect: writes_protect,
+            ..MarkerDraft::new(Stage::Ready)
+        };
+        draft.turn(&self.marker.map, self.layout.map(&self.marker.map, self.spec, false));
+        draft
     }
 
     fn boot_write(&mut self) -> Option<Write> {
