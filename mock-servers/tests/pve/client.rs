@@ -68,13 +68,13 @@ pub fn world() -> World {
     World::from_yaml(FIXTURE).expect("the fixture is a world")
 }
 
-/// Options for a test; with `MOCK_RECORD` set, every exchange is kept in that folder.
+/// Options for a test; with `NOVAHOST_CONTRACTS` set, every exchange is kept in that folder.
 pub fn options(release: Release) -> Options {
     let mut options = Options::new(release, 7);
-    if let Some(folder) = std::env::var_os("MOCK_RECORD") {
+    if let Some(folder) = std::env::var_os("NOVAHOST_CONTRACTS") {
         let name = match release {
-            Release::V8_4 => "8.jsonl",
-            Release::V9_2 => "9.jsonl",
+            Release::V8_4 => "8.4-server-simulator.jsonl",
+            Release::V9_2 => "9.2-server-simulator.jsonl",
         };
         options.record = Some(PathBuf::from(folder).join(name));
     }
