@@ -122,13 +122,16 @@ async fn run_in(
         .filter(|class| !(*class == ExitClass::Incomplete && args.looking.allow_partial));
     let format = args.format.unwrap_or(output.format);
     if format != Format::Json {
-        let subject = Some(session.path.display().to_string());
-        plan_command::show_plan(&made.plan, Format::Text, false, subject, output);
+        let asked = args.yes || output.interactive;
+        let running =
+            asked && made.verdict.refusals.is_empty() && !made.verdict.runnable.is_empty();
+        let options = options(session, args, running);
+        plan_command::show_plan_as(&made.plan, Format::Text, &options, output);
     }
     for line in &stale {
         output.remark(format!("stale: {line}"));
     }
-    let blocked = made.plan.body.blocked.len();
+    let blocked = made.plan.body.blocked.len() + made.verdict.forbidden.len();
     let refused = !made.verdict.refusals.is_empty();
     if refused {
         return Err(refusal(&made));
@@ -165,8 +168,40 @@ async fn run_in(
     if let Some(coverage) = coverage {
         class = class.min(coverage);
     }
+    if !made.verdict.forbidden.is_empty() {
+        let ran = summary.anything_ran();
+        class = class.min(if ran { ExitClass::Partial } else { ExitClass::Refused });
+    }
     show_summary(&summary, &made, id, &head, format, class, output);
+    if format != Format::Json {
+        show_rest(&summary, &made, &options(session, args, false), output);
+    }
     Ok(class)
+}
+
+/// How the plan of this run is shown; the last line names what was typed.
+fn options(session: &Session, args: &Apply, running: bool) -> report::Options {
+    let typed = args.path.as_ref().unwrap_or(&session.path);
+    report::Options {
+        steps: false,
+        subject: Some(typed.display().to_string()),
+        sandbox: session.output.sandbox,
+        running,
+    }
+}
+
+/// The command for what waited, when all that ran went well; after a failure the next
+/// plan says more than this one can.
+fn show_rest(summary: &RunSummary, made: &Reconciled, options: &report::Options, output: &Output) {
+    let failed = |it: &Ended| !matches!(it, Ended::Done | Ended::Skipped(_));
+    if summary.interrupted.is_some() || summary.actions.iter().any(|it| failed(&it.ended)) {
+        return;
+    }
+    let mut rest = made.plan.clone();
+    rest.body.actions.retain(|it| rest.envelope.waiting.contains_key(&it.id));
+    if let Some(command) = report::next_command(&rest, &rest.envelope, options) {
+        output.print(format!("Next: {command}"));
+    }
 }
 
 /// Keeps of the plan made now what is equal in the saved one, and says what is not.
@@ -378,7 +413,7 @@ async fn execute(
     match result {
         Ok(summary) => {
             let class = apply::exit_class(&summary);
-            let head = end(class, one_line(&summary)).await?;
+            let head = end(class, one_line(&summary, made)).await?;
             store.release_lease(&lease).await?;
             save_inventories(session, store, inventory).await;
             Ok((summary, head, id))
@@ -491,8 +526,12 @@ async fn save_inventories(session: &Session, store: &Store, inventory: &crate::m
     }
 }
 
-fn one_line(summary: &RunSummary) -> String {
-    let count = |like: fn(&Ended) -> bool| summary.count(like);
+/// What became of the actions that could run. What was withheld is counted elsewhere.
+fn one_line(summary: &RunSummary, made: &Reconciled) -> String {
+    let count = |like: fn(&Ended) -> bool| {
+        let begun = summary.actions.iter().filter(|it| made.verdict.runnable.contains(&it.id));
+        begun.filter(|it| like(&it.ended)).count()
+    };
     let mut parts = vec![format!("{} done", count(|it| *it == Ended::Done))];
     let kinds: [(&str, usize); 5] = [
         ("failed", count(|it| matches!(it, Ended::Failed(_)))),
@@ -562,7 +601,7 @@ fn show_summary(
             run: run.to_string(),
             plan_id: &made.plan.plan_id,
             exit_code: class.code(),
-            summary: one_line(summary),
+            summary: one_line(summary, made),
             journal_head: head,
             actions: actions.collect(),
         });
@@ -581,13 +620,14 @@ fn show_summary(
     if let Some(error) = &summary.journal_error {
         text.push_str(&format!("the journal could not be written: {error}\n"));
     }
-    let waiting = made.verdict.waiting.len() + made.verdict.forbidden.len();
-    let mut line = one_line(summary);
+    let waiting = made.verdict.waiting.len();
+    let mut line = one_line(summary, made);
     if waiting > 0 {
         line.push_str(&format!(", {waiting} waiting"));
     }
-    if !made.plan.body.blocked.is_empty() {
-        line.push_str(&format!(", {} blocked", made.plan.body.blocked.len()));
+    let blocked = made.plan.body.blocked.len() + made.verdict.forbidden.len();
+    if blocked > 0 {
+        line.push_str(&format!(", {blocked} blocked by the plan"));
     }
     text.push_str(&format!("\nApply: {line}.\n"));
     let births =

@@ -13,9 +13,11 @@ use std::{collections::BTreeSet, path::PathBuf};
     arg_required_else_help = true,
     disable_help_subcommand = true,
     after_help = "\
-Exit codes: 0 ok, 1 error, 2 differences, 3 config, 4 auth, 5 refused, 6 stale plan,
-7 partial, 8 locked, 9 incomplete inventory, 10 outcome unknown, 64 usage, 70 bug,
-130/143 interrupted."
+Try it without a hypervisor: novahost plan --sandbox
+
+Exit codes: 0 ok, 1 error, 2 differences, 3 config, 4 auth, 5 refused,
+6 stale plan, 7 partial, 8 locked, 9 incomplete inventory, 10 outcome
+unknown, 64 usage, 70 bug, 130/143 interrupted."
 )]
 pub struct Cli {
     /// Settings of every command.
@@ -30,10 +32,10 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Directory that nothing read may lie outside of [default: that of the YAML]
+    /// Directory outside of which no file is read [default: that of the YAML]
     #[arg(long, global = true, value_name = "DIR", env = "NOVAHOST_ROOT")]
     pub root: Option<PathBuf>,
-    /// Trust settings; never read from below the root
+    /// Trust settings; must lie outside of the root
     #[arg(long, global = true, value_name = "FILE", env = "NOVAHOST_TRUST")]
     pub trust: Option<PathBuf>,
     /// Use the bundled simulators instead of the hypervisors
@@ -42,7 +44,7 @@ pub struct Global {
     /// With --sandbox: write every exchange to FILE, one JSON object a line
     #[arg(long, global = true, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Colours
+    /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", env = "NOVAHOST_COLOR", value_enum)]
     pub color: Option<When>,
     /// Only ASCII in what is printed
@@ -82,13 +84,13 @@ pub enum Command {
     Plan(Plan),
     /// Show a saved plan or a past run
     Show(Show),
-    /// Do what the plan says
+    /// Plan, ask, and carry it out
     Apply(Apply),
     /// List what is there
     Get(Get),
     /// Show one machine or pool, desired and observed
     Describe(Describe),
-    /// Compare, and exit with 2 when anything differs
+    /// Plan, and exit with 2 when anything differs
     Drift(Drift),
     /// Which hosts may get which credentials
     #[command(subcommand)]

@@ -379,7 +379,10 @@ fn description_text(it: &Description) -> String {
     }
     text.push('\n');
     let width = it.facts.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-    for (name, value) in &it.facts {
+    // What it is first, its devices after.
+    let (devices, own): (Vec<_>, Vec<_>) =
+        it.facts.iter().partition(|(name, _)| name.starts_with("device "));
+    for (name, value) in own.into_iter().chain(devices) {
         text.push_str(&format!("  {name:<width$}  {value}\n"));
     }
     if !it.fields.is_empty() {
@@ -395,6 +398,7 @@ fn description_text(it: &Description) -> String {
             (None, None) => continue,
         };
         let value = value.replace('\n', " / ");
+        let value = value.trim_start();
         text.push_str(&format!("  {:<width$}  {value}\n", field.field));
     }
     text.push_str("\nPlan\n");

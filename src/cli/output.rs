@@ -16,6 +16,8 @@ pub struct Output {
     pub width: usize,
     /// Whether a person sits at the other end and can be asked.
     pub interactive: bool,
+    /// Whether the simulators are asked instead of the hypervisors.
+    pub sandbox: bool,
     /// How results are written when no flag says.
     pub format: Format,
 }
@@ -48,6 +50,7 @@ impl Output {
             unicode: utf8 && !global.ascii,
             width: columns.unwrap_or(WIDTH).clamp(40, WIDTH_MAX),
             interactive: terminal && std::io::stdin().is_terminal(),
+            sandbox: global.sandbox,
             format: Format::Text,
         }
     }

@@ -147,11 +147,16 @@ pub fn show_plan(
     subject: Option<String>,
     output: &Output,
 ) {
-    let options = report::Options { steps, subject };
+    let options = report::Options { steps, subject, sandbox: output.sandbox, running: false };
+    show_plan_as(plan, format, &options, output);
+}
+
+/// Prints a plan, as the options say.
+pub fn show_plan_as(plan: &Plan, format: Format, options: &report::Options, output: &Output) {
     output.print(match format {
-        Format::Text => report::plan_text(plan, &plan.envelope, &options, &output.style()),
+        Format::Text => report::plan_text(plan, &plan.envelope, options, &output.style()),
         Format::Json => report::plan_json(plan),
-        Format::Markdown => report::plan_markdown(plan, &plan.envelope, &options),
+        Format::Markdown => report::plan_markdown(plan, &plan.envelope, options),
     });
 }
 

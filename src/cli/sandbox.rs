@@ -30,12 +30,13 @@ pub async fn run(
                         format!("could not write `{}`: {error}", ca.display()),
                     )
                 })?;
+                let (endpoint, ca) = (&address.endpoint, ca.display());
+                let token = format!("{}={}", sandbox::TOKEN_ID, sandbox::TOKEN_SECRET);
                 output.print(format!(
-                    "{name}\n  endpoint  {}\n  CA        {}\n  token     {}={}",
-                    address.endpoint,
-                    ca.display(),
-                    sandbox::TOKEN_ID,
-                    sandbox::TOKEN_SECRET
+                    "{name}\n  endpoint  {endpoint}\n  CA        {ca}\n  token     {token}\n  try       \
+                     curl --cacert {ca} \\\n              \
+                     -H 'Authorization: PVEAPIToken={token}' \\\n              \
+                     {endpoint}/api2/json/version"
                 ));
             }
             output.remark("Serving until Ctrl-C.");

@@ -97,8 +97,8 @@ fn forbidden(case: &Case<'_>, action: &Action) -> Option<Forbidden> {
             code: Code::Protected,
             message: format!("{} is protected", action.key),
             help: format!(
-                "write `protect: false` on {} and apply that first; then remove it",
-                action.key
+                "write `protect: false` on {} and apply that first; then {} it",
+                action.key, action.verb
             ),
         });
     }

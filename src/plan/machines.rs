@@ -592,10 +592,11 @@ fn may_create(
                 "plan again when all of it answers",
             );
         }
-        Coverage::Failed { error, .. } => {
+        // Why it was not stands in the header once, and not in what the plan's id covers.
+        Coverage::Failed { .. } => {
             return trouble(
                 Code::FailedHypervisor,
-                format!("{hypervisor} was not read: {error}"),
+                format!("{hypervisor} was not read"),
                 "plan again when it answers",
             );
         }

@@ -63,8 +63,8 @@ impl Builder<'_> {
             place: Some(pool.place.clone()),
         };
         let Some(found) = self.input.inventory.hypervisors.get(hypervisor) else { return };
-        if let Coverage::Failed { error, .. } = &found.coverage {
-            let text = format!("{hypervisor} was not read: {error}");
+        if matches!(found.coverage, Coverage::Failed { .. }) {
+            let text = format!("{hypervisor} was not read");
             self.block(blocked(Code::FailedHypervisor, text, "plan again when it answers"));
             return;
         }

@@ -5,7 +5,7 @@ use super::{
     layout::{Canvas, Paint, Piece, width_of},
     steps::step_line,
     totals::number,
-    words::{cost, danger, elide, reason, sign, stops, value},
+    words::{cost, danger, elide, forbids, reason, sign, stops, value},
 };
 use crate::model::{Action, Envelope, FieldChange, FieldKind, Value, Verb};
 use similar::{ChangeTag, TextDiff};
@@ -59,8 +59,11 @@ pub(super) fn write(canvas: &mut Canvas, group: &Group<'_>, envelope: &Envelope,
 fn headline(canvas: &mut Canvas, group: &Group<'_>, envelope: &Envelope) {
     let action = group.first;
     let (unicode, ascii, paint) = sign(action.verb);
-    let waits = envelope.waiting.contains_key(&action.id);
-    let mark = if waits { canvas.ellipsis() } else { "" };
+    let mark = match envelope.waiting.get(&action.id) {
+        Some(waiting) if forbids(waiting.code) => "!",
+        Some(_) => canvas.ellipsis(),
+        None => "",
+    };
     let mut pieces = vec![
         Piece::new(paint, format!("{} {}", canvas.sign(unicode, ascii), action.verb)),
         Piece::new(Paint::Bold, address(canvas, group)),
@@ -384,8 +387,9 @@ fn waits(
 ) -> impl Iterator<Item = Row> + use<> {
     let mut rows = Vec::new();
     if let Some(waiting) = envelope.waiting.get(&group.first.id) {
+        let label = if forbids(waiting.code) { "blocked" } else { "waits" };
         rows.push(Row::Words(
-            "waits".to_owned(),
+            label.to_owned(),
             vec![
                 Piece::plain(canvas.data(&waiting.message)),
                 Piece::new(Paint::Dim, format!("[{}]", waiting.code)),
@@ -394,7 +398,9 @@ fn waits(
         let lead = if waiting.unlock.starts_with("--") { "add" } else { "until" };
         // Flags of a crowd are joined in the last lines; here one stands for all.
         let example = if group.members.len() > 1 { " (this one)" } else { "" };
-        rows.push(words(lead, format!("{}{example}", canvas.data(&waiting.unlock))));
+        if !waiting.unlock.is_empty() {
+            rows.push(words(lead, format!("{}{example}", canvas.data(&waiting.unlock))));
+        }
     }
     rows.into_iter()
 }

@@ -5,7 +5,7 @@ use super::{
     inert::{inert_html, inert_lines, inert_markdown},
     plan_text,
     totals::{number, totals},
-    words::{danger, reason, sign},
+    words::{danger, forbids, reason, sign},
 };
 use crate::model::{Action, Envelope, Plan};
 use std::fmt::Write as _;
@@ -61,7 +61,11 @@ fn table(text: &mut String, plan: &Plan, envelope: &Envelope) {
     let mut actions: Vec<&Action> = plan.body.actions.iter().collect();
     actions.sort_by_key(|action| std::cmp::Reverse(action.disruption()));
     for action in actions.iter().take(ROWS_MAX) {
-        let waits = if envelope.waiting.contains_key(&action.id) { "… " } else { "" };
+        let waits = match envelope.waiting.get(&action.id) {
+            Some(waiting) if forbids(waiting.code) => "! ",
+            Some(_) => "… ",
+            None => "",
+        };
         let mut costs = danger(action).join(", ");
         if !action.data_loss.is_none() {
             let _ = write!(costs, " ({} lost)", action.data_loss.bytes());

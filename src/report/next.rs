@@ -1,6 +1,6 @@
 //! The last line: what to type next.
 
-use super::{layout::Canvas, totals};
+use super::{Options, layout::Canvas, totals};
 use crate::model::{Allowance, Envelope, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,19 +29,19 @@ pub(super) enum Next {
 ///
 /// Consent to restarts is part of it. Consent to what destroys is not, unless there
 /// is nothing else to run: a line that is copied at night should not delete.
-pub fn next_command(plan: &Plan, envelope: &Envelope, subject: Option<&str>) -> Option<String> {
-    match next(plan, envelope, subject) {
+pub fn next_command(plan: &Plan, envelope: &Envelope, options: &Options) -> Option<String> {
+    match next(plan, envelope, options) {
         Next::Nothing | Next::Settle { .. } => None,
         Next::Apply { command, .. } => Some(command.join(" ")),
     }
 }
 
-pub(super) fn next(plan: &Plan, envelope: &Envelope, subject: Option<&str>) -> Next {
+pub(super) fn next(plan: &Plan, envelope: &Envelope, options: &Options) -> Next {
     let counted = totals(plan, envelope);
     if !envelope.refusals.is_empty() {
         return Next::Settle {
             what: "settle what refuses the run",
-            command: typed("plan", subject),
+            command: typed("plan", options),
         };
     }
     if counted.actions() == 0 {
@@ -49,9 +49,9 @@ pub(super) fn next(plan: &Plan, envelope: &Envelope, subject: Option<&str>) -> N
         return match (counted.blocked, unread) {
             (0, false) => Next::Nothing,
             (0, true) => {
-                Next::Settle { what: "see why not all was read", command: typed("plan", subject) }
+                Next::Settle { what: "see why not all was read", command: typed("plan", options) }
             }
-            _ => Next::Settle { what: "settle what is blocked", command: typed("plan", subject) },
+            _ => Next::Settle { what: "settle what is blocked", command: typed("plan", options) },
         };
     }
     let (mut gentle, mut harsh) = (Flags::default(), Flags::default());
@@ -63,10 +63,18 @@ pub(super) fn next(plan: &Plan, envelope: &Envelope, subject: Option<&str>) -> N
             None => {}
         }
     }
-    let mut command = typed("apply", subject);
+    let mut command = typed("apply", options);
     let gentle = gentle.words();
     let mut harsh = harsh.words();
-    if counted.waiting == counted.actions() && gentle.is_empty() {
+    let all_wait = plan.body.actions.iter().all(|it| envelope.waiting.contains_key(&it.id));
+    if all_wait && gentle.is_empty() {
+        if harsh.is_empty() {
+            // No flag helps, so `apply` would do nothing and say this line again.
+            return Next::Settle {
+                what: "do what the entries above ask for",
+                command: typed("plan", options),
+            };
+        }
         command.append(&mut harsh);
     }
     command.extend(gentle);
@@ -95,9 +103,11 @@ pub(super) fn write(canvas: &mut Canvas, next: &Next) {
     }
 }
 
-fn typed(verb: &str, subject: Option<&str>) -> Vec<String> {
+fn typed(verb: &str, options: &Options) -> Vec<String> {
     let mut words = vec!["novahost".to_owned(), verb.to_owned()];
-    words.extend(subject.map(quoted));
+    // Without it, the line that was tried on simulators would be sent to real machines.
+    words.extend(options.sandbox.then(|| "--sandbox".to_owned()));
+    words.extend(options.subject.as_deref().map(quoted));
     words
 }
 
@@ -175,10 +185,31 @@ mod tests {
     use super::*;
     use crate::report::fixture::{sample, waiting};
 
+    fn named(subject: &str) -> Options {
+        Options { subject: Some(subject.to_owned()), ..Options::default() }
+    }
+
+    #[test]
+    fn what_was_tried_in_the_sandbox_is_not_offered_for_real_machines() {
+        let plan = sample();
+        let options = Options { sandbox: true, ..named("novahost.yaml") };
+        let line = next_command(&plan, &plan.envelope, &options).unwrap();
+        assert!(line.starts_with("novahost apply --sandbox novahost.yaml"), "{line}");
+    }
+
+    #[test]
+    fn apply_is_not_offered_when_no_flag_would_let_anything_run() {
+        let mut plan = sample();
+        plan.body.actions.retain(|it| it.id.as_str() == "vm/old-1:delete");
+        let told = waiting("write `protect: false` on vm/old-1");
+        plan.envelope.waiting = [("vm/old-1:delete".into(), told)].into();
+        assert_eq!(next_command(&plan, &plan.envelope, &Options::default()), None);
+    }
+
     #[test]
     fn a_restart_is_offered_and_a_delete_is_not() {
         let plan = sample();
-        let line = next_command(&plan, &plan.envelope, Some("novahost.yaml")).unwrap();
+        let line = next_command(&plan, &plan.envelope, &named("novahost.yaml")).unwrap();
         assert!(line.starts_with("novahost apply novahost.yaml --allow restart="), "{line}");
         assert!(!line.contains("delete") && !line.contains("replace"), "{line}");
     }
@@ -188,7 +219,7 @@ mod tests {
         let mut plan = sample();
         plan.body.actions.retain(|it| it.id.as_str() == "vm/old-1:delete");
         plan.envelope.waiting.retain(|id, _| id.as_str() == "vm/old-1:delete");
-        let line = next_command(&plan, &plan.envelope, None).unwrap();
+        let line = next_command(&plan, &plan.envelope, &Options::default()).unwrap();
         assert_eq!(line, "novahost apply --allow delete=vm/old-1");
     }
 
@@ -199,13 +230,13 @@ mod tests {
             let unlock = format!("--allow restart=vm/m-{number}");
             plan.envelope.waiting.insert(format!("vm/m-{number}:update").into(), waiting(&unlock));
         }
-        let line = next_command(&plan, &plan.envelope, None).unwrap();
+        let line = next_command(&plan, &plan.envelope, &Options::default()).unwrap();
         assert!(line.contains("--allow restart=vm/m-0,vm/m-1,vm/m-2,vm/web-1"), "{line}");
         for number in 3..9 {
             let unlock = format!("--allow restart=vm/m-{number}");
             plan.envelope.waiting.insert(format!("vm/m-{number}:update").into(), waiting(&unlock));
         }
-        let line = next_command(&plan, &plan.envelope, None).unwrap();
+        let line = next_command(&plan, &plan.envelope, &Options::default()).unwrap();
         assert!(line.ends_with("--allow restart"), "{line}");
     }
 
@@ -220,6 +251,6 @@ mod tests {
     fn a_refused_run_is_not_offered_for_apply() {
         let mut plan = sample();
         plan.envelope.refusals.push(crate::report::fixture::refusal());
-        assert_eq!(next_command(&plan, &plan.envelope, None), None);
+        assert_eq!(next_command(&plan, &plan.envelope, &Options::default()), None);
     }
 }

@@ -41,7 +41,7 @@ pub fn plan_text(plan: &Plan, envelope: &Envelope, options: &Options, style: &St
     page.waves();
     page.blocked();
     page.notes();
-    page.end(options.subject.as_deref());
+    page.end(options);
     inert_lines(&page.canvas.finish()).into_owned()
 }
 
@@ -246,10 +246,10 @@ impl<'a> Page<'a> {
         }
         self.canvas.blank();
         self.canvas.words(0, &[Piece::new(Paint::Bold, "Blocked")]);
-        let mut sets: BTreeMap<(Code, &HypervisorName, usize), Vec<&Blocked>> = BTreeMap::new();
-        for (index, blocked) in all.iter().enumerate() {
-            // A few are shown one by one; a crowd by cause.
-            let own = if all.len() > SINGLE_MAX { 0 } else { index };
+        let mut sets: BTreeMap<(Code, &HypervisorName, &str), Vec<&Blocked>> = BTreeMap::new();
+        for blocked in all {
+            // A few are told apart by what is said of them; a crowd only by cause.
+            let own = if all.len() > SINGLE_MAX { "" } else { blocked.message.as_str() };
             sets.entry((blocked.code, &blocked.hypervisor, own)).or_default().push(blocked);
         }
         let mut sets: Vec<_> = sets.into_values().collect();
@@ -268,7 +268,8 @@ impl<'a> Page<'a> {
         if set.len() > 1 {
             headline = format!("{} objects like {headline}", number(set.len()));
         }
-        let verb = first.verb.map(|verb| format!("{verb} ")).unwrap_or_default();
+        let verb = first.verb.filter(|verb| set.iter().all(|it| it.verb == Some(*verb)));
+        let verb = verb.map(|verb| format!("{verb} ")).unwrap_or_default();
         let on = format!("on {}", self.canvas.data(first.hypervisor.as_str()));
         self.canvas.row(
             0,
@@ -288,7 +289,7 @@ impl<'a> Page<'a> {
         }
         rows.push(("why", self.canvas.data(&first.message).into_owned()));
         rows.push(("help", self.canvas.data(&first.help).into_owned()));
-        if let Some(place) = &first.place {
+        if let (Some(place), 1) = (&first.place, set.len()) {
             rows.push(("at", self.canvas.data(&place.to_string()).into_owned()));
         }
         for (label, text) in rows.into_iter().filter(|(_, text)| !text.is_empty()) {
@@ -314,10 +315,12 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn end(&mut self, subject: Option<&str>) {
+    fn end(&mut self, options: &Options) {
         self.canvas.blank();
         self.count();
-        next::write(&mut self.canvas, &next::next(self.plan, self.envelope, subject));
+        if !options.running {
+            next::write(&mut self.canvas, &next::next(self.plan, self.envelope, options));
+        }
     }
 
     /// The totals; what is not done now goes to a line of its own when both do not

@@ -2,7 +2,7 @@ use super::*;
 use crate::report::fixture::{create, planned, refusal, sample, update};
 
 fn shown(plan: &Plan, style: &Style) -> String {
-    let options = Options { steps: false, subject: Some("novahost.yaml".into()) };
+    let options = Options { subject: Some("novahost.yaml".into()), ..Options::default() };
     plan_text(plan, &plan.envelope, &options, style)
 }
 
@@ -29,7 +29,7 @@ fn one_of_everything_reads_well_in_unicode() {
 #[test]
 fn steps_are_listed_when_asked_for() {
     let plan = sample();
-    let options = Options { steps: true, subject: None };
+    let options = Options { steps: true, ..Options::default() };
     golden("steps", &plan_text(&plan, &plan.envelope, &options, &Style::PLAIN));
 }
 
@@ -61,7 +61,8 @@ fn every_line_fits_at_every_width() {
     plan.envelope.refusals.push(refusal());
     for width in [40, 60, 80, 120] {
         for unicode in [false, true] {
-            let options = Options { steps: true, subject: Some("novahost.yaml".into()) };
+            let subject = Some("novahost.yaml".into());
+            let options = Options { steps: true, subject, ..Options::default() };
             let text =
                 plan_text(&plan, &plan.envelope, &options, &Style { color: false, unicode, width });
             for line in text.lines() {

@@ -1,5 +1,6 @@
 //! The line that counts a plan.
 
+use super::words::forbids;
 use crate::model::{Action, Envelope, Plan, Verb};
 
 /// How many objects a plan touches, and how.
@@ -72,15 +73,14 @@ impl Totals {
 
 /// Counts a plan.
 pub fn totals(plan: &Plan, envelope: &Envelope) -> Totals {
+    let held = |by_rule: bool| {
+        let codes = plan.body.actions.iter().filter_map(|it| envelope.waiting.get(&it.id));
+        codes.filter(|it| forbids(it.code) == by_rule).count()
+    };
     let mut totals = Totals {
         unchanged: usize::try_from(plan.body.unchanged).unwrap_or(usize::MAX),
-        blocked: plan.body.blocked.len(),
-        waiting: plan
-            .body
-            .actions
-            .iter()
-            .filter(|it| envelope.waiting.contains_key(&it.id))
-            .count(),
+        blocked: plan.body.blocked.len() + held(true),
+        waiting: held(false),
         ..Totals::default()
     };
     plan.body.actions.iter().for_each(|action| totals.count(action));

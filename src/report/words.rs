@@ -2,7 +2,7 @@
 
 use super::layout::{Canvas, Paint};
 use crate::model::{
-    Action, Disruption, FieldChange, FieldKind, Reason, Step, StepOp, Value, Verb, Wait,
+    Action, Code, Disruption, FieldChange, FieldKind, Reason, Step, StepOp, Value, Verb, Wait,
 };
 
 /// The sign of an action, in Unicode and in ASCII, and its colour.
@@ -39,7 +39,7 @@ pub(super) fn reason(reason: Reason) -> &'static str {
         Reason::Drift => "drift: changed on the hypervisor, not in the YAML",
         Reason::Different => "the YAML and the hypervisor differ",
         Reason::Removed => "the entry is gone from the YAML",
-        Reason::Dependency => "another action needs it",
+        Reason::Dependency => "made anew after the replace",
         Reason::Unfinished => "begun earlier and not finished",
     }
 }
@@ -155,4 +155,9 @@ mod tests {
         assert_eq!(elide("ssh-ed25519 AAAAC3Nza me@home", 15, "..."), "ssh-ed...e@home");
         assert_eq!(elide("short", 15, "..."), "short");
     }
+}
+
+/// Whether a rule stands against the action, which consent to its class does not lift.
+pub(super) fn forbids(code: Code) -> bool {
+    matches!(code, Code::Protected | Code::SecondWitness)
 }
