@@ -94,7 +94,7 @@ pub fn judge(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
             crate::model::Waiting {
                 code: forbidden.code,
                 message: forbidden.message.clone(),
-                unlock: forbidden.help.clone(),
+                unlock: forbidden.unlock.clone(),
             },
         );
     }

@@ -32,8 +32,8 @@ pub struct Forbidden {
     pub code: Code,
     /// In words.
     pub message: String,
-    /// What to do.
-    pub help: String,
+    /// The flags that would let it run, or in words what to do first.
+    pub unlock: String,
 }
 
 /// What the guard looks at.
@@ -96,7 +96,7 @@ fn forbidden(case: &Case<'_>, action: &Action) -> Option<Forbidden> {
         return Some(Forbidden {
             code: Code::Protected,
             message: format!("{} is protected", action.key),
-            help: format!(
+            unlock: format!(
                 "write `protect: false` on {} and apply that first; then {} it",
                 action.key, action.verb
             ),
@@ -108,11 +108,14 @@ fn forbidden(case: &Case<'_>, action: &Action) -> Option<Forbidden> {
     Some(Forbidden {
         code: Code::SecondWitness,
         message: format!(
-            "nothing but its marker says that {} is {}: the journal has no record of making or adopting it",
+            "nothing but its marker says that {} is {}: the journal has no record of it; look at it first",
             action.native_id.as_ref().map_or("the machine", |id| id.as_str()),
             action.key
         ),
-        help: format!("look at it, then add `--confirm {}`", action.key),
+        unlock: match needs_consent(case.consent, action) {
+            Some(waiting) => format!("{} --confirm {}", waiting.unlock, action.key),
+            None => format!("--confirm {}", action.key),
+        },
     })
 }
 

@@ -1,7 +1,8 @@
 //! The line that counts a plan.
 
 use super::words::forbids;
-use crate::model::{Action, Envelope, Plan, Verb};
+use crate::model::{Action, Envelope, Plan, ResourceKey, Verb};
+use std::collections::BTreeSet;
 
 /// How many objects a plan touches, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,8 +74,22 @@ impl Totals {
 
 /// Counts a plan.
 pub fn totals(plan: &Plan, envelope: &Envelope) -> Totals {
+    // A replace is two actions, the removal and the creation; people count one.
+    let replaced: BTreeSet<&ResourceKey> = plan
+        .body
+        .actions
+        .iter()
+        .filter(|action| action.verb == Verb::Replace)
+        .map(|action| &action.key)
+        .collect();
+    let counted: Vec<&Action> = plan
+        .body
+        .actions
+        .iter()
+        .filter(|it| !(it.verb == Verb::Create && replaced.contains(&it.key)))
+        .collect();
     let held = |by_rule: bool| {
-        let codes = plan.body.actions.iter().filter_map(|it| envelope.waiting.get(&it.id));
+        let codes = counted.iter().filter_map(|it| envelope.waiting.get(&it.id));
         codes.filter(|it| forbids(it.code) == by_rule).count()
     };
     let mut totals = Totals {
@@ -83,7 +98,7 @@ pub fn totals(plan: &Plan, envelope: &Envelope) -> Totals {
         waiting: held(false),
         ..Totals::default()
     };
-    plan.body.actions.iter().for_each(|action| totals.count(action));
+    counted.iter().for_each(|action| totals.count(action));
     totals
 }
 
