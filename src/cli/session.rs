@@ -7,8 +7,8 @@ use crate::{
     clock::Clock,
     config, inventory,
     model::{
-        DesiredState, FailureKind, History, HypervisorConfig, HypervisorName, Inventory, Product,
-        ProxmoxAuth, ProxmoxConfig,
+        DesiredState, FailureKind, History, HypervisorConfig, HypervisorInventory, HypervisorName,
+        Inventory, Product, ProxmoxAuth, ProxmoxConfig,
     },
     ownership::MarkerKey,
     provider::{
@@ -302,7 +302,8 @@ impl Session {
     /// Asks every hypervisor.
     pub async fn observe(&self, history: &History) -> Result<Inventory, CliError> {
         let scopes = inventory::scopes(&self.desired, history);
-        let inventory = inventory::collect(&self.providers, &scopes, &self.clock).await;
+        let mut inventory = inventory::collect(&self.providers, &scopes, &self.clock).await;
+        self.check_identities(&mut inventory);
         if let Some((one, other, identity)) = inventory::twins(&inventory) {
             return Err(CliError::new(
                 ExitClass::Config,
@@ -311,6 +312,30 @@ impl Session {
             .hint("keep one of the two entries; a cluster with several nodes takes several `endpoints`"));
         }
         Ok(inventory)
+    }
+
+    /// Another installation behind a name is unknown inventory, never "everything is
+    /// missing". One that trust does not know by identity yet is named, to be pinned.
+    fn check_identities(&self, inventory: &mut Inventory) {
+        if self.trust.is_sandbox() {
+            return;
+        }
+        for (name, seen) in &mut inventory.hypervisors {
+            if seen.identity.is_empty() {
+                continue;
+            }
+            if let Err(refusal) = self.trust.may_believe(name, &seen.identity) {
+                *seen = HypervisorInventory::failed(refusal.to_string(), FailureKind::Trust);
+                continue;
+            }
+            let binding = self.trust.hypervisors().get(name);
+            if binding.is_some_and(|it| it.identity.is_none()) {
+                self.output.remark(format!(
+                    "note: hypervisor `{name}` says it is `{0}`; pin it with `identity = \"{0}\"` in the trust settings",
+                    seen.identity
+                ));
+            }
+        }
     }
 
     /// What planning takes.
