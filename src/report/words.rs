@@ -135,6 +135,11 @@ pub(super) fn elide(text: &str, room: usize, ellipsis: &str) -> String {
     format!("{head}{ellipsis}{tail}")
 }
 
+/// Whether a rule stands against the action, which consent to its class does not lift.
+pub(super) fn forbids(code: Code) -> bool {
+    matches!(code, Code::Protected | Code::SecondWitness)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,9 +160,4 @@ mod tests {
         assert_eq!(elide("ssh-ed25519 AAAAC3Nza me@home", 15, "..."), "ssh-ed...e@home");
         assert_eq!(elide("short", 15, "..."), "short");
     }
-}
-
-/// Whether a rule stands against the action, which consent to its class does not lift.
-pub(super) fn forbids(code: Code) -> bool {
-    matches!(code, Code::Protected | Code::SecondWitness)
 }

@@ -207,28 +207,3 @@ async fn a_transaction_that_was_rolled_back_midway_takes_its_answers_along() {
     assert_eq!(open, [&action(1)]);
     assert_eq!(store.verify_chain().await.unwrap().first_bad, None);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures; run by hand with --nocapture"]
-#[allow(clippy::disallowed_methods, reason = "measures time")]
-async fn measure_intents_per_second() {
-    for callers in [1_u32, 8, 64] {
-        let place = place();
-        let store = place.open().await;
-        let run = store.begin_run(new_run(1, 0)).await.unwrap();
-        let (begun, commits) = (std::time::Instant::now(), store.commits());
-        let mut set = tokio::task::JoinSet::new();
-        for caller in 0..callers {
-            let run = run.clone();
-            set.spawn(async move {
-                for turn in 0..2000 / callers {
-                    run.intend(birth(1, caller * 10_000 + turn), None).await.unwrap();
-                }
-            });
-        }
-        set.join_all().await;
-        let (took, commits) = (begun.elapsed(), store.commits() - commits);
-        let rate = f64::from(2000 / callers * callers) / took.as_secs_f64();
-        println!("{callers} callers: {rate:.0} intents/s, {commits} commits");
-    }
-}
