@@ -10,8 +10,8 @@ use super::{
 use crate::{
     apply::{self, Ended, ExitClass, Inputs, Limits, RunSummary, Stop},
     model::{
-        ActionId, Consent, Coverage, HypervisorConfig, HypervisorName, Plan, SecretRef, Setting,
-        StepOp, Verb,
+        ActionId, Consent, Coverage, HypervisorConfig, HypervisorName, Plan, ResourceKey,
+        SecretRef, Setting, StepOp, Verb,
     },
     reconcile::{self, Reconciled},
     report,
@@ -416,6 +416,7 @@ async fn execute(
             let head = end(class, one_line(&summary, made)).await?;
             store.release_lease(&lease).await?;
             save_inventories(session, store, inventory).await;
+            store.save_settled(project, settled(session, made, &summary)).await?;
             Ok((summary, head, id))
         }
         Err(error) => {
@@ -501,6 +502,21 @@ async fn guest_secrets(
         found.insert(reference, value);
     }
     Ok(found)
+}
+
+/// The machines that are now as the YAML asks: all that was planned for them is done,
+/// or nothing was.
+fn settled(
+    session: &Session,
+    made: &Reconciled,
+    summary: &RunSummary,
+) -> BTreeMap<ResourceKey, String> {
+    let undone = |key: &ResourceKey| {
+        made.plan.body.blocked.iter().any(|it| it.key == *key)
+            || summary.actions.iter().any(|it| it.key == *key && it.ended != Ended::Done)
+    };
+    let machines = session.desired.machines.values().filter(|it| !undone(&it.key));
+    machines.map(|machine| (machine.key.clone(), machine.digest())).collect()
 }
 
 fn limits(session: &Session) -> Limits {

@@ -169,6 +169,12 @@ pub struct DesiredMachine {
 }
 
 impl DesiredMachine {
+    /// What is asked for, as a digest: two equal ones ask for the same, wherever it is
+    /// written.
+    pub fn digest(&self) -> String {
+        super::digest_of(&(&self.hypervisor, &self.spec, self.power))
+    }
+
     /// Where a field was written.
     pub fn place_of(&self, path: &FieldPath) -> &Place {
         match self.places.binary_search_by(|(at, _)| at.cmp(path)) {

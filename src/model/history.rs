@@ -3,7 +3,7 @@
 
 use super::{HypervisorName, NativeId, ResourceKey};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The journal's memory of this project.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct History {
     pub owned: BTreeSet<Remembered>,
     /// Creations whose outcome was never written down.
     pub open: BTreeSet<Remembered>,
+    /// What each entry asked for when it was last seen to be so, as a digest.
+    #[serde(default)]
+    pub settled: BTreeMap<ResourceKey, String>,
 }
 
 /// One object as the journal remembers it.

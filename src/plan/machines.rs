@@ -186,10 +186,20 @@ impl Builder<'_> {
             let allotted = self.allot_for_update(machine, spec, seen, product, &fields)?;
             actions.push(update_action(machine, spec, seen, product, group, fields, allotted)?);
         }
+        let reason = self.why_it_differs(machine);
         for action in actions {
-            self.add(action, Reason::Different);
+            self.add(action, reason);
         }
         Ok(())
+    }
+
+    /// Whether the YAML moved or the world did, as far as the journal can tell.
+    fn why_it_differs(&self, machine: &DesiredMachine) -> Reason {
+        match self.input.history.settled.get(&machine.key) {
+            Some(digest) if *digest == machine.digest() => Reason::Drift,
+            Some(_) => Reason::ConfigChanged,
+            None => Reason::Different,
+        }
     }
 
     fn allot_for_update(
@@ -362,7 +372,7 @@ impl Builder<'_> {
             .map_err(fail)?;
         removal.fields = fields;
         removal.place = Some(machine.place.clone());
-        self.add(removal, Reason::Different);
+        self.add(removal, self.why_it_differs(machine));
         self.add(create, Reason::Dependency);
         Ok(())
     }
@@ -384,7 +394,7 @@ impl Builder<'_> {
         let removal = self
             .removal_action(&machine.key, &owned.hypervisor, seen, marker, Verb::Replace)
             .map_err(fail)?;
-        self.add(removal, Reason::Different);
+        self.add(removal, self.why_it_differs(machine));
         self.add(create, Reason::Dependency);
         Ok(())
     }

@@ -30,7 +30,7 @@ pub use rows::{
     StepOutcome, StepRow, Who,
 };
 
-use crate::model::{History, HypervisorInventory, HypervisorName, ProjectName};
+use crate::model::{History, HypervisorInventory, HypervisorName, ProjectName, ResourceKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
@@ -121,6 +121,24 @@ impl Store {
     pub async fn history(&self, project: &ProjectName) -> Result<History, StoreError> {
         let project = project.clone();
         self.reader.run("read the history", move |conn| read::history(conn, &project)).await
+    }
+
+    /// Remembers what entries asked for when they were seen to be so; the next plan
+    /// tells drift from a changed file by it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn save_settled(
+        &self,
+        project: &ProjectName,
+        digests: BTreeMap<ResourceKey, String>,
+    ) -> Result<(), StoreError> {
+        let project = project.clone();
+        self.writer
+            .run("remember what is settled", move |conn| {
+                read::save_settled(conn, &project, &digests)
+            })
+            .await
     }
 
     /// Runs, the newest first, at most `limit`.

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -61,7 +61,34 @@ pub(super) fn history(conn: &Connection, project: &ProjectName) -> Result<Histor
                  AND owned.hypervisor = steps.hypervisor
                  AND owned.native_id = steps.native_id AND owned.seq > steps.seq)",
     )?;
-    Ok(History { owned, open })
+    Ok(History { owned, open, settled: settled(conn, project)? })
+}
+
+fn settled(
+    conn: &Connection,
+    project: &ProjectName,
+) -> Result<BTreeMap<ResourceKey, String>, Failure> {
+    let mut statement =
+        conn.prepare_cached("SELECT key, digest FROM settled WHERE project = ?1")?;
+    let rows = statement
+        .query_map([project.as_str()], |row| Ok((key_at(row, 0)?, row.get::<_, String>(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Remembers what entries asked for when they were seen to be so.
+pub(super) fn save_settled(
+    conn: &Connection,
+    project: &ProjectName,
+    digests: &BTreeMap<ResourceKey, String>,
+) -> Result<(), Failure> {
+    let mut statement = conn.prepare_cached(
+        "INSERT INTO settled (project, key, digest) VALUES (?1, ?2, ?3)
+         ON CONFLICT (project, key) DO UPDATE SET digest = excluded.digest",
+    )?;
+    for (key, digest) in digests {
+        statement.execute(params![project.as_str(), key.to_string(), digest])?;
+    }
+    Ok(())
 }
 
 fn remembered(

@@ -115,3 +115,11 @@ CREATE TABLE leases (
     released   INTEGER NOT NULL,
     PRIMARY KEY (project, hypervisor)
 ) STRICT, WITHOUT ROWID;
+
+-- What each entry of the YAML asked for when it was last seen to be so.
+CREATE TABLE settled (
+    project TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    digest  TEXT NOT NULL,
+    PRIMARY KEY (project, key)
+) STRICT, WITHOUT ROWID;
