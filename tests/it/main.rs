@@ -6,4 +6,5 @@
 )]
 
 mod provider_proxmox;
+mod readme;
 mod tidy;
