@@ -113,7 +113,7 @@ impl<'a> Allocator<'a> {
             return Err(NoPlace {
                 code: Code::FailedHypervisor,
                 message: format!("{name} was not read"),
-                help: "run `novahost doctor`, then plan again".to_owned(),
+                help: "plan again when it answers".to_owned(),
             });
         };
         let mut result = Allotment::default();

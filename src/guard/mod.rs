@@ -83,7 +83,7 @@ pub fn judge(case: Case<'_>) -> Verdict {
     }
     withhold_dependents(&case, &mut verdict);
     verdict.refusals.extend(empty_source(&case));
-    verdict.refusals.extend(mass_absence(&case));
+    verdict.refusals.extend(mass_absence(case.history, case.ownership, case.consent));
     verdict.refusals.extend(over_budget(&case, &verdict));
     verdict
 }
@@ -236,9 +236,16 @@ fn empty_source(case: &Case<'_>) -> Option<Refused> {
     })
 }
 
-fn mass_absence(case: &Case<'_>) -> Option<Refused> {
-    let remembered = case.history.owned.len();
-    let vanished = &case.ownership.vanished;
+/// A person's word that a machine is gone counts: there has to be a way on after
+/// machines were deleted by hand.
+fn mass_absence(history: &History, ownership: &Ownership, consent: &Consent) -> Option<Refused> {
+    let remembered = history.owned.len();
+    let vanished: Vec<String> = ownership
+        .vanished
+        .iter()
+        .filter(|key| !consent.confirm.contains(*key))
+        .map(ToString::to_string)
+        .collect();
     let limit = VANISHED_MAX.max(remembered * VANISHED_PERCENT_MAX / 100);
     (vanished.len() > limit).then(|| Refused {
         code: Code::MassAbsence,
@@ -246,8 +253,11 @@ fn mass_absence(case: &Case<'_>) -> Option<Refused> {
             "{} of {remembered} machines that the journal remembers are gone; more than {limit} looks like a wrong hypervisor, account or project",
             vanished.len()
         ),
-        objects: vanished.iter().map(ToString::to_string).collect(),
-        help: "check endpoint, account and `project:`; if they were really removed, `novahost forget` them".to_owned(),
+        help: format!(
+            "check endpoint, account and `project:`; if they were really removed, add `--confirm {}`",
+            vanished.join(",")
+        ),
+        objects: vanished,
     })
 }
 
@@ -280,4 +290,26 @@ fn over_budget(case: &Case<'_>, verdict: &Verdict) -> Vec<Refused> {
         objects,
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_vanished_refuse_the_run_until_a_person_says_they_are_gone() {
+        let gone = ["a", "b", "c"].map(ResourceKey::vm);
+        let ownership = Ownership { vanished: gone.clone().into(), ..Ownership::default() };
+        let judged = |confirm: &[ResourceKey]| {
+            let confirm = confirm.iter().cloned().collect();
+            let consent = Consent { confirm, ..Consent::default() };
+            mass_absence(&History::default(), &ownership, &consent)
+        };
+        let refused = judged(&[]).unwrap();
+        assert_eq!(refused.objects, ["vm/a", "vm/b", "vm/c"]);
+        assert!(refused.help.ends_with("add `--confirm vm/a,vm/b,vm/c`"), "{}", refused.help);
+        // Two may vanish unasked, so one word is enough here.
+        assert_eq!(judged(&gone[..1]), None);
+        assert_eq!(judged(&gone), None);
+    }
 }

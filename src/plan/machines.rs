@@ -268,7 +268,7 @@ impl Builder<'_> {
             return Err(trouble(
                 Code::FailedHypervisor,
                 format!("{} was not read", machine.hypervisor),
-                "run `novahost doctor`, then plan again",
+                "plan again when it answers",
             ));
         };
         let Some(found) = self.input.inventory.hypervisors.get(&machine.hypervisor) else {

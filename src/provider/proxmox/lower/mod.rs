@@ -103,7 +103,7 @@ fn marker_of(seen: &ObservedMachine) -> Result<&Marker, Vec<Unsupported>> {
         vec![Unsupported {
             field: FieldPath::of(FieldKind::Marker),
             why: format!("machine {} bears no readable marker", seen.id),
-            help: "adopt it first".into(),
+            help: "look at its notes, and plan again".into(),
         }]
     })
 }
