@@ -24,6 +24,8 @@ pub const TOKEN_SECRET: &str = "00000000-0000-4000-8000-00000000a11a";
 /// The simulators of one command.
 pub struct Sandbox {
     servers: BTreeMap<HypervisorName, pve::Server>,
+    /// Held until the simulators have stopped.
+    _lock: std::fs::File,
 }
 
 /// How to reach one simulator.
@@ -50,9 +52,31 @@ impl Sandbox {
         hypervisors: &BTreeMap<HypervisorName, HypervisorConfig>,
         record: Option<&Path>,
     ) -> anyhow::Result<Self> {
+        let lock = lock(root, std::fs::File::try_lock_shared)?;
+        Self::start_locked(root, hypervisors, record, lock).await
+    }
+
+    /// Starts them for other clients, and lets no other command in: it would start from
+    /// the world on disk, and whoever writes last would wipe out what the other did.
+    ///
+    /// # Errors
+    /// As [`Sandbox::start`], and when another command is using the sandbox.
+    pub async fn start_alone(
+        root: &Path,
+        hypervisors: &BTreeMap<HypervisorName, HypervisorConfig>,
+        record: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let lock = lock(root, std::fs::File::try_lock)?;
+        Self::start_locked(root, hypervisors, record, lock).await
+    }
+
+    async fn start_locked(
+        root: &Path,
+        hypervisors: &BTreeMap<HypervisorName, HypervisorConfig>,
+        record: Option<&Path>,
+        lock: std::fs::File,
+    ) -> anyhow::Result<Self> {
         let folder = folder(root);
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("could not create {}", folder.display()))?;
         let mut servers = BTreeMap::new();
         for (name, config) in hypervisors {
             let HypervisorConfig::Proxmox(_) = config;
@@ -71,7 +95,7 @@ impl Sandbox {
             })?;
             servers.insert(name.clone(), server);
         }
-        Ok(Self { servers })
+        Ok(Self { servers, _lock: lock })
     }
 
     /// How to reach the simulator of a hypervisor.
@@ -89,6 +113,28 @@ impl Sandbox {
     pub async fn stop(self) {
         for server in self.servers.into_values() {
             server.stop().await;
+        }
+    }
+}
+
+/// Opens and locks the file that says that the sandbox is in use.
+fn lock(
+    root: &Path,
+    take: fn(&std::fs::File) -> Result<(), std::fs::TryLockError>,
+) -> anyhow::Result<std::fs::File> {
+    let folder = folder(root);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("could not create {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = std::fs::File::create(&path)
+        .with_context(|| format!("could not create {}", path.display()))?;
+    match take(&file) {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
+            "the sandbox is in use by another command; `novahost sandbox serve` has it for itself until it is stopped"
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("could not lock {}", path.display()))
         }
     }
 }
@@ -116,4 +162,24 @@ fn seed(name: &HypervisorName) -> u64 {
     name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_served_sandbox_is_nobody_elses() {
+        let root = tempfile::tempdir().unwrap();
+        let none = BTreeMap::new();
+        let one = Sandbox::start(root.path(), &none, None).await.unwrap();
+        let two = Sandbox::start(root.path(), &none, None).await.unwrap();
+        assert!(Sandbox::start_alone(root.path(), &none, None).await.is_err());
+        one.stop().await;
+        two.stop().await;
+        let served = Sandbox::start_alone(root.path(), &none, None).await.unwrap();
+        assert!(Sandbox::start(root.path(), &none, None).await.is_err());
+        served.stop().await;
+        assert!(Sandbox::start(root.path(), &none, None).await.is_ok());
+    }
 }

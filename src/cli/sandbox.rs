@@ -18,8 +18,11 @@ pub async fn run(
         SandboxArgs::Serve { file } => {
             let path = session::path_of(file.as_deref());
             let (desired, root, _) = session::load(global, &path, output)?;
-            let started =
-                sandbox::Sandbox::start(&root, &desired.hypervisors, global.record.as_deref());
+            let started = sandbox::Sandbox::start_alone(
+                &root,
+                &desired.hypervisors,
+                global.record.as_deref(),
+            );
             let running = started.await?;
             let folder = sandbox::folder(&root);
             for (name, address) in running.addresses() {
