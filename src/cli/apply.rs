@@ -41,8 +41,12 @@ pub async fn run(global: &Global, args: Apply, output: &Output) -> Result<ExitCl
     // A saved plan belongs to the YAML beside it; its path is not in the plan, because
     // the same plan has the same id on any machine.
     let yaml: Option<PathBuf> = match &saved {
-        Some(_) => None,
-        None => args.path.clone(),
+        Some(_) => args.file.clone(),
+        None if args.path.is_some() && args.file.is_some() => {
+            let text = "`--file` goes with a saved plan; name the YAML once";
+            return Err(CliError::new(ExitClass::Config, text));
+        }
+        None => args.path.clone().or_else(|| args.file.clone()),
     };
     if let (Some(plan), Some(wanted)) = (&saved, &args.approve) {
         check_approval(plan, wanted)?;
@@ -233,9 +237,9 @@ fn keep_what_is_saved(made: &mut Reconciled, saved: &Plan) -> Result<Vec<String>
             .collect();
         return Err(CliError::new(
             ExitClass::Stale,
-            format!("the YAML changed since the plan was made: {}", changed.join(", ")),
+            format!("the YAML is not what the plan was made from: {}", changed.join(", ")),
         )
-        .hint("plan again"));
+        .hint("plan again, or name the YAML that it was made from with `--file`"));
     }
     let now: BTreeMap<&ActionId, &crate::model::Action> =
         made.plan.body.actions.iter().map(|it| (&it.id, it)).collect();

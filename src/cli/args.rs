@@ -194,6 +194,9 @@ pub struct Apply {
     /// The YAML, or a plan saved with `plan --out` [default: novahost.yaml]
     #[arg(value_name = "PLAN|PATH")]
     pub path: Option<PathBuf>,
+    /// With a saved plan: the YAML that it was made from [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
     /// How to look.
     #[command(flatten)]
     pub looking: Looking,
@@ -206,7 +209,8 @@ pub struct Apply {
     /// The plan must have this id (or begin with it, 12 digits or more)
     #[arg(long, value_name = "PLAN_ID")]
     pub approve: Option<String>,
-    /// Vouch for a machine whose delete has no second witness (repeatable)
+    /// Vouch for a machine: it is ours and may be deleted, or it is really gone
+    /// (repeatable)
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub confirm: Vec<ResourceKey>,
     /// The YAML is meant to lose this many machines
