@@ -186,6 +186,29 @@ fn the_check_of_commands_can_fail() {
     assert!(check_command("novahost plan --force").is_err());
 }
 
+/// All sources that the program is made of.
+fn sources(below: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(below).unwrap().flatten().map(|entry| entry.path());
+    let deeper = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    entries.flat_map(deeper).collect()
+}
+
+#[test]
+fn no_message_names_a_command_that_does_not_exist() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in sources(&root().join("src")) {
+        let code = fs::read_to_string(&path).unwrap();
+        for (at, _) in code.match_indices("`novahost ") {
+            let text = code[at + 1..].split(['`', '\n', '{']).next().unwrap_or_default();
+            seen += 1;
+            wrong.extend(check_command(text).err().map(|it| format!("{}: {it}", path.display())));
+        }
+    }
+    assert!(seen > 5, "only {seen} commands were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
     let mut seen = 0;
@@ -289,6 +312,39 @@ fn the_plan_that_is_shown_is_the_one_that_is_made() {
         format!("{}\n{rest}", head.split(" made ").next().unwrap())
     };
     assert_eq!(undated(shown), undated(&made));
+}
+
+#[test]
+fn the_trust_settings_that_are_shown_are_sound() {
+    let text = page("README.md");
+    let (_, rest) = text.split_once("    marker_key = ").unwrap();
+    let example: String = format!("    marker_key = {rest}")
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
+    // Digests are cut short for the reader.
+    let example = example.replace("...", &"0".repeat(60));
+    let found =
+        novahost::trust::Trust::parse(&example, Path::new("/etc/novahost/trust.toml"), None);
+    assert!(found.is_ok(), "{found:?}");
+}
+
+#[test]
+fn a_saved_plan_of_another_file_is_applied_with_that_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = folder.path().join("lab.yaml");
+    fs::copy(root().join("fixtures/readme/before.yaml"), yaml).unwrap();
+    let run = |args: &[&str]| novahost(folder.path(), args);
+    let (text, code) = run(&["plan", "--sandbox", "lab.yaml", "--out", "plan.json"]);
+    assert_eq!(code, 0, "{text}");
+    let (_, code) = run(&["apply", "--sandbox", "plan.json", "--yes"]);
+    assert_eq!(code, 3, "without it, novahost.yaml is looked for");
+    let (text, code) = run(&["apply", "--sandbox", "plan.json", "-f", "lab.yaml", "--yes"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("Apply: 4 done."), "{text}");
+    let (_, code) = run(&["apply", "--sandbox", "lab.yaml", "-f", "lab.yaml", "--yes"]);
+    assert_eq!(code, 3);
 }
 
 #[test]
