@@ -361,3 +361,26 @@ fn the_first_file_is_valid() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(said, "novahost.yaml is valid: 1 hypervisor, 1 machine, 0 pools.\n");
 }
+
+#[test]
+fn what_is_protected_is_blocked_and_the_exit_code_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = folder.path().join("novahost.yaml");
+    let before = page("fixtures/readme/before.yaml");
+    fs::write(&yaml, &before).unwrap();
+    let (text, code) = novahost(folder.path(), &["apply", "--sandbox", "--yes"]);
+    assert_eq!(code, 0, "{text}");
+    let without = |names: &[&str]| -> String {
+        let gone = |line: &&str| names.iter().any(|it| line.starts_with(&format!("  {it}:")));
+        before.lines().filter(|line| !gone(line)).map(|line| format!("{line}\n")).collect()
+    };
+    let apply = ["apply", "--sandbox", "--yes", "--allow", "delete"];
+    fs::write(&yaml, without(&["db-1"])).unwrap();
+    let (text, code) = novahost(folder.path(), &apply);
+    assert!(text.contains("\n!   - delete vm/db-1 DELETE"), "{text}");
+    assert_eq!(code, 5, "nothing ran: {text}");
+    fs::write(&yaml, without(&["db-1", "old-1"])).unwrap();
+    let (text, code) = novahost(folder.path(), &apply);
+    assert!(text.contains("Apply: 1 done, 1 blocked by the plan."), "{text}");
+    assert_eq!(code, 7, "the rest ran: {text}");
+}
