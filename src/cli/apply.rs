@@ -27,8 +27,6 @@ use uuid::Uuid;
 
 /// A lease is renewed at a third of this; a runner that died holds others up no longer.
 const LEASE_MS: i64 = 90_000;
-/// The shortest beginning of a plan id that `--approve` takes: what plans print.
-const APPROVE_DIGITS_MIN: usize = 12;
 /// Progress events that may wait to be printed; the summary has everything anyway.
 const EVENTS_MAX: usize = 1024;
 
@@ -66,14 +64,7 @@ fn is_plan(path: &Path) -> bool {
 }
 
 fn check_approval(plan: &Plan, wanted: &str) -> Result<(), CliError> {
-    let wanted = wanted.to_ascii_lowercase();
-    if wanted.len() < APPROVE_DIGITS_MIN {
-        return Err(CliError::new(
-            ExitClass::Stale,
-            format!("`--approve` takes {APPROVE_DIGITS_MIN} digits of the plan id or more"),
-        ));
-    }
-    if plan.plan_id.starts_with(&wanted) {
+    if plan.plan_id.starts_with(wanted) {
         return Ok(());
     }
     Err(CliError::new(
@@ -189,6 +180,7 @@ fn options(session: &Session, args: &Apply, running: bool) -> report::Options {
     report::Options {
         steps: false,
         subject: Some(typed.display().to_string()),
+        file: args.file.as_ref().map(|it| it.display().to_string()),
         sandbox: session.output.sandbox,
         running,
     }

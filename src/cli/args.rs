@@ -207,7 +207,7 @@ pub struct Apply {
     #[arg(long, value_name = "CLASS[=ADDR,…]")]
     pub allow: Vec<Allow>,
     /// The plan must have this id (or begin with it, 12 digits or more)
-    #[arg(long, value_name = "PLAN_ID")]
+    #[arg(long, value_name = "PLAN_ID", value_parser = approval)]
     pub approve: Option<String>,
     /// Vouch for a machine: it is ours and may be deleted, or it is really gone
     /// (repeatable)
@@ -225,6 +225,17 @@ pub struct Apply {
     /// How to write the result
     #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
     pub format: Option<Format>,
+}
+
+/// The shortest beginning of a plan id that is taken: what plans print.
+const APPROVE_DIGITS_MIN: usize = 12;
+
+fn approval(text: &str) -> Result<String, String> {
+    if text.len() >= APPROVE_DIGITS_MIN && text.bytes().all(|it| it.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("{APPROVE_DIGITS_MIN} or more digits of a plan id are needed"))
+    }
 }
 
 /// One `--allow`.

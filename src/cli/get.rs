@@ -79,6 +79,12 @@ pub async fn get(global: &Global, args: &Get, output: &Output) -> Result<ExitCla
         };
         if let Some(name) = &args.name {
             table.rows.retain(|row| row.iter().take(3).any(|cell| cell == name));
+            if table.rows.is_empty() {
+                return Err(CliError::new(
+                    ExitClass::Error,
+                    format!("nothing there is called `{name}`"),
+                ));
+            }
         }
         table.print(args.format.unwrap_or(session.output.format), &session.output);
         Ok(session::coverage_class(&inventory).unwrap_or(ExitClass::Ok))

@@ -121,11 +121,19 @@ fn finish(
     if let Some(out) = &args.out {
         write_private(out, &report::plan_json(plan))?;
     }
-    let mut subject = shown.subject.clone();
-    if let Some(out) = &args.out {
-        subject = out.display().to_string();
-    }
-    show_plan(plan, shown.format, shown.steps, Some(subject), output);
+    let usual = shown.subject == crate::config::FILE_NAME;
+    let (subject, file) = match &args.out {
+        Some(out) => (out.display().to_string(), (!usual).then(|| shown.subject.clone())),
+        None => (shown.subject.clone(), None),
+    };
+    let options = report::Options {
+        steps: shown.steps,
+        subject: Some(subject),
+        file,
+        sandbox: output.sandbox,
+        running: false,
+    };
+    show_plan_as(plan, shown.format, &options, output);
     Ok(class_of(plan, inventory, args.detailed_exitcode, args.looking.allow_partial))
 }
 
@@ -147,7 +155,8 @@ pub fn show_plan(
     subject: Option<String>,
     output: &Output,
 ) {
-    let options = report::Options { steps, subject, sandbox: output.sandbox, running: false };
+    let options =
+        report::Options { steps, subject, file: None, sandbox: output.sandbox, running: false };
     show_plan_as(plan, format, &options, output);
 }
 

@@ -122,6 +122,15 @@ impl Builder<'_> {
         let Some(&product) = self.input.products.get(&machine.hypervisor) else { return Ok(()) };
         let spec = product.normalize(machine).map_err(|all| (None, unsupported(machine, &all)))?;
         let mut found = diff::compare(machine, &spec, seen, marker, product.capabilities());
+        if let (Some(pinned), Some(node)) = (&machine.pinned_node, &seen.node)
+            && pinned != node
+        {
+            // An existing machine stays where high availability or a person moved it.
+            let text = format!(
+                "is on {node}, pinned to {pinned}: a pin decides at birth, it moves nothing"
+            );
+            self.note(&machine.key, text);
+        }
         if owned.stage == Stage::Deleting {
             found.fields.push(FieldChange {
                 field: FieldPath::of(FieldKind::Marker),

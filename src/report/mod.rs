@@ -50,6 +50,8 @@ pub struct Options {
     /// The path that was planned, or the plan file, as it was typed; the last line
     /// names it in the next command.
     pub subject: Option<String>,
+    /// The YAML that a saved plan belongs to, when it is not the default.
+    pub file: Option<String>,
     /// Whether the simulators were asked; the next command asks them too.
     pub sandbox: bool,
     /// Whether the plan is about to run: then it does not end in what to type.

@@ -108,6 +108,9 @@ fn typed(verb: &str, options: &Options) -> Vec<String> {
     // Without it, the line that was tried on simulators would be sent to real machines.
     words.extend(options.sandbox.then(|| "--sandbox".to_owned()));
     words.extend(options.subject.as_deref().map(quoted));
+    if let Some(file) = &options.file {
+        words.extend(["--file".to_owned(), quoted(file)]);
+    }
     words
 }
 
