@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code too")]
 
-use mock_servers::pve::{Fault, FaultPoint, Options, Release, Server, World, serve};
+use crate::support::{Cluster, Setup, WORLD};
+use mock_servers::pve::{Fault, FaultPoint, Release, World};
 use novahost::{
     clock::Clock,
     model::{
@@ -24,32 +25,12 @@ use std::{
 };
 use uuid::Uuid;
 
-const WORLD: &str = include_str!("../../fixtures/worlds/proxmox.yaml");
 const ID: u32 = 20071;
 
 struct Lab {
-    server: Server,
+    cluster: Cluster,
     clock: Clock,
     run: RunHandle,
-}
-
-fn settings(server: &Server) -> Settings {
-    Settings {
-        name: "pve-paris".into(),
-        project: Some("acme".into()),
-        endpoints: server.endpoints().iter().map(|it| it.parse().unwrap()).collect(),
-        allowed_hosts: BTreeSet::new(),
-        auth: Auth::Token {
-            id: "novahost@pve!sandbox".into(),
-            secret: "00000000-0000-4000-8000-00000000a11a".into(),
-        },
-        tls: TlsTrust::Ca(server.ca_pem().into()),
-        vmid_range: (20000, 29999),
-        reads_max: 8,
-        writes_max: 4,
-        expected_identity: None,
-        settle: Duration::from_millis(400),
-    }
 }
 
 async fn lab() -> Lab {
@@ -57,7 +38,8 @@ async fn lab() -> Lab {
 }
 
 async fn lab_of(release: Release, world: World) -> Lab {
-    let server = serve(world, Options::new(release, 7)).await.unwrap();
+    let setup = Setup { release, world, faulty: true, ..Setup::default() };
+    let cluster = Cluster::start("provider_proxmox", setup).await;
     let clock = Clock::system();
     let run = NewRun {
         id: Uuid::now_v7(),
@@ -75,7 +57,7 @@ async fn lab_of(release: Release, world: World) -> Lab {
         )],
     };
     let run = Store::open_in_memory().await.unwrap().begin_run(run).await.unwrap();
-    Lab { server, clock, run }
+    Lab { cluster, clock, run }
 }
 
 fn target() -> Target {
@@ -154,7 +136,7 @@ impl Lab {
     }
 
     fn with(&self, edit: impl FnOnce(&mut Settings)) -> ProxmoxProvider {
-        let mut settings = settings(&self.server);
+        let mut settings = self.cluster.settings("acme");
         edit(&mut settings);
         ProxmoxProvider::new(settings, self.clock.clone()).unwrap()
     }
@@ -207,13 +189,13 @@ impl Lab {
 
     fn fault(&self, template: &'static str, fault: Fault) {
         let mut left = Some(fault);
-        self.server.control().set_fault(Box::new(move |point: &FaultPoint| {
+        self.cluster.control.set_fault(Box::new(move |point: &FaultPoint| {
             if point.method != "GET" && point.template == template { left.take() } else { None }
         }));
     }
 
     fn count(&self) -> usize {
-        self.server.control().requests().len()
+        self.cluster.control.requests().len()
     }
 }
 
@@ -324,7 +306,7 @@ async fn a_lost_reply_is_unknown_and_looking_finds_what_happened() {
         assert!(matches!(submitted, Submitted::Unknown(_)), "{fault:?}: {submitted:?}");
         let located = settle(&provider, &intent).await;
         assert_eq!(matches!(located, Located::Happened(_)), happened, "{fault:?}: {located:?}");
-        let clones = lab.server.control().requests();
+        let clones = lab.cluster.control.requests();
         let clones = clones.iter().filter(|it| it.template.ends_with("/clone")).count();
         assert!(clones <= 1, "a mutation is sent once");
     }
@@ -394,7 +376,7 @@ async fn a_write_over_a_changed_machine_is_a_conflict_and_over_a_locked_one_is_b
     let provider = lab.provider();
     assert_eq!(lab.finish(&provider, &clone_step(), 0).await, TaskState::Done);
     let fresh = provider.read(&target()).await.unwrap();
-    lab.server.control().edit_config(ID, "cores", Some("3"));
+    lab.cluster.control.edit_config(ID, "cores", Some("3"));
     let refused = |submitted: Submitted| match submitted {
         Submitted::Refused(refusal) => refusal.kind,
         other => panic!("{other:?}"),
@@ -402,21 +384,21 @@ async fn a_write_over_a_changed_machine_is_a_conflict_and_over_a_locked_one_is_b
     let (submitted, _) = lab.submit(&provider, &configure_step(), 1, &fresh).await;
     assert_eq!(refused(submitted), RefusalKind::Conflict);
     let fresh = provider.read(&target()).await.unwrap();
-    lab.server.control().lock(ID, "backup");
+    lab.cluster.control.lock(ID, "backup");
     let fresh = Fresh { version: None, ..fresh };
     let unguarded = Step { guarded: false, ..configure_step() };
     let (submitted, _) = lab.submit(&provider, &unguarded, 2, &fresh).await;
     assert_eq!(refused(submitted), RefusalKind::Busy);
     let (submitted, _) = lab.submit(&provider, &clone_step(), 3, &fresh).await;
     assert_eq!(refused(submitted), RefusalKind::Exists);
-    assert!(lab.server.control().inspect(|world| world.guests[&ID].get("cores") == Some("3")));
+    assert!(lab.cluster.control.inspect(|world| world.guests[&ID].get("cores") == Some("3")));
 }
 
 #[tokio::test]
 async fn a_machine_is_read_wherever_it_moved_and_absence_needs_all_nodes() {
     let lab = lab().await;
     let provider = lab.provider();
-    let control = lab.server.control();
+    let control = lab.cluster.control;
     let foreign = Target { id: "20500".into(), node: Some("pve1".into()), ..target() };
     let fresh = provider.read(&foreign).await.unwrap();
     let FreshObject::Machine(machine) = fresh.object else { panic!("{fresh:?}") };
@@ -438,7 +420,7 @@ async fn a_machine_is_read_wherever_it_moved_and_absence_needs_all_nodes() {
 #[tokio::test]
 async fn an_account_with_fewer_rights_is_scoped_and_asks_for_pinned_ids() {
     let lab = lab().await;
-    lab.server.control().edit(|world| {
+    lab.cluster.control.edit(|world| {
         world.access.acl.retain(|row| row.who != "novahost@pve!sandbox");
         let row = world.access.acl[0].clone();
         world.access.acl.push(mock_servers::pve::access::AclEntry {
@@ -477,7 +459,8 @@ async fn wrong_credentials_certificates_and_identities_each_have_their_own_failu
     });
     let (kind, error) = failure(pinned.observe(&scope()).await);
     assert_eq!(kind, FailureKind::Trust);
-    let own: novahost::provider::tls::Fingerprint = lab.server.leaf_sha256().parse().unwrap();
+    let own: novahost::provider::tls::Fingerprint =
+        lab.cluster.server.leaf_sha256().parse().unwrap();
     assert!(error.contains(&own.to_string()) && error.contains("030303"), "{error}");
     let expected = format!("pve-lyon/sha256:{}", "ab".repeat(32));
     let other = lab.with(|it| it.expected_identity = Some(expected));
@@ -505,18 +488,18 @@ async fn a_user_logs_in_once_and_again_when_the_ticket_is_refused() {
     let provider = lab.with(|it| {
         it.auth =
             Auth::Password { username: "novahost@pve".into(), password: "sandbox-password".into() };
-        it.tls = TlsTrust::Pins(vec![lab.server.leaf_sha256().parse().unwrap()]);
+        it.tls = TlsTrust::Pins(vec![lab.cluster.server.leaf_sha256().parse().unwrap()]);
     });
     assert_eq!(provider.observe(&scope()).await.coverage, Coverage::Complete);
     let logins = || {
-        let all = lab.server.control().requests();
+        let all = lab.cluster.control.requests();
         all.iter().filter(|request| request.template == "/access/ticket").count()
     };
     assert_eq!(logins(), 1);
     assert_eq!(lab.finish(&provider, &clone_step(), 0).await, TaskState::Done);
     assert_eq!(logins(), 1);
     let mut refused = false;
-    lab.server.control().set_fault(Box::new(move |point: &FaultPoint| {
+    lab.cluster.control.set_fault(Box::new(move |point: &FaultPoint| {
         let first = point.template == "/cluster/resources" && !refused;
         refused |= first;
         first.then(|| Fault::Status(401, "permission denied - invalid PVE ticket".into()))
@@ -530,7 +513,7 @@ async fn reads_are_tried_again_and_a_host_without_trust_gets_nothing() {
     let lab = lab().await;
     let provider = lab.provider();
     let mut dropped = 0;
-    lab.server.control().set_fault(Box::new(move |point: &FaultPoint| {
+    lab.cluster.control.set_fault(Box::new(move |point: &FaultPoint| {
         let hit = point.template == "/cluster/resources" && dropped < 2;
         dropped += usize::from(hit);
         hit.then(
@@ -538,7 +521,7 @@ async fn reads_are_tried_again_and_a_host_without_trust_gets_nothing() {
         )
     }));
     assert!(provider.list().await.is_ok());
-    let mut settings = settings(&lab.server);
+    let mut settings = lab.cluster.settings("acme");
     settings.endpoints = vec!["https://pve1.example:8006".parse().unwrap()];
     let error = ProxmoxProvider::new(settings, lab.clock.clone()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Trust);
