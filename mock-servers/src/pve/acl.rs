@@ -220,6 +220,43 @@ pub(crate) fn users(core: &mut Core, call: &Call) -> ApiResult<Outcome> {
     Ok(Outcome::Data(Value::Array(rows)))
 }
 
+/// `GET /access/users/{userid}`: unlike in the list, groups are an array and tokens an object.
+pub(crate) fn user(core: &mut Core, call: &Call) -> ApiResult<Outcome> {
+    const ENOUGH: [&str; 2] = ["User.Modify", "Sys.Audit"];
+    let name = call.id("userid");
+    let Some(user) = core.world.access.users.get(name) else {
+        return Err(ApiError::died(format!("no such user ('{name}')")));
+    };
+    let through_group = user
+        .groups
+        .iter()
+        .any(|group| core.need_any(&call.who, &format!("/access/groups/{group}"), &ENOUGH).is_ok());
+    if !through_group {
+        core.need_any(&call.who, "/access/groups", &ENOUGH)?;
+    }
+    let tokens: Map<String, Value> = user
+        .tokens
+        .iter()
+        .map(|(id, token)| {
+            (id.clone(), json!({"privsep": u8::from(token.privsep), "expire": token.expire}))
+        })
+        .collect();
+    let mut row = json!({
+        "enable": u8::from(user.enable), "expire": user.expire, "groups": user.groups, "tokens": tokens,
+    });
+    for (key, value) in [
+        ("email", &user.email),
+        ("firstname", &user.firstname),
+        ("lastname", &user.lastname),
+        ("comment", &user.comment),
+    ] {
+        if let Some(value) = value {
+            row[key] = json!(value);
+        }
+    }
+    Ok(Outcome::Data(row))
+}
+
 /// `GET /access/roles`.
 pub(crate) fn roles(core: &mut Core, _call: &Call) -> ApiResult<Outcome> {
     let access = &core.world.access;

@@ -20,6 +20,8 @@ pub struct RequestLog {
     pub path: String,
     /// Status; 0 where the connection was cut instead.
     pub status: u16,
+    /// Whether the reply went out compressed.
+    pub compressed: bool,
 }
 
 /// A handle on a running cluster. All methods take effect before they return.

@@ -26,6 +26,8 @@ pub enum Fault {
     DropBefore,
     /// The connection breaks after the effect.
     DropAfter,
+    /// The effect takes place, and only the first half of the reply's body arrives.
+    CutBody,
     /// The reply comes late.
     Delay(Duration),
     /// The task begins, then fails with this text.
@@ -57,6 +59,7 @@ impl Fault {
             | Self::StatusAfter(..)
             | Self::DropBefore
             | Self::DropAfter
+            | Self::CutBody
             | Self::Delay(_) => None,
         }
     }

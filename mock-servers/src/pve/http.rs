@@ -145,10 +145,14 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
     let mut fields = Params::default();
     let answer = match &fault {
         Some(Fault::DropBefore) => {
-            log(shared, &method, &template, &path, 0);
+            log(shared, &method, &template, &path, 0, false);
             return Err(Cut);
         }
-        Some(Fault::Status(status, text)) => Err(ApiError::new(*status, text.clone())),
+        Some(Fault::Status(status, text)) => {
+            // What was sent is recorded all the same.
+            fields = read_body(&method, &head.headers, body).await.unwrap_or_default();
+            Err(ApiError::new(*status, text.clone()))
+        }
         _ if raw_path.is_none() => {
             Err(ApiError::new(501, format!("Method '{method} {path}' not implemented")))
         }
@@ -182,27 +186,38 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
         shared.save(&core);
     }
     if matches!(fault, Some(Fault::DropAfter)) {
-        log(shared, &method, &template, &path, 0);
+        log(shared, &method, &template, &path, 0, false);
         return Err(Cut);
     }
     if status == 401 {
         tokio::time::sleep(shared.options.timing.auth_delay).await;
     }
-    log(shared, &method, &template, &path, status);
     let body = body_of(&answer, shared.options.switches.no_message);
+    let cut = matches!(fault, Some(Fault::CutBody));
+    let reply = response(&answer, &body, &head.headers, cut);
+    let compressed = reply.headers().contains_key(header::CONTENT_ENCODING);
+    log(shared, &method, &template, &path, status, compressed);
     if let Some(recorder) = &shared.recorder {
         // The path is recorded as sent: ids may hold escaped characters.
         recorder.write(&method, &path, &std::mem::take(&mut query), &fields, status, &body);
     }
-    Ok(response(&answer, &body, &head.headers))
+    Ok(reply)
 }
 
-fn log(shared: &Arc<Shared>, method: &str, template: &str, path: &str, status: u16) {
+fn log(
+    shared: &Arc<Shared>,
+    method: &str,
+    template: &str,
+    path: &str,
+    status: u16,
+    compressed: bool,
+) {
     shared.core().requests.push(RequestLog {
         method: method.to_owned(),
         template: template.to_owned(),
         path: path.to_owned(),
         status,
+        compressed,
     });
 }
 
@@ -263,8 +278,12 @@ fn response(
     answer: &Result<Answer, ApiError>,
     body: &Value,
     asked: &HeaderMap,
+    cut: bool,
 ) -> Response<Full<Bytes>> {
-    let text = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let mut text = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    if cut {
+        text.truncate(text.len() / 2);
+    }
     let accepts_gzip = asked
         .get_all(header::ACCEPT_ENCODING)
         .iter()

@@ -128,6 +128,7 @@ static ENDPOINTS: &[Endpoint] = &[
     ("GET", "/access/acl", Rule::All, acl::list),
     ("PUT", "/access/acl", Rule::AclModify, acl::update),
     ("GET", "/access/users", Rule::All, acl::users),
+    ("GET", "/access/users/{userid}", Rule::All, acl::user),
     ("GET", "/access/roles", Rule::All, acl::roles),
     ("GET", "/access/domains", Rule::World, acl::domains),
     ("GET", "/cluster/resources", Rule::All, inventory::resources),
