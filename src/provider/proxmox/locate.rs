@@ -9,8 +9,8 @@ use super::{
     endpoint::segment, error::CallError, observe::joined, provider::Inner, upid::Upid, wire,
 };
 use crate::model::{
-    Expect, Fresh, FreshObject, Intent, Kind, Located, Marker, MarkerState, NodeName,
-    ObservedMachine, Receipt, TaskRef, TaskState,
+    Expect, FieldKind, FieldPath, Fresh, FreshObject, Intent, Kind, Located, Marker, MarkerState,
+    NodeName, ObservedMachine, Receipt, TaskRef, TaskState, Value,
 };
 use std::collections::BTreeSet;
 
@@ -52,6 +52,15 @@ pub(super) async fn locate(inner: &Inner, intent: &Intent) -> Located {
     let running = match running_tasks(inner, intent, &fresh).await {
         Ok(running) => running,
         Err(error) => return Located::StillUnknown(joined(&error)),
+    };
+    let evidence = match evidence {
+        // Its task may have ended between the two looks; only what is read after no task
+        // was seen can prove that nothing happened.
+        Evidence::NotThere(_) if running.is_empty() => match inner.read(&intent.target).await {
+            Ok(fresh) => judge_object(intent, &fresh.object),
+            Err(error) => return Located::StillUnknown(joined(&error)),
+        },
+        evidence => evidence,
     };
     let age_ms = inner.clock.now_ms().saturating_sub(intent.begun_ms);
     let settled = u128::try_from(age_ms).is_ok_and(|age| age >= inner.settle.as_millis());
@@ -96,7 +105,16 @@ fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
         FreshObject::Pool(_) if intent.end.exists == Some(false) => {
             Evidence::NotThere(format!("{} is still there", intent.target))
         }
-        FreshObject::Pool(_) => Evidence::CannotTell("a comment has no version to tell by".into()),
+        // A comment has no version, but a call whose end held already is never sent.
+        FreshObject::Pool(pool) => {
+            match intent.end.fields.get(&FieldPath::of(FieldKind::Comment)) {
+                Some(Some(Value::Text(wanted))) if *wanted == pool.comment => Evidence::Happened,
+                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
+                None => {
+                    Evidence::CannotTell("the call leaves no trace that a look could find".into())
+                }
+            }
+        }
     }
 }
 
