@@ -1,6 +1,7 @@
 //! All integration tests, as one binary: it links once.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by failing")]
 
+mod contract;
 mod provider_proxmox;
 mod readme;
 mod support;

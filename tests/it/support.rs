@@ -98,7 +98,7 @@ impl Cluster {
             reads_max: 8,
             writes_max: 4,
             expected_identity: None,
-            settle: Duration::from_millis(400),
+            settle: Duration::from_millis(200),
         }
     }
 

@@ -1,0 +1,627 @@
+//! One rule's workbench: a world, a provider, a journal, and the small moves that rules
+//! are made of.
+
+use super::{
+    subject::{Act, Door, Point, Props, Subject, Trouble, World},
+    table::Rule,
+};
+use novahost::{
+    clock::Clock,
+    model::{
+        Allotted, Autostart, BirthSource, BootDevice, Build, Bus, Bytes, Cdrom, Change,
+        DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
+        HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec, Medium,
+        NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine, Place, Power, Refusal,
+        RefusalKind, ResourceKey, Scope, SecretRef, SecretSource, Setting, Step, StepOp, Submitted,
+        Target, TaskRef, TaskState, Update, Value, Verb,
+    },
+    ownership,
+    provider::{Call, Provider},
+    store::{NewRun, RunHandle, Store, Who},
+};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// The guest's password in every seed.
+pub const PASSWORD: &str = "gu3st-passw0rd;of=the&contract";
+/// How often something is asked that is under way.
+const ASKS: u32 = 400;
+const PAUSE: Duration = Duration::from_millis(15);
+
+pub struct Lab {
+    subject: Arc<dyn Subject>,
+    rule: &'static Rule,
+    pub world: Arc<dyn World>,
+    pub provider: Arc<dyn Provider>,
+    run: RunHandle,
+    clock: Clock,
+    step: AtomicU32,
+}
+
+impl Lab {
+    pub async fn open(subject: Arc<dyn Subject>, rule: &'static Rule) -> Self {
+        let world = subject.world(rule.name, rule.scene, rule.faulty).await;
+        let provider = world.provider(Door::Usual);
+        let clock = Clock::system();
+        let action = |key: ResourceKey| {
+            let hypervisor = world.props().hypervisor.clone();
+            (format!("{key}:create").as_str().into(), key, hypervisor, Verb::Create)
+        };
+        let run = NewRun {
+            id: Uuid::now_v7(),
+            project: "acme".into(),
+            plan_id: "0".repeat(64),
+            plan_json: "{}".into(),
+            kind: "apply".into(),
+            who: Who { user: "test".into(), host: "test".into(), ..Who::default() },
+            started_ms: clock.now_ms(),
+            actions: vec![action(key()), action(pool().key)],
+        };
+        let store = Store::open_in_memory().await.unwrap();
+        let run = store.begin_run(run).await.unwrap();
+        Self { subject, rule, world, provider, run, clock, step: AtomicU32::new(0) }
+    }
+
+    /// The same rule in a world of its own.
+    pub async fn again(&self) -> Self {
+        Self::open(Arc::clone(&self.subject), self.rule).await
+    }
+
+    pub fn props(&self) -> &Props {
+        self.world.props()
+    }
+
+    pub fn act(&self, act: Act<'_>) {
+        self.world.outsider(act);
+    }
+
+    pub fn trouble(&self, at: Point, what: Trouble) {
+        self.world.trouble(at, what, 1);
+    }
+
+    // ---- what there is to be
+
+    pub fn target(&self) -> Target {
+        Target {
+            key: key(),
+            id: self.props().free.clone(),
+            node: Some(self.props().hosts[0].clone()),
+        }
+    }
+
+    pub fn id(&self) -> NativeId {
+        self.props().free.clone()
+    }
+
+    pub fn scope(&self) -> Scope {
+        Scope {
+            project: Some("acme".into()),
+            names: ["web-7".to_owned(), "team".to_owned()].into(),
+            templates: [self.props().template.id.clone()].into(),
+            template_names: [self.props().template_name.clone()].into(),
+            isos: [self.props().iso.clone()].into(),
+            pinned: [self.id(), self.props().foreign.id.clone()].into(),
+            ..Scope::default()
+        }
+    }
+
+    /// A machine from the template, with a little of everything.
+    pub fn desired(&self, linked: bool) -> DesiredMachine {
+        let props = self.props();
+        let disk = |gib: u64| DiskSpec {
+            size: Some(Bytes::gib(gib)),
+            bus: Some(Bus::Scsi),
+            storage: Some(props.storage.clone()),
+            ..DiskSpec::default()
+        };
+        let network = |index: usize| {
+            Some(NetworkBinding { name: None, native: props.networks[index].clone() })
+        };
+        let eth0 = NicSpec {
+            network: network(0),
+            vlan: Some(52),
+            mac: Some("bc:24:11:0a:0b:0c".parse().unwrap()),
+            model: Some(NicModel::Virtio),
+            ip: Some(IpSetting::Static { address: "10.20.0.71".parse().unwrap(), prefix: 24 }),
+            gateway: Some("10.20.0.1".parse().unwrap()),
+        };
+        let eth1 = NicSpec {
+            network: network(1),
+            model: Some(NicModel::E1000),
+            ip: Some(IpSetting::Dhcp),
+            ..NicSpec::default()
+        };
+        let init = InitSpec {
+            hostname: Some("web-7".into()),
+            domain: Some("acme.example".into()),
+            user: Some("ops".into()),
+            ssh_keys: Some(vec![
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO+/abc= first key, with = and +".into(),
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPxyz= ünï@host".into(),
+            ]),
+            password: Some(secret(1)),
+            dns: Some(vec!["10.20.0.2".parse().unwrap(), "10.20.0.3".parse().unwrap()]),
+            digest: Some("0123456789abcdef0123456789abcdef".into()),
+        };
+        let spec = MachineSpec {
+            name: Some("web-7".into()),
+            cpu: Some(4),
+            sockets: Some(2),
+            memory: Some(Bytes::gib(4)),
+            firmware: Some(Firmware::Uefi),
+            tpm: Some(true),
+            boot: Some(vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network]),
+            cdrom: Some(Cdrom::Iso(props.iso.clone())),
+            autostart: Some(Autostart { enabled: true, order: Some(3), wait_s: Some(20) }),
+            protect: Some(true),
+            tags: Some(["Web".to_owned(), "prod".to_owned(), "a.b+c_d".to_owned()].into()),
+            notes: Some("Front end: a=b; c&d, 100 % + ä\n\nzweite Zeile  \n".into()),
+            pool: Some(props.pool.as_str().into()),
+            disks: [("boot".into(), disk(12)), ("data".into(), disk(3))].into(),
+            nics: [("eth0".into(), eth0), ("eth1".into(), eth1)].into(),
+            init: Some(init),
+        };
+        let medium = Medium::Template {
+            id: Some(props.template.id.clone()),
+            name: Some(props.template_name.clone()),
+            linked,
+        };
+        self.machine(spec, medium, Power::Stopped)
+    }
+
+    /// A machine from an image of an installer.
+    pub fn desired_from_iso(&self) -> DesiredMachine {
+        let mut machine = self.desired(false);
+        machine.birth.as_mut().unwrap().medium = Medium::Iso { volume: self.props().iso.clone() };
+        machine
+    }
+
+    fn machine(&self, spec: MachineSpec, medium: Medium, power: Power) -> DesiredMachine {
+        DesiredMachine {
+            key: key(),
+            hypervisor: self.props().hypervisor.clone(),
+            spec,
+            power,
+            birth: Some(BirthSource {
+                image: "debian-13".into(),
+                medium,
+                firmware: Some(Firmware::Uefi),
+                takes_init: true,
+                agent: true,
+                os: GuestOs::Linux,
+            }),
+            after: Vec::new(),
+            pinned_node: None,
+            wanted_id: None,
+            service_plan: None,
+            place: place(),
+            places: Vec::new(),
+        }
+    }
+
+    pub fn normalized(&self, machine: &DesiredMachine) -> MachineSpec {
+        self.world.product().normalize(machine).unwrap()
+    }
+
+    pub fn allotted(&self, spec: &MachineSpec) -> Allotted {
+        let storage = &self.props().storage;
+        let macs = spec.nics.iter().zip(1..).map(|((name, nic), n)| {
+            let made = format!("BC:24:11:00:71:{n:02X}").parse().unwrap();
+            (name.clone(), nic.mac.unwrap_or(made))
+        });
+        Allotted {
+            id: Some(self.id()),
+            node: Some(self.props().hosts[0].clone()),
+            storages: spec.disks.keys().map(|name| (name.clone(), storage.clone())).collect(),
+            macs: macs.collect(),
+        }
+    }
+
+    // ---- looking
+
+    pub async fn observe(&self) -> HypervisorInventory {
+        self.provider.observe(&self.scope()).await
+    }
+
+    pub async fn read(&self) -> Fresh {
+        self.provider.read(&self.target()).await.unwrap()
+    }
+
+    pub async fn seen(&self) -> ObservedMachine {
+        match self.read().await.object {
+            FreshObject::Machine(machine) => *machine,
+            other => panic!("no machine: {other:?}"),
+        }
+    }
+
+    // ---- doing
+
+    pub fn identity(&self, target: &Target) -> Identity {
+        let intent = Uuid::from_u128(7);
+        let key = target.key.clone();
+        let uuid = ownership::machine_uuid(&"acme".into(), &key, intent);
+        Identity { project: "acme".into(), key, intent, uuid: Some(uuid) }
+    }
+
+    /// One journalled call on what was just read.
+    pub async fn submit(
+        &self,
+        provider: &dyn Provider,
+        target: &Target,
+        step: &Step,
+        op: &StepOp,
+        fresh: &Fresh,
+    ) -> (Submitted, Intent) {
+        let source = match op {
+            StepOp::Clone(_) => Some(self.props().template.clone()),
+            _ => None,
+        };
+        let intent = Intent {
+            run: self.run.id(),
+            action: format!("{}:create", target.key).as_str().into(),
+            step: self.step.fetch_add(1, Ordering::SeqCst),
+            attempt: 1,
+            hypervisor: self.props().hypervisor.clone(),
+            target: target.clone(),
+            identity: self.identity(target),
+            op: op.name().into(),
+            source,
+            end: step.end.clone(),
+            begun_ms: self.clock.now_ms(),
+            task: None,
+        };
+        let durable = self.run.intend(intent, None).await.unwrap();
+        let password = SecretString::from(PASSWORD);
+        let call = Call {
+            step,
+            op,
+            target,
+            identity: &self.identity(target),
+            fresh,
+            marker_key: None,
+            password: Some(&password),
+        };
+        let before = self.world.mutations();
+        let submitted = provider.submit(&call, &durable).await;
+        let sent = self.world.mutations() - before;
+        assert!(sent <= 1, "`{}` was sent {sent} times", op.name());
+        (submitted, durable.intent().clone())
+    }
+
+    /// The usual submit: the machine, with the usual provider.
+    pub async fn send(&self, step: &Step, fresh: &Fresh) -> (Submitted, Intent) {
+        self.submit(&*self.provider, &self.target(), step, &step.op, fresh).await
+    }
+
+    /// Reads, sends, waits, and holds the step to its end.
+    pub async fn carry_out(&self, target: &Target, step: &Step, op: &StepOp) -> TaskState {
+        assert!(!step.end.is_empty(), "`{}` has no end", op.name());
+        let fresh = self.provider.read(target).await.unwrap();
+        let lines = unmet(&step.begin, &fresh.object);
+        assert!(lines.is_empty(), "before `{}`: {lines:?}", op.name());
+        let state = match self.submit(&*self.provider, target, step, op, &fresh).await.0 {
+            Submitted::Accepted(task) => self.wait(&task).await,
+            Submitted::Done(_) => TaskState::Done,
+            other => panic!("`{}`: {other:?}", op.name()),
+        };
+        for word in words(op) {
+            self.subject.note(word);
+        }
+        state
+    }
+
+    /// The same for a step of the machine that must succeed; its end must hold then.
+    pub async fn must(&self, step: &Step) {
+        self.must_at(&self.target(), step).await;
+    }
+
+    pub async fn must_at(&self, target: &Target, step: &Step) {
+        let name = step.op.name();
+        let state = self.carry_out(target, step, &step.op).await;
+        assert_eq!(state, TaskState::Done, "`{name}` {:?}", step.op);
+        let fresh = self.provider.read(target).await.unwrap();
+        let lines = unmet(&step.end, &fresh.object);
+        assert!(lines.is_empty(), "after `{name}`: {lines:?}\n{:?}", step.op);
+    }
+
+    pub async fn wait(&self, task: &TaskRef) -> TaskState {
+        for _ in 0..ASKS {
+            match self.provider.poll(std::slice::from_ref(task)).await.remove(0) {
+                TaskState::Running => tokio::time::sleep(PAUSE).await,
+                state => return state,
+            }
+        }
+        panic!("the task never ended");
+    }
+
+    /// Looks until it is known, as a runner does.
+    pub async fn settle(&self, intent: &Intent) -> Located {
+        let mut last = None;
+        for _ in 0..ASKS {
+            match self.provider.locate(intent).await {
+                open @ (Located::StillUnknown(_) | Located::Running(_)) => {
+                    last = Some(open);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                located => return located,
+            }
+        }
+        panic!("it never became known: {last:?}");
+    }
+
+    // ---- changes
+
+    pub async fn template(&self) -> ObservedMachine {
+        match self.provider.read(&self.props().template).await.unwrap().object {
+            FreshObject::Machine(machine) => *machine,
+            other => panic!("no template: {other:?}"),
+        }
+    }
+
+    /// The steps of a build.
+    pub async fn build_steps(
+        &self,
+        machine: &DesiredMachine,
+        seen: Option<&ObservedMachine>,
+    ) -> Vec<Step> {
+        let spec = self.normalized(machine);
+        let from_template =
+            matches!(machine.birth.as_ref().unwrap().medium, Medium::Template { .. });
+        let template = if from_template { Some(self.template().await) } else { None };
+        let allotted = self.allotted(&spec);
+        let template = template.as_ref();
+        let build = Build { machine, spec: &spec, template, allotted: &allotted, seen };
+        self.world.product().lower(&Change::Build(build)).unwrap().steps
+    }
+
+    pub async fn build(&self, machine: &DesiredMachine) {
+        for step in self.build_steps(machine, None).await {
+            self.must(&step).await;
+        }
+    }
+
+    /// A small stopped machine, quickly: a linked clone with its marker.
+    pub async fn small(&self) -> DesiredMachine {
+        let mut machine = self.desired(true);
+        machine.spec = MachineSpec {
+            name: machine.spec.name.clone(),
+            disks: [("boot".into(), DiskSpec::default())].into(),
+            nics: [("eth0".into(), machine.spec.nics["eth0"].clone())].into(),
+            init: machine.spec.init.clone(),
+            ..MachineSpec::default()
+        };
+        self.build(&machine).await;
+        machine
+    }
+
+    /// The steps that bring a machine that exists to what is desired.
+    pub async fn update_steps(&self, machine: &DesiredMachine, restart: bool) -> Vec<Step> {
+        let spec = self.normalized(machine);
+        let seen = self.seen().await;
+        let product = self.world.product();
+        let marker = seen.marker.found().unwrap();
+        let found = novahost::diff::compare(machine, &spec, &seen, marker, product.capabilities());
+        assert!(found.problems.is_empty(), "{:?}", found.problems);
+        let allotted = self.allotted(&spec);
+        let fields = &found.fields;
+        let update =
+            Update { machine, spec: &spec, seen: &seen, fields, allotted: &allotted, restart };
+        product.lower(&Change::Update(update)).unwrap().steps
+    }
+
+    pub async fn update(&self, machine: &DesiredMachine) {
+        let steps = self.update_steps(machine, false).await;
+        assert!(!steps.is_empty(), "nothing differs");
+        for step in steps {
+            self.must(&step).await;
+        }
+        let rest = self.update_steps(machine, false).await;
+        assert!(rest.is_empty(), "it still differs: {rest:?}");
+    }
+
+    pub fn lower(&self, change: &Change<'_>) -> Vec<Step> {
+        self.world.product().lower(change).unwrap().steps
+    }
+
+    /// Every declared field reads back as it was asked for.
+    pub fn assert_as_declared(&self, machine: &DesiredMachine, seen: &ObservedMachine) {
+        let spec = self.normalized(machine);
+        let unreadable = &self.world.product().capabilities().unreadable;
+        let mut wrong = Vec::new();
+        spec.visit(|path, wanted| {
+            let found = seen.settled().get(&path);
+            if !unreadable.contains(&path.kind) && found.as_ref() != Some(&wanted) {
+                wrong.push(format!("{path}: {wanted:?} reads back as {found:?}"));
+            }
+        });
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+pub fn key() -> ResourceKey {
+    ResourceKey::vm("web-7")
+}
+
+/// A pool of ours.
+pub fn pool() -> Target {
+    Target { key: ResourceKey::pool("team"), id: "team".into(), node: None }
+}
+
+pub fn place() -> Place {
+    Place { file: "infra.yaml".into(), line: 1, column: 1 }
+}
+
+pub fn secret(version: u32) -> SecretRef {
+    SecretRef { source: SecretSource::Secret("guest".into()), version }
+}
+
+/// A step with nothing but a call and an end.
+pub fn bare(op: StepOp, end: Expect) -> Step {
+    Step {
+        op,
+        begin: Expect::default(),
+        end,
+        wait: novahost::model::Wait::Task,
+        otherwise: None,
+        learns: BTreeSet::new(),
+        guarded: true,
+    }
+}
+
+pub fn refused(submitted: Submitted) -> RefusalKind {
+    match submitted {
+        Submitted::Refused(Refusal { kind, .. }) => kind,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+pub fn absent() -> Fresh {
+    Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null }
+}
+
+/// What of an expectation does not hold. A second reading of what `apply` judges by.
+pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut hold = |what: String, holds: bool| {
+        if !holds {
+            lines.push(what);
+        }
+    };
+    match object {
+        FreshObject::Machine(machine) => {
+            hold("exists".into(), expect.exists != Some(false));
+            let (wanted, found) = (expect.power, machine.power);
+            hold(format!("{wanted:?}, is {found:?}"), wanted.is_none_or(|it| it == found));
+            let stage = machine.marker.found().map(|marker| marker.stage);
+            hold(
+                format!("{:?}, is {stage:?}", expect.stage),
+                expect.stage.is_none() || expect.stage == stage,
+            );
+            let spec = if expect.in_force { &machine.spec } else { machine.settled() };
+            for (path, wanted) in &expect.fields {
+                let found = spec.get(path);
+                hold(format!("{path} = {wanted:?}, is {found:?}"), found == *wanted);
+            }
+            for (slot, wanted) in &expect.slots {
+                let found = machine.device(slot.as_str()).is_some();
+                hold(format!("{slot}: {wanted}, is {found}"), found == *wanted);
+            }
+        }
+        FreshObject::Pool(pool) => {
+            hold("exists".into(), expect.exists != Some(false));
+            for (path, wanted) in &expect.fields {
+                let found = Some(Value::Text(pool.comment.clone()));
+                hold(format!("{path} = {wanted:?}, is {found:?}"), found == *wanted);
+            }
+        }
+        FreshObject::Absent => hold("does not exist".into(), expect.exists != Some(true)),
+        FreshObject::Unreadable(why) => hold(format!("unreadable: {why}"), false),
+    }
+    lines
+}
+
+/// The words of the vocabulary that a call is made of.
+fn words(op: &StepOp) -> Vec<String> {
+    let settings = match op {
+        StepOp::Configure(settings) => settings.as_slice(),
+        StepOp::Create(birth) => &birth.settings,
+        StepOp::Clone(from) => {
+            return vec![format!("clone, {}", if from.linked { "linked" } else { "full" })];
+        }
+        StepOp::SetPool { pool } => {
+            return vec![format!("set-pool, {}", if pool.is_some() { "one" } else { "none" })];
+        }
+        StepOp::GrowDisk { .. }
+        | StepOp::DeleteVolume { .. }
+        | StepOp::Start
+        | StepOp::Shutdown
+        | StepOp::Stop
+        | StepOp::Delete
+        | StepOp::CreatePool { .. }
+        | StepOp::SetComment { .. }
+        | StepOp::DeletePool => &[],
+    };
+    let settings = settings.iter().map(|setting| format!("setting {}", setting_word(setting)));
+    settings.chain([op.name().to_owned()]).collect()
+}
+
+fn setting_word(setting: &Setting) -> &'static str {
+    match setting {
+        Setting::Name(_) => "name",
+        Setting::Cpu { .. } => "cpu",
+        Setting::Memory(_) => "memory",
+        Setting::Firmware { .. } => "firmware",
+        Setting::Tpm { .. } => "tpm",
+        Setting::Boot { .. } => "boot",
+        Setting::Cdrom { .. } => "cdrom",
+        Setting::Autostart(_) => "autostart",
+        Setting::Protect(_) => "protect",
+        Setting::Tags(_) => "tags",
+        Setting::Notes(_) => "notes",
+        Setting::AttachDisk { .. } => "attach-disk",
+        Setting::DetachDisk { .. } => "detach-disk",
+        Setting::SetNic(_) => "set-nic",
+        Setting::RemoveNic { .. } => "remove-nic",
+        Setting::Seed(_) => "seed",
+        Setting::MachineUuid => "machine-uuid",
+        Setting::Marker(_) => "marker",
+    }
+}
+
+/// Every word; `words` and `setting_word` are exhaustive, so a new one is noticed there.
+pub fn vocabulary() -> BTreeSet<String> {
+    let ops = [
+        "clone, linked",
+        "clone, full",
+        "create",
+        "configure",
+        "grow-disk",
+        "delete-volume",
+        "set-pool, one",
+        "set-pool, none",
+        "start",
+        "shutdown",
+        "stop",
+        "delete",
+        "create-pool",
+        "set-comment",
+        "delete-pool",
+    ];
+    let settings = [
+        "name",
+        "cpu",
+        "memory",
+        "firmware",
+        "tpm",
+        "boot",
+        "cdrom",
+        "autostart",
+        "protect",
+        "tags",
+        "notes",
+        "attach-disk",
+        "detach-disk",
+        "set-nic",
+        "remove-nic",
+        "seed",
+        "machine-uuid",
+        "marker",
+    ];
+    let settings = settings.iter().map(|word| format!("setting {word}"));
+    ops.iter().map(|word| (*word).to_owned()).chain(settings).collect()
+}
+
+/// An expectation about the comment of a pool.
+pub fn comment(text: &str) -> Expect {
+    let path = novahost::model::FieldPath::of(FieldKind::Comment);
+    let fields: BTreeMap<_, _> = [(path, Some(Value::Text(text.to_owned())))].into();
+    Expect { exists: Some(true), fields, ..Expect::default() }
+}

@@ -1,0 +1,369 @@
+//! A machine's life, lowered by the product and carried out step by step: after each, a
+//! fresh read shows the step's end.
+
+use super::{
+    lab::{Lab, comment, key, pool, secret, unmet},
+    subject::Act,
+};
+use novahost::model::{
+    Autostart, Bytes, Cdrom, Change, DesiredPool, DeviceKind, DiskSpec, FieldKind, FieldPath,
+    FreshObject, IpSetting, MachineSpec, NetworkBinding, NicModel, NicSpec, OnRemove, Power,
+    PowerState, Stage, StepOp, Submitted, TaskState,
+};
+
+pub async fn a_machine_is_born_from_a_template_as_declared(lab: Lab) {
+    let machine = lab.desired(false);
+    lab.build(&machine).await;
+    let seen = lab.seen().await;
+    assert_eq!(seen.next, None, "nothing is pending on a machine that never ran");
+    lab.assert_as_declared(&machine, &seen);
+    assert_eq!(seen.uuid, lab.identity(&lab.target()).uuid);
+    let marker = seen.marker.found().unwrap();
+    assert_eq!((marker.stage, marker.id.as_ref()), (Stage::Ready, Some(&lab.id())));
+    let inventory = lab.observe().await;
+    lab.assert_as_declared(&machine, &inventory.machines[&lab.id()]);
+    assert!(inventory.machines[&lab.id()].bulk_mark);
+}
+
+pub async fn a_machine_is_born_from_an_image_as_declared(lab: Lab) {
+    let mut machine = lab.desired_from_iso();
+    machine.power = Power::Running;
+    lab.build(&machine).await;
+    let seen = lab.seen().await;
+    lab.assert_as_declared(&machine, &seen);
+    assert_eq!(seen.power, PowerState::Running);
+    assert_eq!(seen.uuid, lab.identity(&lab.target()).uuid);
+}
+
+pub async fn a_birth_is_off_marked_and_collides(lab: Lab) {
+    for machine in [lab.desired(true), lab.desired(false), lab.desired_from_iso()] {
+        let lab = lab.again().await;
+        let steps = lab.build_steps(&machine, None).await;
+        lab.must(&steps[0]).await;
+        let seen = lab.seen().await;
+        assert_eq!(seen.power, PowerState::Stopped);
+        let marker = seen.marker.found().unwrap();
+        assert_eq!((&marker.key, marker.stage), (&key(), Stage::New));
+        let (again, _) = lab.send(&steps[0], &super::lab::absent()).await;
+        assert_eq!(super::lab::refused(again), novahost::model::RefusalKind::Exists);
+    }
+}
+
+pub async fn a_half_made_machine_is_built_to_its_end(lab: Lab) {
+    let machine = lab.desired(true);
+    let steps = lab.build_steps(&machine, None).await;
+    for done in 1..steps.len() {
+        let lab = lab.again().await;
+        for step in &steps[..done] {
+            lab.must(step).await;
+        }
+        let seen = lab.seen().await;
+        let rest = lab.build_steps(&machine, Some(&seen)).await;
+        assert!(rest.iter().all(|step| !step.op.is_birth()), "after {done}: {rest:?}");
+        for step in &rest {
+            lab.must(step).await;
+        }
+        lab.assert_as_declared(&machine, &lab.seen().await);
+    }
+}
+
+pub async fn every_end_of_a_build_holds_when_it_is_done(lab: Lab) {
+    let machine = lab.desired(true);
+    let steps = lab.build_steps(&machine, None).await;
+    lab.build(&machine).await;
+    let fresh = lab.read().await;
+    for step in &steps {
+        assert!(!step.end.is_empty(), "{:?}", step.op);
+        // A stage is passed through; everything else that was reached stays.
+        let mut end = step.end.clone();
+        end.stage = end.stage.filter(|stage| *stage != Stage::New);
+        assert_eq!(unmet(&end, &fresh.object), Vec::<String>::new(), "{:?}", step.op);
+    }
+    assert_eq!(lab.update_steps(&machine, false).await, []);
+}
+
+pub async fn a_device_is_in_the_map_from_the_call_that_makes_it(lab: Lab) {
+    let machine = lab.desired(true);
+    for step in lab.build_steps(&machine, None).await {
+        lab.must(&step).await;
+        let seen = lab.seen().await;
+        let marker = seen.marker.found().unwrap();
+        let entries: Vec<_> = marker.map.disks.values().chain(marker.map.nics.values()).collect();
+        assert!(entries.iter().all(|entry| seen.device(entry.slot.as_str()).is_some()));
+        let new = seen.device("scsi1").is_some();
+        assert_eq!(new, marker.map.disks.contains_key("data"), "after {}", step.op.name());
+        if new {
+            let read = marker.stage == Stage::Ready;
+            assert_eq!(marker.map.disks["data"].confirmed, read, "after {}", step.op.name());
+        }
+    }
+}
+
+pub async fn every_change_reads_back_as_declared(lab: Lab) {
+    let mut machine = lab.desired(true);
+    lab.build(&machine).await;
+    let edits: [(&str, fn(&mut MachineSpec)); 17] = [
+        ("protect", |it| it.protect = Some(false)),
+        ("name", |it| {
+            it.name = Some("web-7b".into());
+            it.init.as_mut().unwrap().hostname = Some("web-7b".into());
+        }),
+        ("processors", |it| (it.cpu, it.sockets) = (Some(6), Some(3))),
+        ("memory", |it| it.memory = Some(Bytes::gib(6))),
+        ("tags", |it| it.tags = Some(["One".to_owned()].into())),
+        ("no tags", |it| it.tags = Some([].into())),
+        ("notes", |it| it.notes = Some("Only this.\n".into())),
+        ("no notes", |it| it.notes = Some(String::new())),
+        ("autostart", |it| {
+            it.autostart = Some(Autostart { enabled: false, order: None, wait_s: None });
+        }),
+        ("medium", |it| it.cdrom = Some(Cdrom::None)),
+        ("no tpm", |it| it.tpm = Some(false)),
+        ("first boot", |it| {
+            let init = it.init.as_mut().unwrap();
+            init.ssh_keys = Some(vec!["ssh-ed25519 AAAAnew third".into()]);
+            init.user = Some("admin".into());
+            init.password = Some(secret(2));
+            init.digest = Some("f".repeat(32));
+            it.nics.get_mut("eth0").unwrap().ip =
+                Some(IpSetting::Static { address: "10.20.0.72".parse().unwrap(), prefix: 25 });
+        }),
+        ("more cards", |it| {
+            let network = Some(NetworkBinding { name: None, native: "vmbr0".into() });
+            let nic = NicSpec { network, model: Some(NicModel::Virtio), ..NicSpec::default() };
+            it.nics.insert("eth2".into(), nic);
+            let eth0 = it.nics.get_mut("eth0").unwrap();
+            eth0.vlan = None;
+            eth0.network = Some(NetworkBinding { name: None, native: "vmbr1".into() });
+        }),
+        ("fewer cards", |it| drop(it.nics.remove("eth1"))),
+        ("disks", |it| {
+            it.disks.get_mut("boot").unwrap().size = Some(Bytes::gib(14));
+            let disk = |on_remove| DiskSpec {
+                size: Some(Bytes::gib(1)),
+                storage: Some("fast".into()),
+                on_remove,
+                ..DiskSpec::default()
+            };
+            it.disks.insert("keep".into(), disk(OnRemove::Detach));
+            it.disks.insert("toss".into(), disk(OnRemove::Delete));
+        }),
+        ("disks gone", |it| {
+            it.disks.remove("keep");
+            it.disks.remove("toss");
+        }),
+        ("boot", |it| it.boot = Some(vec![novahost::model::BootDevice::Disk])),
+    ];
+    for (what, edit) in edits {
+        let before = machine.spec.clone();
+        edit(&mut machine.spec);
+        assert_ne!(machine.spec, before, "{what} changes nothing");
+        lab.update(&machine).await;
+        lab.assert_as_declared(&machine, &lab.seen().await);
+    }
+    // What was detached is still there (a disk and the state of the TPM), what was to go is gone.
+    let devices = lab.seen().await.devices;
+    let detached = devices.iter().filter(|it| it.kind == DeviceKind::Detached);
+    let volumes: Vec<_> = detached.filter_map(|it| it.volume.clone()).collect();
+    assert_eq!(volumes.len(), 2, "{volumes:?}");
+}
+
+pub async fn a_machine_changes_its_pool(lab: Lab) {
+    let mut machine = lab.small().await;
+    let ours = DesiredPool {
+        key: pool().key,
+        comment: Some("Of the team".into()),
+        at: [lab.props().hypervisor.clone()].into(),
+        place: super::lab::place(),
+    };
+    for step in lab.lower(&Change::CreatePool(&ours)) {
+        lab.must_at(&pool(), &step).await;
+    }
+    let shared = lab.props().pool.clone();
+    for name in ["team", shared.as_str()] {
+        machine.spec.pool = Some(name.into());
+        lab.update(&machine).await;
+        assert_eq!(
+            lab.seen().await.spec.pool.as_ref().map(ToString::to_string).as_deref(),
+            Some(name)
+        );
+    }
+    let out = super::lab::bare(
+        StepOp::SetPool { pool: None },
+        novahost::model::Expect {
+            fields: [(FieldPath::of(FieldKind::Pool), None)].into(),
+            ..Default::default()
+        },
+    );
+    lab.must(&out).await;
+    assert_eq!(lab.seen().await.spec.pool, None);
+}
+
+pub async fn a_pool_is_made_described_and_removed(lab: Lab) {
+    let mut ours = DesiredPool {
+        key: pool().key,
+        comment: Some("Of the team: a=b; c&d, ä".into()),
+        at: [lab.props().hypervisor.clone()].into(),
+        place: super::lab::place(),
+    };
+    for step in lab.lower(&Change::CreatePool(&ours)) {
+        lab.must_at(&pool(), &step).await;
+    }
+    ours.comment = Some("Of others".into());
+    for step in lab.lower(&Change::UpdatePool(&ours)) {
+        lab.must_at(&pool(), &step).await;
+    }
+    let fresh = lab.provider.read(&pool()).await.unwrap();
+    assert_eq!(unmet(&comment("Of others"), &fresh.object), Vec::<String>::new());
+    let FreshObject::Pool(seen) = fresh.object else { panic!("no pool") };
+    assert_eq!(seen.marker.found().map(|marker| &marker.key), Some(&pool().key));
+    let listed = &lab.observe().await.pools["team"];
+    assert_eq!((listed.comment.as_str(), listed.other_members), ("Of others", false));
+    for step in lab.lower(&Change::DeletePool(&seen)) {
+        lab.must_at(&pool(), &step).await;
+    }
+    assert!(matches!(lab.provider.read(&pool()).await.unwrap().object, FreshObject::Absent));
+}
+
+pub async fn a_machine_starts_stops_and_goes(lab: Lab) {
+    lab.small().await;
+    // `small` leaves it off.
+    for _ in 0..2 {
+        for change in [Change::Start, Change::Stop] {
+            for step in lab.lower(&change) {
+                lab.must(&step).await;
+            }
+        }
+    }
+    let seen = lab.seen().await;
+    for step in lab.lower(&Change::Start).into_iter().chain(lab.lower(&Change::Restart(&seen))) {
+        lab.must(&step).await;
+    }
+    for step in lab.lower(&Change::Delete(&lab.seen().await)) {
+        lab.must(&step).await;
+    }
+    assert_eq!(lab.world.truth(&lab.id()), "nothing");
+}
+
+pub async fn a_guest_that_does_not_hear_is_switched_off(lab: Lab) {
+    lab.small().await;
+    for step in lab.lower(&Change::Start) {
+        lab.must(&step).await;
+    }
+    lab.act(Act::Deafen(&lab.id()));
+    for mut step in lab.lower(&Change::Delete(&lab.seen().await)) {
+        let StepOp::Shutdown = step.op else {
+            lab.must(&step).await;
+            continue;
+        };
+        step.wait = novahost::model::Wait::PowerOff { within_s: 1 };
+        let state = lab.carry_out(&lab.target(), &step, &step.op.clone()).await;
+        assert!(matches!(state, TaskState::Failed(_)), "{state:?}");
+        let instead = step.otherwise.clone().unwrap();
+        assert_eq!(lab.carry_out(&lab.target(), &step, &instead).await, TaskState::Done);
+        assert_eq!(unmet(&step.end, &lab.read().await.object), Vec::<String>::new());
+    }
+    assert!(matches!(lab.read().await.object, FreshObject::Absent));
+}
+
+pub async fn pending_values_are_not_in_force(lab: Lab) {
+    let mut machine = lab.small().await;
+    machine.power = Power::Running;
+    for step in lab.lower(&Change::Start) {
+        lab.must(&step).await;
+    }
+    let before = lab.seen().await.spec;
+    (machine.spec.cpu, machine.spec.memory) = (Some(4), Some(Bytes::gib(3)));
+    machine.spec.sockets = Some(1);
+    for step in lab.update_steps(&machine, false).await {
+        lab.must(&step).await;
+    }
+    let observed = lab.observe().await.machines[&lab.id()].clone();
+    for seen in [lab.seen().await, observed] {
+        assert_eq!((seen.spec.cpu, seen.spec.memory), (before.cpu, before.memory));
+        let next = seen.next.expect("something is pending");
+        assert_eq!((next.cpu, next.memory), (Some(4), Some(Bytes::gib(3))));
+    }
+    for step in lab.lower(&Change::Restart(&lab.seen().await)) {
+        lab.must(&step).await;
+    }
+    let seen = lab.seen().await;
+    assert_eq!((seen.spec.cpu, seen.next), (Some(4), None));
+}
+
+pub async fn what_a_step_does_not_speak_of_survives_it(lab: Lab) {
+    let mut machine = lab.small().await;
+    lab.act(Act::Decorate(&lab.id()));
+    let mac = lab.seen().await.spec.nics["eth0"].mac;
+    machine.spec.tags = Some(["x".to_owned()].into());
+    machine.spec.protect = Some(true);
+    machine.spec.autostart = Some(Autostart { enabled: true, order: Some(2), wait_s: None });
+    let eth0 = machine.spec.nics.get_mut("eth0").unwrap();
+    (eth0.vlan, eth0.mac) = (Some(77), None);
+    lab.update(&machine).await;
+    let seen = lab.seen().await;
+    assert_eq!(seen.spec.notes.as_deref(), Some("Written by hand."));
+    assert_eq!(seen.spec.nics["eth0"].mac, mac);
+    assert!(seen.bulk_mark);
+    let truth = lab.world.truth(&lab.id());
+    for kept in ["firewall=1", "rate=12", "down=33", "disk,network", "tag=77"] {
+        assert!(truth.contains(kept), "{kept} is lost: {truth}");
+    }
+}
+
+pub async fn normalizing_twice_is_normalizing_once(lab: Lab) {
+    for mut machine in [lab.desired(true), lab.desired_from_iso()] {
+        let once = lab.normalized(&machine);
+        machine.spec = once.clone();
+        assert_eq!(lab.normalized(&machine), once);
+    }
+}
+
+pub async fn what_cannot_be_had_is_an_error_while_planning(lab: Lab) {
+    let edits: [(fn(&mut MachineSpec), FieldKind); 9] = [
+        (|it| it.name = Some("not a name".into()), FieldKind::Name),
+        (|it| it.sockets = Some(3), FieldKind::Sockets),
+        (|it| it.memory = Some(Bytes(4097)), FieldKind::Memory),
+        (|it| it.tags = Some(["a b".to_owned()].into()), FieldKind::Tags),
+        (|it| it.notes = Some("n".repeat(9000)), FieldKind::Notes),
+        (|it| it.disks.get_mut("data").unwrap().size = None, FieldKind::DiskSize),
+        (|it| it.nics.get_mut("eth0").unwrap().vlan = Some(4095), FieldKind::NicVlan),
+        (
+            |it| it.nics.get_mut("eth1").unwrap().gateway = "10.0.0.1".parse().ok(),
+            FieldKind::NicGateway,
+        ),
+        (|it| it.init.as_mut().unwrap().hostname = Some("other".into()), FieldKind::InitHostname),
+    ];
+    for (edit, kind) in edits {
+        let mut machine = lab.desired(true);
+        edit(&mut machine.spec);
+        let found = lab.world.product().normalize(&machine).unwrap_err();
+        assert!(found.iter().any(|it| it.field.kind == kind), "{kind:?}: {found:?}");
+        assert!(found.iter().all(|it| !it.why.is_empty() && !it.help.is_empty()));
+    }
+    // Smaller than the template's disk: only lowering can know.
+    let mut machine = lab.desired(true);
+    machine.spec.disks.get_mut("boot").unwrap().size = Some(Bytes::gib(4));
+    let (spec, template) = (lab.normalized(&machine), lab.template().await);
+    let allotted = lab.allotted(&spec);
+    let build = novahost::model::Build {
+        machine: &machine,
+        spec: &spec,
+        template: Some(&template),
+        allotted: &allotted,
+        seen: None,
+    };
+    assert!(lab.world.product().lower(&Change::Build(build)).is_err());
+}
+
+pub async fn a_submit_sends_one_call(lab: Lab) {
+    let machine = lab.desired(true);
+    let steps = lab.build_steps(&machine, None).await;
+    let before = lab.world.mutations();
+    lab.build(&machine).await;
+    assert_eq!(lab.world.mutations() - before, steps.len());
+    // A step that the fresh read does not allow sends nothing.
+    let (submitted, _) = lab.send(&steps[1], &super::lab::absent()).await;
+    assert!(matches!(submitted, Submitted::Refused(_)), "{submitted:?}");
+    assert_eq!(lab.world.mutations() - before, steps.len());
+}

@@ -1,0 +1,111 @@
+//! Calls whose reply is lost: unknown at first, then looked up, never sent again.
+
+use super::{
+    lab::{Lab, bare, comment, pool},
+    subject::{Point, Trouble},
+};
+use novahost::model::{
+    Bytes, Change, Expect, FieldKind, FieldPath, Located, Step, StepOp, Submitted, Target, Value,
+};
+
+fn troubles() -> [(Trouble, bool); 4] {
+    [
+        (Trouble::LostBefore, false),
+        (Trouble::GatewayBefore, false),
+        (Trouble::LostAfter, true),
+        (Trouble::GatewayAfter, true),
+    ]
+}
+
+/// Loses one call in each way, and looks.
+async fn lose(lab: &Lab, target: &Target, step: &Step) {
+    for (trouble, happened) in troubles() {
+        let what = format!("{} {trouble:?}", step.op.name());
+        let fresh = lab.provider.read(target).await.unwrap();
+        let before = lab.world.mutations();
+        lab.trouble(Point::Mutation, trouble);
+        let (submitted, intent) = lab.submit(&*lab.provider, target, step, &step.op, &fresh).await;
+        assert!(matches!(submitted, Submitted::Unknown(_)), "{what}: {submitted:?}");
+        lab.world.calm();
+        let located = lab.settle(&intent).await;
+        assert_eq!(lab.world.mutations() - before, 1, "{what}: sent again");
+        match &located {
+            Located::Happened(_) => assert!(happened, "{what}: {located:?}"),
+            Located::DidNotHappen(why) => assert!(!happened && !why.is_empty(), "{what}: {why}"),
+            Located::Running(_) | Located::StillUnknown(_) => unreachable!(),
+        }
+        if happened {
+            // The next way of losing it needs the world as it was.
+            return;
+        }
+    }
+}
+
+pub async fn a_lost_birth_is_looked_up(lab: Lab) {
+    for machine in [lab.desired(true), lab.desired(false), lab.desired_from_iso()] {
+        let step = lab.build_steps(&machine, None).await.remove(0);
+        for (trouble, happened) in troubles() {
+            let lab = lab.again().await;
+            lab.trouble(Point::Mutation, trouble.clone());
+            let fresh = lab.read().await;
+            let (submitted, intent) = lab.send(&step, &fresh).await;
+            assert!(matches!(submitted, Submitted::Unknown(_)), "{trouble:?}: {submitted:?}");
+            let located = lab.settle(&intent).await;
+            assert_eq!(
+                matches!(located, Located::Happened(_)),
+                happened,
+                "{trouble:?}: {located:?}"
+            );
+            assert_eq!(lab.world.mutations(), 1);
+        }
+    }
+}
+
+pub async fn a_lost_change_is_looked_up(lab: Lab) {
+    let mut machine = lab.small().await;
+    machine.spec.memory = Some(Bytes::gib(7));
+    machine.spec.disks.get_mut("boot").unwrap().size = Some(Bytes::gib(20));
+    machine.spec.pool = Some(lab.props().pool.as_str().into());
+    let mut steps = lab.update_steps(&machine, false).await;
+    let names: Vec<_> = steps.iter().map(|step| step.op.name()).collect();
+    assert_eq!(names, ["configure", "grow-disk", "set-pool"]);
+    steps.extend(lab.lower(&Change::Start));
+    for step in &steps {
+        lose(&lab, &lab.target(), step).await;
+    }
+    for step in lab.lower(&Change::Delete(&lab.seen().await)) {
+        lose(&lab, &lab.target(), &step).await;
+    }
+}
+
+pub async fn a_lost_call_about_a_pool_is_looked_up(lab: Lab) {
+    let gone = Expect { exists: Some(false), ..Expect::default() };
+    let steps = [
+        bare(StepOp::CreatePool { comment: "one".into() }, comment("one")),
+        bare(StepOp::SetComment { comment: "two".into() }, comment("two")),
+        bare(StepOp::DeletePool, gone),
+    ];
+    for step in &steps {
+        lose(&lab, &pool(), step).await;
+    }
+}
+
+pub async fn what_still_runs_is_running(lab: Lab) {
+    let step = lab.build_steps(&lab.desired(true), None).await.remove(0);
+    lab.trouble(Point::Mutation, Trouble::LostAfter);
+    let fresh = lab.read().await;
+    let (submitted, intent) = lab.send(&step, &fresh).await;
+    assert!(matches!(submitted, Submitted::Unknown(_)), "{submitted:?}");
+    let Located::Running(task) = lab.provider.locate(&intent).await else { panic!("not running") };
+    lab.wait(&task).await;
+    assert!(matches!(lab.settle(&intent).await, Located::Happened(_)));
+    let mut cpu = Expect::default();
+    cpu.fields.insert(FieldPath::of(FieldKind::Cpu), Some(Value::Count(6)));
+    let op = StepOp::Configure(vec![novahost::model::Setting::Cpu { total: 6, sockets: 1 }]);
+    lab.trouble(Point::Mutation, Trouble::LostAfter);
+    let fresh = lab.read().await;
+    let (_, intent) = lab.send(&bare(op, cpu), &fresh).await;
+    let Located::Running(_) = lab.provider.locate(&intent).await else { panic!("not running") };
+    assert!(matches!(lab.settle(&intent).await, Located::Happened(_)));
+    assert_eq!(lab.world.mutations(), 2);
+}
