@@ -27,6 +27,7 @@ use table::RULES;
 const AT_ONCE: usize = 12;
 
 /// Runs every rule over a subject, then asks whether the rules have gone everywhere.
+#[allow(clippy::print_stdout, reason = "the counts are for whoever asks with --nocapture")]
 async fn run(subject: Arc<dyn Subject>) {
     let position = subject.position();
     let permits = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));

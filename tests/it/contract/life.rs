@@ -11,6 +11,9 @@ use novahost::model::{
     PowerState, Stage, StepOp, Submitted, TaskState,
 };
 
+/// A change to what is declared.
+type Edit = fn(&mut MachineSpec);
+
 pub async fn a_machine_is_born_from_a_template_as_declared(lab: Lab) {
     let machine = lab.desired(false);
     lab.build(&machine).await;
@@ -102,7 +105,7 @@ pub async fn a_device_is_in_the_map_from_the_call_that_makes_it(lab: Lab) {
 pub async fn every_change_reads_back_as_declared(lab: Lab) {
     let mut machine = lab.desired(true);
     lab.build(&machine).await;
-    let edits: [(&str, fn(&mut MachineSpec)); 17] = [
+    let edits: [(&str, Edit); 17] = [
         ("protect", |it| it.protect = Some(false)),
         ("name", |it| {
             it.name = Some("web-7b".into());
@@ -320,7 +323,7 @@ pub async fn normalizing_twice_is_normalizing_once(lab: Lab) {
 }
 
 pub async fn what_cannot_be_had_is_an_error_while_planning(lab: Lab) {
-    let edits: [(fn(&mut MachineSpec), FieldKind); 9] = [
+    let edits: [(Edit, FieldKind); 9] = [
         (|it| it.name = Some("not a name".into()), FieldKind::Name),
         (|it| it.sockets = Some(3), FieldKind::Sockets),
         (|it| it.memory = Some(Bytes(4097)), FieldKind::Memory),

@@ -401,7 +401,7 @@ fn paths_of_the_source() -> BTreeSet<String> {
                         it.starts_with('{') && it.ends_with('}')
                             || !it.is_empty() && it.bytes().all(|it| it.is_ascii_lowercase())
                     };
-                    if path.iter().all(|it| is_word(it)) {
+                    if path.iter().all(is_word) {
                         found.insert(format!("/{}", path.join("/")));
                     }
                 }
