@@ -56,7 +56,8 @@ pub fn compare(
         seen,
         marker,
         capabilities,
-        running: seen.power == PowerState::Running,
+        // What cannot be told may be running; consent is asked for that.
+        running: seen.power != PowerState::Stopped,
         seeded: marker.init.is_some()
             || spec.init.is_some()
             || seen.devices.iter().any(|device| device.kind == DeviceKind::Seed),
@@ -84,13 +85,19 @@ struct Comparison<'a> {
 }
 
 /// Compares one declared scalar with what will be in force and with what is: a
-/// difference is a write, an agreement that is only pending is a restart.
+/// difference is a write, an agreement that is only pending is a restart. On a stopped
+/// machine what is pending is what will run, so there is nothing left to do.
 macro_rules! scalar {
     ($self:ident, $kind:expr, $want:expr, $settled:expr, $current:expr) => {
         if let Some(want) = &$want {
             if $settled.as_ref() != Some(want) {
-                $self.written($kind);
-            } else if $self.seen.next.is_some() && $current.as_ref() != Some(want) {
+                if $self.running && $current.as_ref() == Some(want) {
+                    $self.taken_back(&$kind);
+                } else {
+                    $self.written($kind);
+                }
+            } else if $self.running && $self.seen.next.is_some() && $current.as_ref() != Some(want)
+            {
                 $self.pending($kind);
             }
         }
@@ -322,11 +329,20 @@ impl Comparison<'_> {
         self.push(field, before, after);
     }
 
+    /// Somebody left a pending value, and what runs now is what is wanted: the write
+    /// takes the pending value back, and the guest notices nothing.
+    fn taken_back(&mut self, field: &FieldPath) {
+        self.written(field.clone());
+        if let Some(change) = self.found.fields.last_mut().filter(|it| it.field == *field) {
+            change.disruption = Disruption::None;
+        }
+    }
+
     fn pending(&mut self, field: FieldPath) {
         let change = FieldChange {
             before: self.seen.spec.get(&field),
             after: self.spec.get(&field),
-            disruption: if self.running { Disruption::Restart } else { Disruption::None },
+            disruption: Disruption::Restart,
             place: Some(self.machine.place_of(&field).clone()),
             pending: true,
             field,
@@ -385,3 +401,6 @@ pub fn disk_text(
 fn short_digest(digest: &str) -> Value {
     Value::Text(format!("document {}", digest.get(..12).unwrap_or(digest)))
 }
+
+#[cfg(test)]
+mod tests;
