@@ -99,6 +99,19 @@ impl<'a> Allocator<'a> {
         Self { policy, sites }
     }
 
+    /// Keeps what a machine asks for by itself out of what is chosen for others.
+    pub fn reserve(
+        &mut self,
+        hypervisor: &HypervisorName,
+        id: Option<&NativeId>,
+        macs: impl Iterator<Item = MacAddress>,
+    ) {
+        if let Some(site) = self.sites.get_mut(hypervisor) {
+            site.ids.extend(id.cloned());
+            site.macs.extend(macs);
+        }
+    }
+
     /// Chooses for one machine.
     ///
     /// # Errors
