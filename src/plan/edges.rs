@@ -2,15 +2,31 @@
 
 use super::{Builder, pools::pool_action_id};
 use crate::model::{
-    Action, ActionId, Code, DesiredMachine, Edge, EdgeReason, Kind, ResourceKey, Verb,
+    Action, ActionId, Code, Edge, EdgeReason, FieldKind, Kind, NativeId, ResourceKey, Verb,
 };
 use petgraph::{algo::tarjan_scc, graph::DiGraph};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Builder<'_> {
     /// Adds every edge, and turns what can never run into blocked items.
+    ///
+    /// What is blocked can block more, so this goes round until nothing falls any more.
     pub(super) fn finish_edges(&mut self) -> Vec<Edge> {
-        self.block_dependents();
+        loop {
+            let before = self.actions.len();
+            self.block_what_is_taken();
+            self.block_full_pools();
+            self.block_dependents();
+            self.block_half_replaces();
+            let edges = self.edges();
+            self.block_cycles(&edges);
+            if self.actions.len() == before {
+                return edges;
+            }
+        }
+    }
+
+    fn edges(&self) -> Vec<Edge> {
         let mut edges = BTreeSet::new();
         let by_key = self.actions_by_key();
         let mut edge = |before: &ActionId, after: &ActionId, reason| {
@@ -25,8 +41,7 @@ impl Builder<'_> {
                 Kind::Pool => self.edges_of_pool(action, &mut edge),
             }
         }
-        let edges: Vec<Edge> = edges.into_iter().collect();
-        self.block_cycles(edges)
+        edges.into_iter().collect()
     }
 
     fn actions_by_key(&self) -> BTreeMap<ResourceKey, Vec<ActionId>> {
@@ -63,8 +78,8 @@ impl Builder<'_> {
         edge: &mut impl FnMut(&ActionId, &ActionId, EdgeReason),
     ) {
         let Some(machine) = self.input.desired.machines.get(&action.key) else { return };
-        let gets_pool = matches!(action.verb, Verb::Create | Verb::Continue)
-            || action.fields.iter().any(|it| it.field.kind == crate::model::FieldKind::Pool);
+        let gets_pool = matches!(action.verb, Verb::Create | Verb::Continue | Verb::Replace)
+            || action.fields.iter().any(|it| it.field.kind == FieldKind::Pool);
         if let Some(pool) = machine.spec.pool.as_ref().filter(|_| gets_pool) {
             let key = ResourceKey::pool(pool.clone());
             let create = pool_action_id(&key, &action.hypervisor, Verb::Create);
@@ -72,42 +87,16 @@ impl Builder<'_> {
                 edge(&create, &action.id, EdgeReason::Pool);
             }
         }
-        if !matches!(action.verb, Verb::Create | Verb::Continue | Verb::Start) {
-            return;
-        }
-        for first in &machine.after {
-            for other in by_key.get(first).into_iter().flatten() {
-                edge(other, &action.id, EdgeReason::After);
+        if waits_for_others(action.verb) {
+            for first in &machine.after {
+                for other in by_key.get(first).into_iter().flatten() {
+                    edge(other, &action.id, EdgeReason::After);
+                }
             }
         }
-        if action.verb == Verb::Create {
-            self.edges_from_holders(machine, action, edge);
-        }
-    }
-
-    /// A name, address or id that a removed machine still holds is free only when it
-    /// is gone.
-    fn edges_from_holders(
-        &self,
-        machine: &DesiredMachine,
-        action: &Action,
-        edge: &mut impl FnMut(&ActionId, &ActionId, EdgeReason),
-    ) {
-        let mut holders = BTreeSet::new();
-        if let Some(name) = &machine.spec.name {
-            let at = (machine.hypervisor.clone(), name.clone());
-            holders.extend(self.names.get(&at).into_iter().flatten().cloned());
-        }
-        for claim in &action.claims {
-            if let crate::model::Claim::Address(address) = claim {
-                let at = (machine.hypervisor.clone(), *address);
-                holders.extend(self.addresses.get(&at).into_iter().flatten().cloned());
-            }
-        }
-        for key in holders.into_iter().filter_map(|it| it.key) {
-            for verb in [Verb::Delete, Verb::Replace] {
-                let id = super::machine_action_id(&key, verb, "");
-                if self.actions.contains_key(&id) {
+        for taking in self.takings(machine, action) {
+            for holder in self.holders(machine, &taking) {
+                if let Some(id) = self.freed_by(machine, holder, &taking) {
                     edge(&id, &action.id, EdgeReason::Frees);
                 }
             }
@@ -122,15 +111,71 @@ impl Builder<'_> {
         if action.verb != Verb::Delete {
             return;
         }
-        let found = self.input.inventory.hypervisors.get(&action.hypervisor);
-        let Some(seen) = found.and_then(|it| it.pools.get(&action.key.name)) else { return };
-        for other in self.actions.values() {
-            let leaves = other.hypervisor == action.hypervisor
-                && other.native_id.as_ref().is_some_and(|id| seen.members.contains(id))
-                && other.key.kind == Kind::Vm;
-            if leaves {
-                edge(&other.id, &action.id, EdgeReason::DeleteOrder);
+        for id in self.members(action) {
+            if let Some(leaving) = self.leaving(action, id) {
+                edge(&leaving.id, &action.id, EdgeReason::DeleteOrder);
             }
+        }
+    }
+
+    /// The guests that are in a pool now.
+    fn members(&self, pool: &Action) -> impl Iterator<Item = &NativeId> {
+        let found = self.input.inventory.hypervisors.get(&pool.hypervisor);
+        found.and_then(|it| it.pools.get(&pool.key.name)).into_iter().flat_map(|it| &it.members)
+    }
+
+    /// The action with which a guest leaves its pool.
+    fn leaving(&self, pool: &Action, member: &NativeId) -> Option<&Action> {
+        self.actions.values().find(|action| {
+            action.key.kind == Kind::Vm
+                && action.hypervisor == pool.hypervisor
+                && action.native_id.as_ref() == Some(member)
+                && (matches!(action.verb, Verb::Delete | Verb::Replace)
+                    || action.fields.iter().any(|it| it.field.kind == FieldKind::Pool))
+        })
+    }
+
+    /// A pool is deleted only when each of its members leaves in this very plan.
+    fn block_full_pools(&mut self) {
+        let deletes =
+            self.actions.values().filter(|it| it.key.kind == Kind::Pool && it.verb == Verb::Delete);
+        let full: Vec<(ActionId, String)> = deletes
+            .filter_map(|pool| {
+                let stays = self.members(pool).find(|id| self.leaving(pool, id).is_none())?;
+                let name = &pool.key.name;
+                Some((pool.id.clone(), format!("{stays} cannot leave pool `{name}`")))
+            })
+            .collect();
+        for (id, message) in full {
+            let help = "solve what blocks that machine, or keep the pool".to_owned();
+            self.block_actions_of(&id, Code::PoolNotEmpty, message, help);
+        }
+    }
+
+    /// A replace is a removal and a birth: neither may be there without the other, or
+    /// a machine would go for good, or be born beside itself.
+    fn block_half_replaces(&mut self) {
+        let has = |key: &ResourceKey, verb| {
+            self.actions.contains_key(&super::machine_action_id(key, verb, ""))
+        };
+        let half = |action: &&Action| match action.verb {
+            Verb::Replace => !has(&action.key, Verb::Create),
+            Verb::Create => {
+                self.ownership.owned.contains_key(&action.key) && !has(&action.key, Verb::Replace)
+            }
+            Verb::Continue
+            | Verb::Update
+            | Verb::Start
+            | Verb::Stop
+            | Verb::Restart
+            | Verb::Delete => false,
+        };
+        let halves: Vec<ActionId> =
+            self.actions.values().filter(half).map(|it| it.id.clone()).collect();
+        for id in halves {
+            let message = "the other half of this replace is blocked".to_owned();
+            let help = "solve what blocks the other half".to_owned();
+            self.block_actions_of(&id, Code::Dependency, message, help);
         }
     }
 
@@ -148,7 +193,7 @@ impl Builder<'_> {
             let mut hit: Vec<(ActionId, ResourceKey)> = Vec::new();
             for action in self.actions.values() {
                 let Some(machine) = self.input.desired.machines.get(&action.key) else { continue };
-                if !matches!(action.verb, Verb::Create | Verb::Continue | Verb::Start) {
+                if !waits_for_others(action.verb) {
                     continue;
                 }
                 let pool = machine.spec.pool.clone().map(ResourceKey::pool);
@@ -172,10 +217,9 @@ impl Builder<'_> {
 
     /// Cycles in `after` are found on the YAML; what is left can only come of two
     /// machines that wait for each other's name or address.
-    fn block_cycles(&mut self, edges: Vec<Edge>) -> Vec<Edge> {
+    fn block_cycles(&mut self, edges: &[Edge]) {
         let ids: Vec<ActionId> = self.actions.keys().cloned().collect();
-        let (graph, _) = graph(&ids, &edges);
-        let mut members = BTreeSet::new();
+        let (graph, _) = graph(&ids, edges);
         for cycle in tarjan_scc(&graph).into_iter().filter(|it| it.len() > 1) {
             let mut names: Vec<ActionId> =
                 cycle.iter().filter_map(|node| graph.node_weight(*node).cloned()).collect();
@@ -186,11 +230,14 @@ impl Builder<'_> {
                 let help = "give one of them another name or address first".to_owned();
                 self.block_actions_of(id, Code::Dependency, message.clone(), help);
             }
-            members.extend(names);
         }
-        let gone = |id: &ActionId| members.contains(id);
-        edges.into_iter().filter(|it| !gone(&it.before) && !gone(&it.after)).collect()
     }
+}
+
+/// Whether an action waits for the machines of `after` and for its pool. A replace
+/// does from its removal on: nothing is taken away before it can be made anew.
+fn waits_for_others(verb: Verb) -> bool {
+    matches!(verb, Verb::Create | Verb::Continue | Verb::Start | Verb::Replace)
 }
 
 /// The order of several actions on one machine.

@@ -1,15 +1,14 @@
 //! Actions on machines.
 
-use super::{Builder, Holder, base::machine_base, machine_action_id};
+use super::{Builder, base::machine_base, machine_action_id};
 use crate::{
     alloc::{NoPlace, Request},
     diff,
     model::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
         DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
-        HypervisorInventory, IpSetting, LostVolume, Lowered, MachineSpec, Marker, Medium,
-        ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey, Stage,
-        Unsupported, Update, Verb,
+        HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, ObservedMachine,
+        Place, Power, PowerState, Product, Reason, ResourceKey, Stage, Unsupported, Update, Verb,
     },
     ownership::Owned,
 };
@@ -158,7 +157,6 @@ impl Builder<'_> {
             self.unchanged += 1;
             return Ok(());
         }
-        self.check_addresses(machine, &spec, Some(seen)).map_err(|it| (Some(Verb::Update), it))?;
         if found.fields.iter().any(|it| it.disruption == Disruption::Replace) {
             return self.plan_replace(machine, seen, marker, found.fields);
         }
@@ -193,7 +191,12 @@ impl Builder<'_> {
                 continue;
             }
             let allotted = self.allot_for_update(machine, spec, seen, product, &fields)?;
-            actions.push(update_action(machine, spec, seen, product, group, fields, allotted)?);
+            let (action, notes) =
+                update_action(machine, spec, seen, product, group, fields, allotted)?;
+            actions.push(action);
+            for note in notes {
+                self.note(&machine.key, note);
+            }
         }
         let reason = self.why_it_differs(machine);
         for action in actions {
@@ -292,10 +295,6 @@ impl Builder<'_> {
             may_create(machine, found, own)?;
         }
         let spec = product.normalize(machine).map_err(|all| unsupported(machine, &all))?;
-        if seen.is_none() {
-            self.check_name(machine, &spec)?;
-            self.check_addresses(machine, &spec, None)?;
-        }
         let Some(birth) = &machine.birth else {
             return Err(trouble(
                 Code::ImageMissing,
@@ -509,65 +508,6 @@ impl Builder<'_> {
             protected: marker.protect || seen.spec.protect == Some(true),
         })
     }
-
-    fn check_name(&self, machine: &DesiredMachine, spec: &MachineSpec) -> Result<(), Trouble> {
-        let Some(name) = &spec.name else { return Ok(()) };
-        let holders = self.names.get(&(machine.hypervisor.clone(), name.clone()));
-        let other = holders.into_iter().flatten().find(|it| self.stays(machine, it));
-        other.map_or(Ok(()), |holder| {
-            Err(Trouble {
-                code: Code::NameTaken,
-                message: format!(
-                    "`{name}` is the name of {} on {}, which is not {}",
-                    holder.id, machine.hypervisor, machine.key
-                ),
-                help: "give one of the two another name (`name:`)".to_owned(),
-                place: Some(machine.place_of(&FieldPath::of(FieldKind::Name)).clone()),
-            })
-        })
-    }
-
-    fn check_addresses(
-        &self,
-        machine: &DesiredMachine,
-        spec: &MachineSpec,
-        seen: Option<&ObservedMachine>,
-    ) -> Result<(), Trouble> {
-        for (nic, wanted) in &spec.nics {
-            let Some(IpSetting::Static { address, .. }) = wanted.ip else { continue };
-            let holders = self.addresses.get(&(machine.hypervisor.clone(), address));
-            let other = holders.into_iter().flatten().find(|holder| {
-                seen.is_none_or(|it| it.id != holder.id) && self.stays(machine, holder)
-            });
-            if let Some(holder) = other {
-                return Err(Trouble {
-                    code: Code::AddressTaken,
-                    message: format!(
-                        "{address} is the address of {} on {}",
-                        holder
-                            .key
-                            .as_ref()
-                            .map_or_else(|| holder.id.to_string(), ToString::to_string),
-                        machine.hypervisor
-                    ),
-                    help: "choose another address".to_owned(),
-                    place: Some(machine.place_of(&FieldPath::on(FieldKind::NicIp, nic)).clone()),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the holder of a name or address keeps it: anyone but the machine
-    /// itself and what this plan removes or moves off it.
-    fn stays(&self, machine: &DesiredMachine, holder: &Holder) -> bool {
-        match &holder.key {
-            None => true,
-            Some(key) if *key == machine.key => false,
-            // The order between the two is an edge; see `edges`.
-            Some(key) => self.input.desired.machines.contains_key(key),
-        }
-    }
 }
 
 /// The creation rule. `own` is what bears the key now and goes first in a replace.
@@ -697,7 +637,7 @@ fn update_action(
     group: Group,
     fields: Vec<FieldChange>,
     allotment: crate::alloc::Allotment,
-) -> Result<Action, Trouble> {
+) -> Result<(Action, Vec<String>), Trouble> {
     let only_power = fields.iter().all(|it| it.field.kind == FieldKind::Power);
     let only_pending = fields.iter().all(|it| it.pending);
     let stops = |it: &FieldChange| it.after == Some(PowerState::Stopped.as_str().into());
@@ -714,7 +654,7 @@ fn update_action(
             Update { machine, spec, seen, fields: &fields, allotted: &allotment.allotted, restart };
         (Verb::Update, Change::Update(update))
     };
-    let Lowered { mut steps, reads, .. } =
+    let Lowered { mut steps, reads, notes, .. } =
         product.lower(&change).map_err(|all| unsupported(machine, &all))?;
     // A start or stop that comes with other changes of the same consent goes last.
     if verb == Verb::Update && fields.iter().any(|it| it.field.kind == FieldKind::Power) {
@@ -722,7 +662,6 @@ fn update_action(
         let more = product.lower(&power).map_err(|all| unsupported(machine, &all))?;
         steps.extend(more.steps);
     }
-    let running = seen.power == PowerState::Running;
     let mut read: BTreeSet<FieldPath> = fields.iter().map(|it| it.field.clone()).collect();
     read.extend(reads);
     // The price of these fields depends on whether it runs, and consent was given for
@@ -752,8 +691,8 @@ fn update_action(
     } else {
         Vec::new()
     };
-    debug_assert!(running || !restart);
-    Ok(Action {
+    debug_assert!(seen.power != PowerState::Stopped || !restart);
+    let action = Action {
         id: machine_action_id(&machine.key, verb, part),
         key: machine.key.clone(),
         hypervisor: machine.hypervisor.clone(),
@@ -770,7 +709,8 @@ fn update_action(
         claims: allotment.claims,
         choices: allotment.choices,
         protected: false,
-    })
+    };
+    Ok((action, notes))
 }
 
 /// What a new machine will have, for people: every declared field, before nothing.
@@ -816,9 +756,11 @@ fn lost_volumes(seen: &ObservedMachine, marker: &Marker) -> Vec<LostVolume> {
         // An ISO image is not the machine's own.
         DeviceKind::Cdrom | DeviceKind::Nic => false,
     };
-    seen.devices
-        .iter()
-        .filter(|device| goes(device.kind))
+    let mut devices: Vec<_> = seen.devices.iter().filter(|it| goes(it.kind)).collect();
+    // The boot disk first, then by slot, in whatever order the devices were reported.
+    devices.sort_by_key(|it| (label(it.slot.as_str()) != DeviceName::BOOT, &it.slot));
+    devices
+        .into_iter()
         .filter_map(|device| {
             Some(LostVolume {
                 volume: device.volume.clone()?,

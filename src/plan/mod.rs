@@ -9,6 +9,7 @@ mod base;
 mod edges;
 mod machines;
 mod pools;
+mod taken;
 mod target;
 
 pub use base::{machine_base, pool_base};
@@ -75,6 +76,7 @@ pub fn plan(input: Input<'_>) -> Planned {
         addresses: BTreeMap::new(),
     };
     builder.index_what_is_taken();
+    builder.reserve_what_is_asked_for();
     builder.plan_pools();
     builder.plan_machines();
     let edges = builder.finish_edges();
@@ -193,6 +195,15 @@ impl Builder<'_> {
                     self.addresses.entry(at).or_default().insert(holder.clone());
                 }
             }
+        }
+    }
+
+    /// An id or a hardware address that one machine asks for is not derived for
+    /// another, whichever comes first.
+    fn reserve_what_is_asked_for(&mut self) {
+        for machine in self.input.desired.machines.values() {
+            let macs = machine.spec.nics.values().filter_map(|nic| nic.mac);
+            self.allocator.reserve(&machine.hypervisor, machine.wanted_id.as_ref(), macs);
         }
     }
 
