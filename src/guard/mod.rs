@@ -82,10 +82,37 @@ pub fn judge(case: Case<'_>) -> Verdict {
         }
     }
     withhold_dependents(&case, &mut verdict);
+    while let Some((id, birth)) = half_replace(&case, &verdict) {
+        let unlock = verdict.waiting.get(birth).map_or_else(String::new, |it| it.unlock.clone());
+        verdict.runnable.remove(&id);
+        verdict.waiting.insert(
+            id,
+            Waiting {
+                code: Code::Dependency,
+                message: "what comes after this removal does not run, so it would not be made anew"
+                    .to_owned(),
+                unlock,
+            },
+        );
+        withhold_dependents(&case, &mut verdict);
+    }
     verdict.refusals.extend(empty_source(&case));
     verdict.refusals.extend(mass_absence(case.history, case.ownership, case.consent));
     verdict.refusals.extend(over_budget(&case, &verdict));
     verdict
+}
+
+/// A removal that would run without the birth that follows it: a machine that is
+/// replaced must not end as one that was deleted.
+fn half_replace<'a>(case: &Case<'a>, verdict: &Verdict) -> Option<(ActionId, &'a ActionId)> {
+    let runs = |id: &ActionId| verdict.runnable.contains(id);
+    let actions = || case.plan.body.actions.iter();
+    let mut removals = actions().filter(|it| it.verb == Verb::Replace && runs(&it.id));
+    removals.find_map(|removal| {
+        let mut births = actions().filter(|it| it.verb == Verb::Create && it.key == removal.key);
+        let birth = births.find(|birth| !runs(&birth.id))?;
+        Some((removal.id.clone(), &birth.id))
+    })
 }
 
 fn forbidden(case: &Case<'_>, action: &Action) -> Option<Forbidden> {
@@ -293,23 +320,4 @@ fn over_budget(case: &Case<'_>, verdict: &Verdict) -> Vec<Refused> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn machines_that_vanished_refuse_the_run_until_a_person_says_they_are_gone() {
-        let gone = ["a", "b", "c"].map(ResourceKey::vm);
-        let ownership = Ownership { vanished: gone.clone().into(), ..Ownership::default() };
-        let judged = |confirm: &[ResourceKey]| {
-            let confirm = confirm.iter().cloned().collect();
-            let consent = Consent { confirm, ..Consent::default() };
-            mass_absence(&History::default(), &ownership, &consent)
-        };
-        let refused = judged(&[]).unwrap();
-        assert_eq!(refused.objects, ["vm/a", "vm/b", "vm/c"]);
-        assert!(refused.help.ends_with("add `--confirm vm/a,vm/b,vm/c`"), "{}", refused.help);
-        // Two may vanish unasked, so one word is enough here.
-        assert_eq!(judged(&gone[..1]), None);
-        assert_eq!(judged(&gone), None);
-    }
-}
+mod tests;
