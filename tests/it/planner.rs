@@ -415,7 +415,7 @@ fn history(setup: &Setup) -> History {
             })
             .collect()
     };
-    History { owned: records(&setup.remembered), open: records(&setup.open) }
+    History { owned: records(&setup.remembered), open: records(&setup.open), ..History::default() }
 }
 
 struct Planned {
