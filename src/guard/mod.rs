@@ -277,7 +277,7 @@ fn mass_absence(history: &History, ownership: &Ownership, consent: &Consent) -> 
     (vanished.len() > limit).then(|| Refused {
         code: Code::MassAbsence,
         message: format!(
-            "{} of {remembered} machines that the journal remembers are gone; more than {limit} looks like a wrong hypervisor, account or project",
+            "{} of {remembered} objects that the journal remembers are gone; more than {limit} looks like a wrong hypervisor, account or project",
             vanished.len()
         ),
         help: format!(

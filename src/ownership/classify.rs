@@ -5,8 +5,8 @@
 
 use super::text::MarkerKey;
 use crate::model::{
-    Code, History, HypervisorInventory, HypervisorName, Inventory, Marker, MarkerState, NativeId,
-    ObservedMachine, ProjectName, ResourceKey, Stage,
+    Code, History, HypervisorInventory, HypervisorName, Inventory, Kind, Marker, MarkerState,
+    NativeId, ObservedMachine, ProjectName, ResourceKey, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -310,6 +310,10 @@ fn compare_with_history(result: &mut Ownership, inventory: &Inventory, history: 
         if result.owned.get(&record.key).is_some_and(|owned| owned.id == record.id) {
             continue;
         }
+        // Pools are listed apart, and bound by their names.
+        if record.key.kind == Kind::Pool && seen.pools.contains_key(&record.key.name) {
+            continue;
+        }
         if let Some(machine) = seen.machines.get(&record.id) {
             // Somebody else's marker there means that the id was used again.
             if machine.marker == MarkerState::None && !result.owned.contains_key(&record.key) {
@@ -486,6 +490,27 @@ mod tests {
         let gone = judge(&inventory(Vec::new()), &history);
         assert_eq!(gone.vanished, [ResourceKey::vm("web")].into());
         assert!(gone.obstacles.is_empty());
+    }
+
+    #[test]
+    fn a_pool_that_is_there_has_not_vanished() {
+        let pool = crate::model::ObservedPool {
+            comment: String::new(),
+            marker: MarkerState::None,
+            members: BTreeSet::new(),
+            other_members: false,
+        };
+        let mut world = inventory(Vec::new());
+        let seen = world.hypervisors.get_mut("pve").unwrap();
+        seen.pools.insert("team".into(), pool);
+        let remember = |key: &str| Remembered {
+            key: ResourceKey::pool(key),
+            hypervisor: "pve".into(),
+            id: key.into(),
+        };
+        let owned = [remember("team"), remember("gone")].into();
+        let result = judge(&world, &History { owned, ..History::default() });
+        assert_eq!(result.vanished, [ResourceKey::pool("gone")].into());
     }
 
     #[test]
