@@ -165,6 +165,11 @@ fn same(kind: FieldKind, wanted: Option<&Value>, found: Option<&Value>) -> bool 
     if kind == FieldKind::InitPassword {
         return true;
     }
+    // A whole device is there or not; its parts are fields of their own, and the value
+    // of a change only says what a reader wants to know of it.
+    if matches!(kind, FieldKind::Disk | FieldKind::Nic) {
+        return wanted.is_some() == found.is_some();
+    }
     match (wanted, found) {
         (Some(Value::Size(wanted)), Some(Value::Size(found))) if kind == FieldKind::DiskSize => {
             found.0 >= wanted.0 && found.0 - wanted.0 < DISK_ROUNDING_BYTES

@@ -311,6 +311,8 @@ impl Schedule {
 
     fn summary(mut self, cut_short: bool) -> RunSummary {
         let body = &self.ctx.plan.body;
+        let envelope = &self.ctx.plan.envelope;
+        let blocked = body.blocked.iter().filter(|it| envelope.covers_key(&it.key));
         let actions: Vec<ActionReport> =
             body.actions.iter().filter_map(|action| self.reports.remove(&action.id)).collect();
         let broken_off = actions.iter().any(|it| it.cause == Some(Cause::Interrupted));
@@ -318,7 +320,7 @@ impl Schedule {
             && actions.iter().any(|it| matches!(it.ended, Ended::Unknown(_)));
         RunSummary {
             interrupted: (cut_short || broken_off || detached).then(|| self.ctx.stop.signal()),
-            blocked_in_plan: u32::try_from(body.blocked.len()).unwrap_or(u32::MAX),
+            blocked_in_plan: u32::try_from(blocked.count()).unwrap_or(u32::MAX),
             journal_error: self.ctx.journal_error(),
             actions,
         }
