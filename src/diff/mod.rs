@@ -283,8 +283,8 @@ impl Comparison<'_> {
         // The digest covers what cannot be read back (the password's edition). When a
         // readable field already tells the story, it would only say it twice.
         if want.digest.is_some() && self.marker.init != want.digest && !shown {
-            let before = self.marker.init.as_deref().map(short_digest);
-            let after = want.digest.as_deref().map(short_digest);
+            let before = self.marker.init.as_deref().map(Value::from);
+            let after = want.digest.as_deref().map(Value::from);
             self.push(path(FieldKind::InitDigest), before, after);
         }
     }
@@ -396,10 +396,6 @@ pub fn disk_text(
         (None, Some(storage)) => format!("on {storage}"),
         (None, None) => "present".to_owned(),
     })
-}
-
-fn short_digest(digest: &str) -> Value {
-    Value::Text(format!("document {}", digest.get(..12).unwrap_or(digest)))
 }
 
 #[cfg(test)]
