@@ -126,7 +126,7 @@ async fn run_in(
     for line in &stale {
         output.remark(format!("stale: {line}"));
     }
-    let blocked = made.plan.body.blocked.len() + made.verdict.forbidden.len();
+    let blocked = blocked(&made.plan) + made.verdict.forbidden.len();
     let refused = !made.verdict.refusals.is_empty();
     if refused {
         return Err(refusal(&made));
@@ -172,6 +172,11 @@ async fn run_in(
         show_rest(&summary, &made, &options(session, args, false), output);
     }
     Ok(class)
+}
+
+/// How many objects of this run cannot be worked on.
+fn blocked(plan: &Plan) -> usize {
+    plan.body.blocked.iter().filter(|it| plan.envelope.covers_key(&it.key)).count()
 }
 
 /// How the plan of this run is shown; the last line names what was typed.
@@ -237,7 +242,7 @@ fn keep_what_is_saved(made: &mut Reconciled, saved: &Plan) -> Result<Vec<String>
         made.plan.body.actions.iter().map(|it| (&it.id, it)).collect();
     let mut stale = Vec::new();
     let mut equal = BTreeSet::new();
-    for action in &saved.body.actions {
+    for action in saved.body.actions.iter().filter(|it| saved.envelope.covers(&it.id)) {
         match now.get(&action.id) {
             Some(found) if *found == action => {
                 equal.insert(action.id.clone());
@@ -637,7 +642,7 @@ fn show_summary(
     if waiting > 0 {
         line.push_str(&format!(", {waiting} waiting"));
     }
-    let blocked = made.plan.body.blocked.len() + made.verdict.forbidden.len();
+    let blocked = blocked(&made.plan) + made.verdict.forbidden.len();
     if blocked > 0 {
         line.push_str(&format!(", {blocked} blocked by the plan"));
     }

@@ -138,7 +138,8 @@ fn finish(
 }
 
 fn class_of(plan: &Plan, inventory: &Inventory, detailed: bool, partial: bool) -> ExitClass {
-    let differs = !plan.body.actions.is_empty() || !plan.body.blocked.is_empty();
+    let differs = plan.body.actions.iter().any(|it| plan.envelope.covers(&it.id))
+        || plan.body.blocked.iter().any(|it| plan.envelope.covers_key(&it.key));
     let difference = if detailed && differs { ExitClass::Differences } else { ExitClass::Ok };
     match session::coverage_class(inventory) {
         Some(ExitClass::Incomplete) if partial => difference,

@@ -543,8 +543,25 @@ pub struct Targeted {
     pub targets: Vec<String>,
     /// Predecessors that were added because they are needed.
     pub added: Vec<ActionId>,
+    /// The actions on the targets, with the added ones: all that may run.
+    pub chosen: BTreeSet<ActionId>,
     /// How many actions were left out.
     pub left_out: u32,
+}
+
+impl Envelope {
+    /// Whether an action is within what `--target` asked for.
+    pub fn covers(&self, id: &ActionId) -> bool {
+        self.targeted.as_ref().is_none_or(|it| it.chosen.contains(id))
+    }
+
+    /// Whether an object is within what `--target` asked for.
+    pub fn covers_key(&self, key: &ResourceKey) -> bool {
+        self.targeted.as_ref().is_none_or(|it| {
+            let key = key.to_string();
+            it.targets.contains(&key)
+        })
+    }
 }
 
 /// What a person allows a run to do.

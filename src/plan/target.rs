@@ -46,6 +46,7 @@ pub fn target(
     plan.envelope.targeted = Some(Targeted {
         targets: targets.iter().map(ToString::to_string).collect(),
         added: chosen.difference(&wanted).cloned().collect(),
+        chosen: chosen.clone(),
         left_out: u32::try_from(plan.body.actions.len() - chosen.len()).unwrap_or(u32::MAX),
     });
     Ok(chosen)

@@ -3,6 +3,7 @@
 use super::{
     Options, Style,
     inert::{inert_html, inert_lines, inert_markdown},
+    narrow::narrowed,
     plan_text,
     totals::{number, totals},
     words::{danger, forbids, reason, sign},
@@ -17,6 +18,8 @@ const DETAILS_MAX: usize = 40_000;
 
 /// Totals, a table of what is done, and the page for people folded away.
 pub fn plan_markdown(plan: &Plan, envelope: &Envelope, options: &Options) -> String {
+    let (plan, envelope) = narrowed(plan, envelope);
+    let (plan, envelope) = (&*plan, &*envelope);
     let id: String = plan.plan_id.chars().take(12).collect();
     let mut text = format!(
         "### {}\n\n{} for {}\n",

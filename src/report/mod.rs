@@ -13,6 +13,7 @@ mod group;
 mod inert;
 mod layout;
 mod markdown;
+mod narrow;
 mod next;
 mod plan_text;
 mod steps;

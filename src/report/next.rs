@@ -37,6 +37,12 @@ pub fn next_command(plan: &Plan, envelope: &Envelope, options: &Options) -> Opti
 }
 
 pub(super) fn next(plan: &Plan, envelope: &Envelope, options: &Options) -> Next {
+    let typed = |verb: &str, options: &Options| {
+        let mut words = typed(verb, options);
+        let targets = envelope.targeted.iter().flat_map(|it| &it.targets);
+        words.extend(targets.map(|it| format!("--target {}", quoted(it))));
+        words
+    };
     let counted = totals(plan, envelope);
     if !envelope.refusals.is_empty() {
         return Next::Settle {

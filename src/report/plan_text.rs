@@ -5,6 +5,7 @@ use super::{
     group::{Group, SINGLE_MAX, group},
     inert::inert_lines,
     layout::{Canvas, Paint, Piece, width_of},
+    narrow::narrowed,
     next,
     totals::{number, totals},
 };
@@ -29,6 +30,8 @@ const ID_DIGITS: usize = 12;
 ///
 /// `envelope` is the plan's own, or what `apply` judged with a person's consent.
 pub fn plan_text(plan: &Plan, envelope: &Envelope, options: &Options, style: &Style) -> String {
+    let (plan, envelope) = narrowed(plan, envelope);
+    let (plan, envelope) = (&*plan, &*envelope);
     let mut page = Page {
         canvas: Canvas::new(style),
         plan,
@@ -289,8 +292,12 @@ impl<'a> Page<'a> {
         }
         rows.push(("why", self.canvas.data(&first.message).into_owned()));
         rows.push(("help", self.canvas.data(&first.help).into_owned()));
-        if let (Some(place), 1) = (&first.place, set.len()) {
-            rows.push(("at", self.canvas.data(&place.to_string()).into_owned()));
+        // Alike does not mean written in one place.
+        let places: BTreeSet<_> =
+            set.iter().filter_map(|it| it.place.as_ref()).map(ToString::to_string).collect();
+        if !places.is_empty() {
+            let places: Vec<_> = places.into_iter().collect();
+            rows.push(("at", self.listed(&places)));
         }
         for (label, text) in rows.into_iter().filter(|(_, text)| !text.is_empty()) {
             self.canvas.row(8, label, 8, &[Piece::plain(text)]);
