@@ -152,8 +152,20 @@ async fn resume(session: &Session, wanted: Option<&str>) -> Result<ExitClass, Cl
     let rows = store.runs(Some(&session.desired.project), RUNS_SEARCHED).await?;
     let mut class = ExitClass::Ok;
     let (mut looked, mut open) = (0, 0);
+    let is_wanted = |row: &RunRow| {
+        wanted.is_none_or(|wanted| row.id.to_string().starts_with(&wanted.to_lowercase()))
+    };
+    if let Some(wanted) = wanted
+        && !rows.iter().any(is_wanted)
+    {
+        return Err(CliError::new(
+            ExitClass::Error,
+            format!("there is no run `{wanted}` of project `{}`", session.desired.project),
+        )
+        .hint("`novahost runs list` shows them"));
+    }
     for row in rows {
-        if wanted.is_some_and(|wanted| !row.id.to_string().starts_with(&wanted.to_lowercase())) {
+        if !is_wanted(&row) {
             continue;
         }
         if store.open_intents(row.id).await?.is_empty() {
@@ -197,7 +209,7 @@ fn run_line(row: &RunRow) -> String {
         (None, _) => "NOT FINISHED".to_owned(),
     };
     format!(
-        "{}  {}  {}  {}@{}  plan {}  {}",
+        "{}  {}\n  {}  {}@{}  plan {}  {}",
         row.id,
         when(row.started_ms),
         row.project,

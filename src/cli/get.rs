@@ -373,12 +373,41 @@ async fn describe_in(session: &Session, args: &Describe) -> Result<ExitClass, Cl
     };
     match args.format.unwrap_or(session.output.format) {
         Format::Json => session.output.print_json(&description),
-        Format::Text | Format::Markdown => session.output.print(description_text(&description)),
+        Format::Text | Format::Markdown => {
+            session.output.print(description_text(&description, session.output.width));
+        }
     }
     Ok(session::coverage_class(&inventory).unwrap_or(ExitClass::Ok))
 }
 
-fn description_text(it: &Description) -> String {
+/// `  name  value`, the value cut into as many lines as the width asks for.
+fn described(text: &mut String, name: &str, name_width: usize, value: &str, width: usize) {
+    let lead = name_width + 4;
+    let room = width.saturating_sub(lead).max(20);
+    let mut line = format!("  {name:<name_width$}  ");
+    let mut used = 0;
+    for word in value.split(' ').filter(|it| !it.is_empty()) {
+        let letters: Vec<char> = word.chars().collect();
+        for (index, part) in letters.chunks(room).enumerate() {
+            let gap = usize::from(used > 0 && index == 0);
+            if used + gap + part.len() > room {
+                text.push_str(line.trim_end());
+                text.push('\n');
+                line = " ".repeat(lead);
+                used = 0;
+            } else if gap == 1 {
+                line.push(' ');
+                used += 1;
+            }
+            line.extend(part);
+            used += part.len();
+        }
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn description_text(it: &Description, columns: usize) -> String {
     let mut text = it.address.clone();
     if let Some(place) = &it.place {
         text.push_str(&format!("  ({place})"));
@@ -389,7 +418,7 @@ fn description_text(it: &Description) -> String {
     let (devices, own): (Vec<_>, Vec<_>) =
         it.facts.iter().partition(|(name, _)| name.starts_with("device "));
     for (name, value) in own.into_iter().chain(devices) {
-        text.push_str(&format!("  {name:<width$}  {value}\n"));
+        described(&mut text, name, width, value, columns);
     }
     if !it.fields.is_empty() {
         text.push_str("\nFields (declared ones are compared)\n");
@@ -404,8 +433,7 @@ fn description_text(it: &Description) -> String {
             (None, None) => continue,
         };
         let value = value.replace('\n', " / ");
-        let value = value.trim_start();
-        text.push_str(&format!("  {:<width$}  {value}\n", field.field));
+        described(&mut text, &field.field, width, &value, columns);
     }
     text.push_str("\nPlan\n");
     if it.plan.is_empty() {

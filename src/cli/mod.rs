@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dispatch(cli, &output));
+            let result = guarded(|| runtime.block_on(dispatch(cli, &output)));
             // A task that hangs in a system call must not keep the program.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));
             result
@@ -57,6 +57,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.class.code())
         }
     }
+}
+
+/// Runs to the end, or to a panic, which is a bug and has an exit code of its own. Its
+/// message is on standard error already.
+fn guarded(run: impl FnOnce() -> Result<ExitClass, CliError>) -> Result<ExitClass, CliError> {
+    // Nothing that the closure held is looked at afterwards.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        Err(CliError::new(
+            ExitClass::Bug,
+            "this is a bug in novahost; what it did so far is in the journal",
+        )
+        .hint("`novahost runs resume` looks up what is open; please report the lines above"))
+    })
 }
 
 async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
@@ -88,5 +101,17 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
             output.print(format!("novahost {}", env!("CARGO_PKG_VERSION")));
             Ok(ExitClass::Ok)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_bug_and_ends_with_70() {
+        let end = guarded(|| panic!("on purpose"));
+        assert_eq!(end.unwrap_err().class.code(), 70);
+        assert_eq!(guarded(|| Ok(ExitClass::Ok)).unwrap(), ExitClass::Ok);
     }
 }
