@@ -1,14 +1,17 @@
 //! All integration tests, as one binary: it links once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on says so by failing"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by failing")]
 
 mod cases;
+mod cli_edits;
+mod cli_exit;
+mod cli_help;
+mod cli_kill;
+mod cli_road;
+mod cli_secrets;
 mod contract;
 mod planner;
 mod provider_proxmox;
 mod readme;
+mod scratch;
 mod support;
 mod tidy;
