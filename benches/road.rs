@@ -12,9 +12,9 @@ use novahost::{
     model::{
         Bytes, Consent, Coverage, DesiredMachine, DesiredState, Device, DeviceKind, DeviceMap,
         DiskSpec, FailureKind, GuestKind, History, HypervisorConfig, HypervisorInventory,
-        HypervisorName, Inventory, Listed, MacAddress, MachineSpec, MapEntry, Marker, MarkerState,
-        NativeId, ObservedMachine, ObservedNode, ObservedPool, ObservedStorage, PowerState,
-        Product, Stage,
+        HypervisorName, Inventory, IpSetting, Listed, MacAddress, MachineSpec, MapEntry, Marker,
+        MarkerState, NativeId, ObservedMachine, ObservedNode, ObservedPool, ObservedStorage,
+        PowerState, Product, ResourceKey, Stage,
     },
     ownership::{bulk_tag, intent_id, machine_uuid},
     provider::proxmox::Proxmox,
@@ -23,6 +23,7 @@ use novahost::{
 };
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     sync::{Mutex, OnceLock},
 };
 
@@ -58,9 +59,33 @@ fn files(machines: usize) -> BTreeMap<String, String> {
     BTreeMap::from([("novahost.yaml".to_owned(), synthetic(machines))])
 }
 
+/// More machines than one configuration may hold are copies of its machines.
+const LOADED_MAX: usize = 10_000;
+
+fn desired(machines: usize) -> DesiredState {
+    let loaded = load_str(&files(machines.min(LOADED_MAX)), "novahost.yaml");
+    let mut desired = loaded.desired.unwrap();
+    let name = |number: usize| format!("vm-{number:06}");
+    let first: Vec<DesiredMachine> = desired.machines.values().cloned().collect();
+    for number in LOADED_MAX..machines {
+        let mut copy = first[number % LOADED_MAX].clone();
+        copy.key = ResourceKey::vm(name(number));
+        copy.spec.name = Some(name(number));
+        copy.spec.init.as_mut().unwrap().hostname = Some(name(number));
+        copy.after = vec![ResourceKey::vm(name(number - 10))];
+        let low = u32::try_from(number).unwrap();
+        for nic in copy.spec.nics.values_mut() {
+            let address = Ipv4Addr::from_bits(0x0a00_0064 + low).into();
+            nic.ip = Some(IpSetting::Static { address, prefix: 8 });
+        }
+        desired.machines.insert(copy.key.clone(), copy);
+    }
+    desired
+}
+
 impl World {
     fn new(machines: usize) -> Self {
-        let mut desired = load_str(&files(machines), "novahost.yaml").desired.unwrap();
+        let mut desired = desired(machines);
         for config in desired.hypervisors.values_mut() {
             let HypervisorConfig::Proxmox(config) = config;
             config.vmid_range = (1_000_000, 9_999_999);
@@ -199,7 +224,7 @@ fn pool_marker(desired: &DesiredState) -> MarkerState {
 
 fn marker(
     desired: &DesiredState,
-    key: novahost::model::ResourceKey,
+    key: ResourceKey,
     id: Option<NativeId>,
     intent: uuid::Uuid,
 ) -> Marker {
@@ -237,7 +262,7 @@ fn observed(desired: &DesiredState, machine: &DesiredMachine, number: usize) -> 
         let slot = format!("net{at}");
         let tail = u32::try_from(number).unwrap().to_be_bytes();
         nic.mac = Some(MacAddress([0xbc, 0x24, tail[0], tail[1], tail[2], tail[3]]));
-        if let Some(novahost::model::IpSetting::Static { address, .. }) = nic.ip {
+        if let Some(IpSetting::Static { address, .. }) = nic.ip {
             addresses.push(address);
         }
         devices.push(Device {

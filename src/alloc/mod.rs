@@ -60,6 +60,10 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Allocator<'a> {
     policy: &'a Policy,
+    inventory: &'a Inventory,
+    hypervisors: &'a BTreeMap<HypervisorName, HypervisorConfig>,
+    /// Those that were asked for: what is taken on one is counted before its first
+    /// choice, and not at all where nothing is chosen.
     sites: BTreeMap<HypervisorName, Site<'a>>,
 }
 
@@ -83,20 +87,23 @@ struct Load {
 }
 
 impl<'a> Allocator<'a> {
-    /// Counts what is taken before any choice.
+    /// Nothing is chosen yet.
     pub fn new(
         inventory: &'a Inventory,
         hypervisors: &'a BTreeMap<HypervisorName, HypervisorConfig>,
         policy: &'a Policy,
     ) -> Self {
-        let sites = hypervisors
-            .iter()
-            .filter_map(|(name, config)| {
-                let seen = inventory.hypervisors.get(name)?;
-                Some((name.clone(), Site::new(config, seen, policy)))
-            })
-            .collect();
-        Self { policy, sites }
+        Self { policy, inventory, hypervisors, sites: BTreeMap::new() }
+    }
+
+    /// What is taken on a hypervisor, when it was read.
+    fn site(&mut self, name: &HypervisorName) -> Option<&mut Site<'a>> {
+        if !self.sites.contains_key(name) {
+            let config = self.hypervisors.get(name)?;
+            let seen = self.inventory.hypervisors.get(name)?;
+            self.sites.insert(name.clone(), Site::new(config, seen, self.policy));
+        }
+        self.sites.get_mut(name)
     }
 
     /// Keeps what a machine asks for by itself out of what is chosen for others.
@@ -122,7 +129,8 @@ impl<'a> Allocator<'a> {
         capabilities: &Capabilities,
     ) -> Result<Allotment, NoPlace> {
         let name = &request.machine.hypervisor;
-        let Some(site) = self.sites.get_mut(name) else {
+        let policy = self.policy;
+        let Some(site) = self.site(name) else {
             return Err(NoPlace {
                 code: Code::FailedHypervisor,
                 message: format!("{name} was not read"),
@@ -133,10 +141,10 @@ impl<'a> Allocator<'a> {
         let demand = Demand::of(request);
         let node = match request.seen {
             Some(seen) => seen.node.clone(),
-            None => Some(site.choose_node(request, &demand, self.policy, &mut result)?),
+            None => Some(site.choose_node(request, &demand, policy, &mut result)?),
         };
         if let Some(node) = &node {
-            site.choose_storages(request, node, self.policy, &mut result)?;
+            site.choose_storages(request, node, policy, &mut result)?;
         }
         match request.seen {
             Some(seen) => result.allotted.id = Some(seen.id.clone()),

@@ -56,7 +56,7 @@ pub fn plan(input: Input<'_>) -> Planned {
         &input.desired.project,
         input.inventory,
         input.history,
-        &wanted_names(input.desired),
+        &wanted_names(input),
         input.marker_key,
     );
     let mut builder = Builder {
@@ -105,7 +105,12 @@ pub fn plan(input: Input<'_>) -> Planned {
     Planned { plan, ownership }
 }
 
-fn wanted_names(desired: &DesiredState) -> BTreeMap<(HypervisorName, String), ResourceKey> {
+/// Who would like which name; asked only about objects that could not be read.
+fn wanted_names(input: Input<'_>) -> BTreeMap<(HypervisorName, String), ResourceKey> {
+    if input.inventory.hypervisors.values().all(|it| it.unreadable.is_empty()) {
+        return BTreeMap::new();
+    }
+    let desired = input.desired;
     let name = |machine: &crate::model::DesiredMachine| {
         machine.spec.name.clone().unwrap_or_else(|| machine.key.name.to_string())
     };
