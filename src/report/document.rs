@@ -159,6 +159,15 @@ mod tests {
     }
 
     #[test]
+    fn the_id_is_the_digest_of_the_whole_body() {
+        let mut plan = sample();
+        assert_eq!(plan_id(&plan.body), crate::model::digest_of(&plan.body));
+        plan.body.actions.clear();
+        plan.body.edges.clear();
+        assert_eq!(plan_id(&plan.body), crate::model::digest_of(&plan.body));
+    }
+
+    #[test]
     fn the_envelope_does_not_change_the_id() {
         let mut plan = sample();
         plan.envelope.made_at = Some("2026-01-01T00:00:00Z".into());
