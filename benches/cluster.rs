@@ -15,6 +15,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be set up has nothing to measure")]
 #![allow(clippy::print_stdout, reason = "figures are its output")]
+#![allow(clippy::disallowed_methods, reason = "what is measured is the time on the wall")]
 
 use mock_servers::pve::{FieldModel, Options, Release, Server, Timing, World, serve};
 use novahost::{
@@ -154,7 +155,7 @@ async fn watch(control: mock_servers::pve::Control, seen: Arc<Mutex<BTreeMap<Str
             let mut seen = seen.lock().unwrap();
             for (id, task) in world.tasks.iter().filter(|(_, task)| task.exit.is_none()) {
                 let kind = || (task.kind.clone(), now, now);
-                seen.entry(id.to_string()).or_insert_with(kind).2 = now;
+                seen.entry(id.clone()).or_insert_with(kind).2 = now;
             }
         });
     }

@@ -1,5 +1,9 @@
 //! All integration tests, as one binary: it links once.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on says so by failing"
+)]
 
 mod cases;
 mod cli_edits;
