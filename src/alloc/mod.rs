@@ -113,7 +113,11 @@ impl<'a> Allocator<'a> {
         id: Option<&NativeId>,
         macs: impl Iterator<Item = MacAddress>,
     ) {
-        if let Some(site) = self.sites.get_mut(hypervisor) {
+        let macs: Vec<MacAddress> = macs.collect();
+        if id.is_none() && macs.is_empty() {
+            return;
+        }
+        if let Some(site) = self.site(hypervisor) {
             site.ids.extend(id.cloned());
             site.macs.extend(macs);
         }

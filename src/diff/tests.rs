@@ -20,6 +20,7 @@ fn capabilities() -> Capabilities {
         (K::Protect, D::Online),
         (K::Disk, D::Online),
         (K::DiskSize, D::Online),
+        (K::DiskOnRemove, D::Online),
         (K::Nic, D::Reinit),
     ];
     Capabilities {
@@ -276,11 +277,11 @@ fn on_remove_is_compared_with_what_the_marker_remembers() {
     let mut pair = pair();
     pair.disk("data", "scsi1", true, true, 8);
     pair.want_disk("data", 8, OnRemove::Delete);
-    assert_eq!(pair.costs(), ["marker none"]);
+    assert_eq!(pair.costs(), ["disk.data.on_remove online"]);
     pair.marker.map.delete_on_remove.insert("data".into());
     assert!(pair.compare().is_empty());
     pair.want_disk("data", 8, OnRemove::Detach);
-    assert_eq!(pair.costs(), ["marker none"]);
+    assert_eq!(pair.costs(), ["disk.data.on_remove online"]);
 }
 
 #[test]
