@@ -97,17 +97,3 @@ pub fn scopes(desired: &DesiredState, history: &History) -> BTreeMap<HypervisorN
     }
     scopes
 }
-
-/// Two configured names behind which the same installation answers.
-pub fn twins(inventory: &Inventory) -> Option<(HypervisorName, HypervisorName, String)> {
-    let mut seen: BTreeMap<&str, &HypervisorName> = BTreeMap::new();
-    for (name, found) in &inventory.hypervisors {
-        if found.identity.is_empty() {
-            continue;
-        }
-        if let Some(other) = seen.insert(&found.identity, name) {
-            return Some((other.clone(), name.clone(), found.identity.clone()));
-        }
-    }
-    None
-}

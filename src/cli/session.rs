@@ -304,12 +304,16 @@ impl Session {
         let scopes = inventory::scopes(&self.desired, history);
         let mut inventory = inventory::collect(&self.providers, &scopes, &self.clock).await;
         self.check_identities(&mut inventory);
-        if let Some((one, other, identity)) = inventory::twins(&inventory) {
+        let identities =
+            inventory.hypervisors.iter().map(|(name, it)| (name, it.identity.as_str()));
+        if let Some((one, other)) = crate::trust::one_identity_twice(identities) {
             return Err(CliError::new(
                 ExitClass::Config,
-                format!("hypervisors `{one}` and `{other}` are one installation ({identity})"),
+                format!("hypervisors `{one}` and `{other}` are one installation"),
             )
-            .hint("keep one of the two entries; a cluster with several nodes takes several `endpoints`"));
+            .hint(
+                "keep one of the two entries; a cluster with several nodes takes several `endpoints`",
+            ));
         }
         Ok(inventory)
     }

@@ -3,13 +3,12 @@
 //! In: spans and words from the readers and checks. Out: text for a terminal, JSON for tools, one line per problem for
 //! editors. Decides nothing about exit codes; that is left to the commands.
 
-mod inert;
 mod render;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-pub use inert::inert;
+pub use crate::model::inert;
 pub use render::{one_line, render_text, to_json};
 
 /// Problems that one run keeps. A hostile file can hold a million; nobody reads past a few dozen, and memory has a bound.

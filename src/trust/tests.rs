@@ -35,7 +35,7 @@ fn parse(text: &str) -> Result<Trust, Problems> {
     Trust::parse(
         text,
         Path::new("/home/ann/.config/novahost/trust.toml"),
-        Some(Path::new("/work/tree")),
+        Some(Path::new("/srv/tree")),
     )
 }
 
@@ -234,9 +234,9 @@ fn the_marker_key_is_for_nothing_else() {
 
 #[test]
 fn nothing_in_the_file_leads_below_the_tree() {
-    let text = "[hypervisors.a]\nhosts = [\"a:1\"]\nca_file = \"/work/tree/ca.pem\"\n\
-                [secrets.f]\nfile = \"/work/tree/token\"\n\
-                [secrets.c]\ncmd = [\"/work/tree/run\"]\n[store]\npath = \"/work/tree/x\"\n";
+    let text = "[hypervisors.a]\nhosts = [\"a:1\"]\nca_file = \"/srv/tree/ca.pem\"\n\
+                [secrets.f]\nfile = \"/srv/tree/token\"\n\
+                [secrets.c]\ncmd = [\"/srv/tree/run\"]\n[store]\npath = \"/srv/tree/x\"\n";
     let problems = parse(text).unwrap_err();
     assert_eq!(problems.0.iter().map(|it| it.line).collect::<Vec<_>>(), [3, 5, 7, 9]);
 }
@@ -400,7 +400,7 @@ fn a_file_of_somebody_else_is_refused() {
 
 #[test]
 fn the_usual_places_follow_the_environment() {
-    let sources = Sources::usual("/work/tree".into(), None, |name| match name {
+    let sources = Sources::usual("/srv/tree".into(), None, |name| match name {
         "XDG_CONFIG_HOME" => Some("relative".into()),
         "HOME" => Some("/home/ann".into()),
         "NOVAHOST_TRUST" => Some(String::new()),

@@ -4,8 +4,8 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value as Json, json};
 
-use super::inert::{inert, push_inert};
 use super::{Diagnostic, Label, Report, Severity, SourceMap, Span};
+use crate::model::{inert, push_inert};
 
 /// Labels of one file that lie within this many lines share a snippet; farther ones get their own, so that a snippet
 /// costs as much as what it shows and not as much as its file.

@@ -127,7 +127,7 @@ fn nothing_active_reaches_the_reader() {
         to_json(&report, &sources).to_string(),
     ] {
         let lines = shown.replace('\n', "");
-        assert!(!lines.chars().any(inert::is_active), "{shown:?}");
+        assert!(!lines.chars().any(crate::model::is_active), "{shown:?}");
     }
     assert_eq!(inert("a\u{1b}[0m\n\u{202e}"), "a\\u{1b}[0m\\n\\u{202e}");
     assert!(matches!(inert("plain é"), std::borrow::Cow::Borrowed(_)));
