@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod model;
 pub mod ownership;
 pub mod plan;
+pub mod planted;
 pub mod provider;
 pub mod reconcile;
 pub mod report;

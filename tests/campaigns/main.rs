@@ -1,0 +1,10 @@
+//! Campaigns: the real product against simulated clusters that lie, break, race and die.
+//!
+//! The product is driven as its users drive it; what happened is judged by an oracle that
+//! knows nothing of its code. Sizes are those of a run before every change; a longer one
+//! by hand is asked for with `NOVAHOST_CAMPAIGN=long`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on says so by failing"
+)]
