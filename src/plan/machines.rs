@@ -643,6 +643,9 @@ fn update_action(
     let stops = |it: &FieldChange| it.after == Some(PowerState::Stopped.as_str().into());
     let stopping = fields.iter().any(|it| it.field.kind == FieldKind::Power && stops(it));
     let restart = fields.iter().any(|it| it.disruption == Disruption::Restart) && !stopping;
+    // Power is steps of its own, below.
+    let others = fields.iter().filter(|it| it.field.kind != FieldKind::Power);
+    let besides_power: Vec<FieldChange> = others.cloned().collect();
     let (verb, change) = if only_power && stopping {
         (Verb::Stop, Change::Stop)
     } else if only_power {
@@ -650,8 +653,8 @@ fn update_action(
     } else if only_pending && restart {
         (Verb::Restart, Change::Restart(seen))
     } else {
-        let update =
-            Update { machine, spec, seen, fields: &fields, allotted: &allotment.allotted, restart };
+        let fields = &besides_power;
+        let update = Update { machine, spec, seen, fields, allotted: &allotment.allotted, restart };
         (Verb::Update, Change::Update(update))
     };
     let Lowered { mut steps, reads, notes, .. } =
