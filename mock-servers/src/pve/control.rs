@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::access::Identity;
 use super::faults::FaultHook;
-use super::guest::power;
+use super::guest::{power, snapshot};
 use super::server::Shared;
 use super::world::{Guest, World, is_net_key, named_volume, volume_key};
 use super::{tasks, tls, truth};
@@ -273,6 +273,16 @@ impl Control {
             let generation = world.new_uuid();
             guest.config.insert("vmgenid".to_owned(), generation);
         });
+    }
+
+    /// Takes a snapshot of a guest, without its memory.
+    pub fn take_snapshot(&self, vmid: u32, name: &str) {
+        self.guest(vmid, |guest| snapshot::take(guest, name, "", false));
+    }
+
+    /// Returns a guest to a snapshot. Its notes stay as they are.
+    pub fn roll_back(&self, vmid: u32, name: &str) {
+        self.guest(vmid, |guest| snapshot::return_to(guest, name));
     }
 
     fn copy(&self, vmid: u32, newid: u32, change: impl FnOnce(&mut World, &mut Guest)) {
