@@ -13,6 +13,7 @@ mod cli_kill;
 mod cli_road;
 mod cli_secrets;
 mod contract;
+mod ownership;
 mod planner;
 mod provider_proxmox;
 mod readme;
