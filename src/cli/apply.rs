@@ -100,7 +100,7 @@ async fn run_in(
 ) -> Result<ExitClass, CliError> {
     let output = &session.output;
     let store = session.store().await?;
-    let history = store.history(&session.desired.project).await?;
+    let history = session.history_of(&store).await?;
     let inventory = session.observe(&history).await?;
     let products = plan_command::borrow(&session.desired);
     let known = session.known(&inventory, &history, &products);

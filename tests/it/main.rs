@@ -15,6 +15,8 @@ mod cli_secrets;
 mod contract;
 mod ownership;
 mod planner;
+#[cfg(feature = "planted")]
+mod planted;
 mod provider_proxmox;
 mod readme;
 mod scratch;
