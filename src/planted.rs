@@ -35,6 +35,36 @@ pub enum Bug {
     ForeignMarkerIsOurs,
     /// What cannot be read counts as absent.
     UnreadableIsAbsent,
+    /// After an action's first step its object may be anybody's.
+    OwnershipProvedOnce,
+    /// A change is sent without the version that was read.
+    DigestNotSent,
+    /// A machine is deleted without the guarded write before it.
+    DeleteUnannounced,
+    /// A host that is down counts as read.
+    SilentNodeCounts,
+    /// Every second plan from the same inputs is another one.
+    PlanCountsItself,
+    /// Tags are written and never seen again.
+    TagsNotReadBack,
+    /// A restart runs without consent.
+    RestartUnasked,
+    /// A start is written down after it was sent.
+    IntentAfterwards,
+    /// A call that did not bring about its end counts as done.
+    FailureIsDone,
+    /// A change whose reply was lost at the gateway is sent again at once.
+    PostSentTwice,
+    /// Before `ready` nobody looks for another machine of the key.
+    TwinNotSeen,
+    /// A machine is started before the write that calls it ready.
+    StartedUnready,
+    /// A birth whose reply was lost is written down as not having happened.
+    LostBirthDenied,
+    /// A guest's password stands in the notes of a run.
+    SecretNoted,
+    /// What a server repeats of a request is passed on.
+    SecretEchoed,
 }
 
 impl Bug {
@@ -125,6 +155,99 @@ impl Bug {
             "unknown",
             "what cannot be read counts as absent",
         ),
+        (
+            Bug::OwnershipProvedOnce,
+            "ownership-proved-once",
+            1,
+            "",
+            "after an action's first step its object may be anybody's",
+        ),
+        (
+            Bug::DigestNotSent,
+            "digest-not-sent",
+            1,
+            "",
+            "a change is sent without the version that was read",
+        ),
+        (
+            Bug::DeleteUnannounced,
+            "delete-unannounced",
+            1,
+            "",
+            "a machine is deleted without the guarded write before it",
+        ),
+        (Bug::SilentNodeCounts, "silent-node-counts", 2, "", "a host that is down counts as read"),
+        (
+            Bug::PlanCountsItself,
+            "plan-counts-itself",
+            3,
+            "",
+            "every second plan from the same inputs is another one",
+        ),
+        (
+            Bug::TagsNotReadBack,
+            "tags-not-read-back",
+            4,
+            "",
+            "tags are written and never seen again",
+        ),
+        (Bug::RestartUnasked, "restart-unasked", 5, "", "a restart runs without consent"),
+        (
+            Bug::IntentAfterwards,
+            "intent-afterwards",
+            6,
+            "",
+            "a start is written down after it was sent",
+        ),
+        (
+            Bug::FailureIsDone,
+            "failure-is-done",
+            6,
+            "",
+            "a call that did not bring about its end counts as done",
+        ),
+        (
+            Bug::PostSentTwice,
+            "post-sent-twice",
+            7,
+            "",
+            "a change whose reply was lost at the gateway is sent again at once",
+        ),
+        (
+            Bug::TwinNotSeen,
+            "twin-not-seen",
+            7,
+            "",
+            "before `ready` nobody looks for another machine of the key",
+        ),
+        (
+            Bug::StartedUnready,
+            "started-unready",
+            7,
+            "",
+            "a machine is started before the write that calls it ready",
+        ),
+        (
+            Bug::LostBirthDenied,
+            "lost-birth-denied",
+            7,
+            "",
+            "a birth whose reply was lost is written down as not having happened",
+        ),
+        (
+            Bug::SecretNoted,
+            "secret-noted",
+            8,
+            "",
+            "a guest's password stands in the notes of a run",
+        ),
+        (
+            Bug::SecretEchoed,
+            "secret-echoed",
+            8,
+            "",
+            "what a server repeats of a request is passed on",
+        ),
     ];
 
     /// Whether this one is planted in this process.
@@ -143,10 +266,29 @@ impl Bug {
     }
 }
 
+impl Bug {
+    /// Whether this one is planted and strikes at an object with this id. Unit tests use
+    /// short ids, so that what only goes wrong with five digits is beyond them: these bugs
+    /// must be found by looking at what the whole product does.
+    #[inline(always)]
+    #[must_use]
+    pub fn strikes(self, id: &str) -> bool {
+        self.is_planted() && id.len() >= 5
+    }
+}
+
 /// Plants a bug in this process, or with [`Bug::None`] takes it out again.
 #[cfg(feature = "planted")]
 pub fn plant(bug: Bug) {
     switch::set(bug as u8);
+}
+
+/// Says yes every second time that it is asked, so that what must be a function is none.
+#[must_use]
+pub fn every_second_time() -> bool {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static LAST: AtomicBool = AtomicBool::new(false);
+    LAST.fetch_xor(true, Ordering::Relaxed)
 }
 
 #[cfg(feature = "planted")]

@@ -3,11 +3,12 @@
 use crate::{
     guard::{self, Case, Verdict},
     model::{
-        ActionId, Consent, DesiredState, History, HypervisorName, Inventory, Plan, Product,
-        ResourceKey,
+        Action, ActionId, Consent, DesiredState, Disruption, History, HypervisorName, Inventory,
+        Plan, Product, ResourceKey,
     },
     ownership::{MarkerKey, Ownership},
     plan::{self, UnknownTarget},
+    planted::Bug,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,6 +84,12 @@ pub fn judge(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
         consent,
         marker_key: known.marker_key,
     });
+    let mut verdict = verdict;
+    if Bug::RestartUnasked.is_planted() {
+        let restarts = |it: &&Action| it.classes.contains(&Disruption::Restart);
+        let unasked = reconciled.plan.body.actions.iter().filter(restarts);
+        verdict.runnable.extend(unasked.map(|it| it.id.clone()));
+    }
     let envelope = &mut reconciled.plan.envelope;
     envelope.waiting = verdict.waiting.clone();
     envelope.refusals = verdict.refusals.clone();

@@ -14,6 +14,7 @@ use crate::model::{
     Target,
 };
 use crate::ownership::{intent_id, machine_uuid};
+use crate::planted::Bug;
 use secrecy::SecretString;
 use std::time::Duration;
 
@@ -345,6 +346,9 @@ impl<'a> Job<'a> {
             }
             self.ctx.pause(wait).await;
             wait *= 2;
+        }
+        if Bug::FailureIsDone.strikes(self.target.id.as_str()) {
+            return Ok(());
         }
         Err(Halt::failed(format!("did not take: {}", lines.join("; "))))
     }

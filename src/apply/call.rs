@@ -4,6 +4,7 @@ use super::{
     Cause, Event, Halt, action::Job, expect::object_digest, limits::CONFLICTS_MAX, outcome::Phase,
     words,
 };
+use crate::planted::Bug;
 use crate::{
     model::{
         ErrorKind, Fresh, FreshObject, Identity, Intent, ProviderError, Refusal, RefusalKind,
@@ -12,6 +13,7 @@ use crate::{
     provider::Call,
     store::{DurableIntent, StepOutcome},
 };
+use secrecy::ExposeSecret as _;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -117,6 +119,11 @@ impl Job<'_> {
             }
             Submitted::Unknown(error) => Phase::LookUp(words(&error)),
         };
+        if let Some(password) = &self.password
+            && Bug::SecretNoted.strikes(self.target.id.as_str())
+        {
+            self.note(format!("the guest's password is {}", password.expose_secret()));
+        }
         self.sent += 1;
         self.effects += 1;
         let next = if waits_for_guest {

@@ -10,6 +10,7 @@ use super::{
     ours::Ours,
     poller::Followed,
 };
+use crate::planted::Bug;
 use crate::{
     model::{Fresh, FreshObject, Intent, Located, Step, StepOp, TaskRef, TaskState, Wait},
     store::{DurableIntent, StepOutcome},
@@ -232,6 +233,9 @@ impl Job<'_> {
                 return Err(Halt::Stale(format!("the marker on {} changed", self.target.id)));
             }
             Ours::Yes { .. } | Ours::Absent | Ours::Unreadable(_) => {}
+        }
+        if Bug::FailureIsDone.strikes(self.target.id.as_str()) {
+            return Ok(Next::Done);
         }
         let missing = undone(step, op, &fresh.object, self.identity.as_ref()).join("; ");
         Err(Halt::failed(match failure {

@@ -1,6 +1,7 @@
 //! Actions on machines.
 
 use super::{Builder, base::machine_base, machine_action_id};
+use crate::planted::Bug;
 use crate::{
     alloc::{NoPlace, Request},
     diff,
@@ -8,7 +9,7 @@ use crate::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
         DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
         HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, Note,
-        ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey, Stage,
+        ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey, Stage, StepOp,
         Unsupported, Update, Verb,
     },
     ownership::Owned,
@@ -349,8 +350,15 @@ impl Builder<'_> {
         };
         let allotment = self.allocator.allot(&request, product.capabilities())?;
         let build = Build { machine, spec: &spec, template, allotted: &allotment.allotted, seen };
-        let lowered =
+        let mut lowered =
             product.lower(&Change::Build(build)).map_err(|all| unsupported(machine, &all))?;
+        let id = allotment.allotted.id.as_ref().map_or("", |id| id.as_str());
+        if let [.., ready, start] = lowered.steps.as_mut_slice()
+            && start.op == StepOp::Start
+            && Bug::StartedUnready.strikes(id)
+        {
+            std::mem::swap(ready, start);
+        }
         for note in &lowered.notes {
             self.note(&machine.key, note.clone());
         }

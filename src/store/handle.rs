@@ -65,6 +65,12 @@ impl RunHandle {
         before: Option<String>,
     ) -> Result<DurableIntent, StoreError> {
         self.must_own(&intent)?;
+        #[cfg(feature = "planted")]
+        if intent.op == "start"
+            && crate::planted::Bug::IntentAfterwards.strikes(intent.target.id.as_str())
+        {
+            return self.intend_afterwards(intent, before).await;
+        }
         let entry = self.entry(Event::StepIntended, intent.begun_ms);
         let epoch = self.store.epoch(self.about.run, &self.about.project, &intent.hypervisor);
         let (row, intent) = self
@@ -75,6 +81,27 @@ impl RunHandle {
                 Ok((row, intent))
             })
             .await?;
+        Ok(DurableIntent::new(row, intent))
+    }
+
+    /// The bug of that name: the row is guessed, and written a while later.
+    #[cfg(feature = "planted")]
+    async fn intend_afterwards(
+        &self,
+        intent: Intent,
+        before: Option<String>,
+    ) -> Result<DurableIntent, StoreError> {
+        let entry = self.entry(Event::StepIntended, intent.begun_ms);
+        let epoch = self.store.epoch(self.about.run, &self.about.project, &intent.hypervisor);
+        let row = self.store.reader.run("guess a row", runs::next_row).await?;
+        let (store, later) = (self.store.clone(), intent.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+            let written = store.writer.run("record an intent", move |conn| {
+                runs::intend(conn, &later, before.as_deref(), epoch, entry)
+            });
+            written.await.ok()
+        });
         Ok(DurableIntent::new(row, intent))
     }
 

@@ -289,3 +289,10 @@ pub(super) fn finish(
     .execute(params![run, at_ms, code, summary, head, seq])?;
     Ok(head)
 }
+
+/// The row that the next intent gets if nobody is faster.
+#[cfg(feature = "planted")]
+pub(super) fn next_row(conn: &Connection) -> Result<i64, Failure> {
+    let sql = "SELECT coalesce(max(id), 0) + 1 FROM steps";
+    Ok(conn.query_row(sql, [], |row| row.get(0))?)
+}

@@ -80,6 +80,7 @@ pub fn of_tasks() -> Vec<(String, Fault)> {
             ),
         ),
         ("no-worker", Fault::StatusAfter(500, text("got no worker upid - start worker failed"))),
+        ("echo", Fault::Echo(400)),
         ("task-fails", Fault::TaskFails(text("storage 'fast' is not online"))),
         ("task-warns", Fault::TaskWarns(text("could not trim"))),
         ("task-slow", Fault::TaskSlow(Duration::from_millis(150))),
@@ -170,9 +171,16 @@ pub async fn history(seed: u64, without: &BTreeSet<String>) -> Told {
         lab.may_delete(may_delete.iter().cloned());
         lab.arm(true);
         let struck = lab.fired().len();
-        let applied = lab.apply(&runner, &fleet.yaml()).await;
+        // Now and then nobody consents to more than what disturbs no guest.
+        let full = dice.roll(5) != 0;
+        lab.oracle.rules(|rules| rules.consent = full);
+        let applied = lab.apply_with(&runner, &fleet.yaml(), full).await;
+        lab.oracle.rules(|rules| rules.consent = true);
         lab.arm(false);
         told.runs += 1;
+        if !full {
+            continue;
+        }
         honest(&lab, &runner, &fleet, &applied, struck).await;
         if dice.roll(2) == 0 {
             let next = fleet.next(&mut dice);

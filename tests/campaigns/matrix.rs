@@ -154,7 +154,9 @@ fn applies(name: &str, fault: &Fault, kind: &str, column: &Column) -> bool {
         "network" if *fault == Fault::Stale => column.name == "list-later",
         // An answer that comes late or ends a session says nothing of effects.
         "network" => true,
-        "task" if matches!(fault, Fault::Status(..)) => column.mutates && column.guest,
+        "task" if matches!(fault, Fault::Status(..) | Fault::Echo(_)) => {
+            column.mutates && column.guest
+        }
         "task" if name == "no-worker" => column.task,
         "task" => column.task,
         _ => column.mutates && column.guest,

@@ -21,6 +21,8 @@ pub struct Rules {
     pub may_delete: BTreeSet<String>,
     /// Keys whose guest is given data for its first boot.
     pub seeded: BTreeSet<String>,
+    /// Whether anybody consented to more than what disturbs no guest.
+    pub consent: bool,
     /// Values that must appear nowhere.
     pub secrets: Vec<String>,
 }
@@ -49,6 +51,12 @@ struct State {
     /// The last read of an object, and how the object was then.
     read: BTreeMap<String, (u64, Option<Object>)>,
     last_arrival: u64,
+    /// Requests that would change something, by object: the last one.
+    sent_at: BTreeMap<String, u64>,
+    /// Which journal and row each such request was sent on.
+    rows: BTreeMap<u64, (usize, i64)>,
+    /// Which request an object was born of.
+    born_of: BTreeMap<String, u64>,
     /// Which object a client last started for a key.
     started: BTreeMap<String, BTreeSet<String>>,
     /// What the operator did to keys of ours.
@@ -216,6 +224,15 @@ impl Oracle {
                 keys.entry(mark.key).or_default().push(id.clone());
             }
         }
+        for (id, n) in state.born_of.iter().filter(|(id, _)| state.born.contains(*id)) {
+            let Some((book, row)) = state.rows.get(n) else { continue };
+            let sql = "SELECT coalesce(outcome, 'open') FROM steps WHERE id = ?1";
+            let outcome: Result<String, _> =
+                state.books[*book].journal.query_row(sql, [row], |row| row.get(0));
+            if outcome.as_ref().is_ok_and(|it| it == "refused" || it == "not-sent") {
+                wrong.push(format!("{id} was made by a call that the journal calls {outcome:?}"));
+            }
+        }
         let twice = keys.iter().filter(|(_, ids)| ids.len() > 1);
         wrong.extend(twice.map(|(key, ids)| format!("{key} is {ids:?}")));
         state.violations.extend(wrong);
@@ -244,13 +261,33 @@ impl State {
         if arrival.mutates {
             self.sends += 1;
             self.match_row(arrival, &id);
+            self.looked_first(arrival, &id);
+            self.sent_at.insert(id.clone(), arrival.n);
+            let never_ran = self.now.get(&id).is_some_and(|it| it.starts == 0);
+            let disturbs = matches!(arrival.call, "shutdown" | "stop" | "delete");
+            if disturbs && !self.rules.consent && !(never_ran && self.born.contains(&id)) {
+                self.blame(format!("`{}` of {id}, and nobody consented", arrival.call));
+            }
+        }
+    }
+
+    /// Nothing is sent about a machine that was not read since the last thing was sent.
+    fn looked_first(&mut self, arrival: &Arrival, id: &str) {
+        let (call, n) = (arrival.call, arrival.n);
+        if matches!(call, "clone" | "create") || !id.starts_with("vm/") {
+            return;
+        }
+        let read = self.read.get(id).map(|(at, _)| *at);
+        let sent = self.sent_at.get(id).copied();
+        if read.is_none() || sent.is_some_and(|sent| read < Some(sent)) {
+            self.blame(format!("request {n} `{call}` about {id} came without a look at it"));
         }
     }
 
     /// The row that this request was sent on: written before, and used only once.
     fn match_row(&mut self, arrival: &Arrival, id: &str) {
         let wanted = ops(arrival.call);
-        for book in &mut self.books {
+        for (at, book) in self.books.iter_mut().enumerate() {
             let sql =
                 "SELECT id, op FROM steps WHERE native_id = ?1 AND outcome IS NULL ORDER BY id";
             let mut found = None;
@@ -267,6 +304,7 @@ impl State {
             }
             if let Some(row) = found {
                 book.used.insert(row);
+                self.rows.insert(arrival.n, (at, row));
                 return;
             }
         }
@@ -313,6 +351,7 @@ impl State {
         let id = effect.id.clone();
         let Some(before) = &effect.before else {
             self.born.insert(id.clone());
+            self.born_of.extend(effect.request.map(|n| (id.clone(), n)));
             self.others.remove(&id);
             if effect.after.as_ref().is_some_and(|it| it.running) {
                 self.blame(format!("{id} was born running"));
@@ -392,6 +431,9 @@ impl State {
     fn end(&mut self, id: &str, before: &Object) {
         let Some(mark) = mark(&before.notes) else { return };
         let never_ran = before.starts == 0 && self.born.contains(id);
+        if !never_ran && id.starts_with("vm/") && mark.stage != "deleting" {
+            self.blame(format!("{id} ({}) was deleted at stage `{}`", mark.key, mark.stage));
+        }
         if !never_ran && !self.rules.may_delete.contains(&mark.key) {
             self.blame(format!("{id} ({}) was deleted and nobody asked for it", mark.key));
         }

@@ -30,6 +30,8 @@ pub enum Fault {
     Status(u16, String),
     /// This status and text, although the effect took place (596, `got no worker upid`).
     StatusAfter(u16, String),
+    /// This status without any effect, with a text that repeats every parameter.
+    Echo(u16),
     /// The connection breaks before the effect.
     DropBefore,
     /// The effect takes place, and the connection breaks in the middle of the reply.
@@ -87,6 +89,7 @@ impl Fault {
             Self::TaskSlow(time) => Some(TaskFault::Slow(*time)),
             Self::Status(..)
             | Self::StatusAfter(..)
+            | Self::Echo(_)
             | Self::DropBefore
             | Self::DropDuring
             | Self::DropAfter

@@ -231,6 +231,10 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
             return Err(Cut);
         }
         Some(Fault::Status(status, text)) => Err(ApiError::new(*status, text.clone())),
+        Some(Fault::Echo(status)) => {
+            let given: Vec<&str> = arrival.text.lines().collect();
+            Err(ApiError::new(*status, format!("cannot use {}", given.join(", "))))
+        }
         _ if raw_path.is_none() => {
             Err(ApiError::new(501, format!("Method '{method} {path}' not implemented")))
         }

@@ -9,6 +9,7 @@ use super::{
     error::CallError,
     wire,
 };
+use crate::planted::Bug;
 use crate::{
     clock::Clock,
     model::ErrorKind,
@@ -273,8 +274,15 @@ impl Client {
         secret_params: &[&str],
     ) -> Result<serde_json::Value, CallError> {
         let _permit = self.writes.acquire().await.ok();
-        let answer = self.exchange(method, path, params, Some(endpoint)).await;
-        let body = answer.map_err(|error| without_secrets(error, params, secret_params))?;
+        let mut answer = self.exchange(method, path, params, Some(endpoint)).await;
+        if Bug::PostSentTwice.is_planted() && matches!(answer, Err(CallError::Gateway { .. })) {
+            answer = self.exchange(method, path, params, Some(endpoint)).await;
+        }
+        let echoes = Bug::SecretEchoed.strikes(path) && path.contains("/qemu/2");
+        let clean = |error| {
+            if echoes { error } else { without_secrets(error, params, secret_params) }
+        };
+        let body = answer.map_err(clean)?;
         decode(&body)
     }
 

@@ -12,6 +12,7 @@ use crate::model::{
     Expect, FieldKind, FieldPath, Fresh, FreshObject, Intent, Kind, Located, Marker, MarkerState,
     NodeName, ObservedMachine, Receipt, TaskRef, TaskState, Value,
 };
+use crate::planted::Bug;
 use std::collections::BTreeSet;
 
 /// How far the clocks of runner and node may differ; tasks that began earlier than
@@ -32,6 +33,10 @@ pub(super) async fn locate(inner: &Inner, intent: &Intent) -> Located {
             TaskState::Failed(text) => failed = Some(text),
             TaskState::Unknown(_) => {}
         }
+    }
+    let birth = matches!(intent.op.as_str(), "clone" | "create");
+    if birth && Bug::LostBirthDenied.strikes(intent.target.id.as_str()) {
+        return Located::DidNotHappen("nothing was heard of it".to_owned());
     }
     let fresh = match inner.read(&intent.target).await {
         Ok(fresh) => fresh,

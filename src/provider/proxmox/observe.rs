@@ -129,10 +129,14 @@ async fn try_observe(
     let answers = ask_nodes(inner, &nodes).await;
     let networks = take_answers(&mut head, &mut inventory, answers);
     let groups = read_groups(client, &head).await;
+    let counted: BTreeMap<NodeName, bool> = nodes
+        .iter()
+        .map(|(node, online)| (node.clone(), *online || Bug::SilentNodeCounts.is_planted()))
+        .collect();
     inventory.coverage = coverage::judge_coverage(&Facts {
         gaps: &head.gaps,
         quorate: head.status.as_deref().map(look::quorate),
-        nodes: &nodes,
+        nodes: &counted,
         permissions: &head.permissions,
         acl: &head.acl,
         identity: client.identity(),
