@@ -9,7 +9,7 @@ const APPLICATION_ID: i64 = 0x6e76_6873;
 
 /// One batch for each schema version, in order; the number of those that were run
 /// is the file's `user_version`. A batch that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// How long a writer waits for another process. Transactions take milliseconds;
 /// one that takes this long is a process that hangs.
