@@ -135,7 +135,11 @@ fn prepare(conn: &Connection, path: &Path) -> Result<(), Failure> {
     // file, the second finds the work done.
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let migrated = migrate(conn, path);
-    conn.execute_batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    let end = || conn.execute_batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    #[cfg(feature = "planted")]
+    crate::planted::death::around_commit(&["make it"], end)?;
+    #[cfg(not(feature = "planted"))]
+    end()?;
     migrated
 }
 

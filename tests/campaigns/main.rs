@@ -8,3 +8,5 @@
     clippy::expect_used,
     reason = "a test that cannot go on says so by failing"
 )]
+
+mod kills;
