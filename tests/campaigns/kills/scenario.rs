@@ -229,6 +229,18 @@ vms:
         pools: &[],
     },
     Scenario {
+        name: "pool",
+        before: "",
+        after: r"
+pools:
+  team: { comment: Team, at: { pve: {} } }
+vms: {}
+",
+        allow: "",
+        ends: &[],
+        pools: &["team"],
+    },
+    Scenario {
         name: "pool-with-member",
         before: ONE,
         after: r"

@@ -23,11 +23,8 @@ fn words(method: &str, template: &str, path: &str) -> Option<(&'static [&'static
     Some(match (method, template) {
         ("POST", "/nodes/{node}/qemu") => (&["create"], Subject::Any),
         ("POST", "/nodes/{node}/qemu/{vmid}/clone") => (&["clone"], Subject::From(part(4))),
-        ("POST" | "PUT", "/nodes/{node}/qemu/{vmid}/config") => {
-            (&["configure", "delete-volume"], guest())
-        }
+        ("POST" | "PUT", "/nodes/{node}/qemu/{vmid}/config") => (&["configure"], guest()),
         ("PUT", "/nodes/{node}/qemu/{vmid}/resize") => (&["grow-disk"], guest()),
-        ("PUT", "/nodes/{node}/qemu/{vmid}/unlink") => (&["delete-volume"], guest()),
         ("POST", "/nodes/{node}/qemu/{vmid}/status/start") => (&["start"], guest()),
         ("POST", "/nodes/{node}/qemu/{vmid}/status/shutdown") => (&["shutdown"], guest()),
         ("POST", "/nodes/{node}/qemu/{vmid}/status/stop") => (&["stop"], guest()),
