@@ -100,7 +100,9 @@ fn killed_during_a_delete() {
     child.kill().unwrap();
     child.wait().unwrap();
     it.sandbox("runs list").code(0).says("NOT FINISHED");
-    it.sandbox("runs resume").code(0);
+    // The other one's first call may have been on its way.
+    let resumed = it.sandbox("runs resume");
+    assert!([0, 10].contains(&resumed.code), "{resumed}");
     it.sandbox("apply --yes --allow delete").code(0);
     it.settled();
     let world = it.world();
