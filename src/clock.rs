@@ -19,8 +19,18 @@ pub struct Clock(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    System { origin: Instant },
-    Fixed { start_ms: i64, elapsed_us: Arc<AtomicU64> },
+    System {
+        origin: Instant,
+    },
+    /// Waits are divided and elapsed time is multiplied by the same number.
+    Lapse {
+        origin: Instant,
+        speed: u32,
+    },
+    Fixed {
+        start_ms: i64,
+        elapsed_us: Arc<AtomicU64>,
+    },
 }
 
 impl Clock {
@@ -28,6 +38,13 @@ impl Clock {
     #[allow(clippy::disallowed_methods, reason = "this is the one place that may ask")]
     pub fn system() -> Self {
         Self(Kind::System { origin: Instant::now() })
+    }
+
+    /// The machine's own clock in time-lapse: what would take this many seconds takes one.
+    /// The time of day is the machine's, since other machines compare it with theirs.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+    pub fn time_lapse(speed: u32) -> Self {
+        Self(Kind::Lapse { origin: Instant::now(), speed: speed.max(1) })
     }
 
     /// A clock that shows this time until it is slept on or moved. Clones share it.
@@ -41,7 +58,7 @@ impl Clock {
     pub fn now_ms(&self) -> i64 {
         match &self.0 {
             // A machine whose clock stands before 1970 has worse problems than a 0 here.
-            Kind::System { .. } => SystemTime::now()
+            Kind::System { .. } | Kind::Lapse { .. } => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
             Kind::Fixed { start_ms, .. } => {
@@ -55,6 +72,7 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Kind::System { origin } => origin.elapsed(),
+            Kind::Lapse { origin, speed } => origin.elapsed() * *speed,
             Kind::Fixed { elapsed_us, .. } => {
                 Duration::from_micros(elapsed_us.load(Ordering::SeqCst))
             }
@@ -65,6 +83,7 @@ impl Clock {
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
             Kind::System { .. } => tokio::time::sleep(duration).await,
+            Kind::Lapse { speed, .. } => tokio::time::sleep(duration / *speed).await,
             Kind::Fixed { .. } => {
                 self.advance(duration);
                 tokio::task::yield_now().await;
@@ -75,7 +94,7 @@ impl Clock {
     /// Moves a fixed clock on. The machine's own clock cannot be moved and stays.
     pub fn advance(&self, duration: Duration) {
         match &self.0 {
-            Kind::System { .. } => {}
+            Kind::System { .. } | Kind::Lapse { .. } => {}
             Kind::Fixed { elapsed_us, .. } => {
                 let by_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
                 elapsed_us.fetch_add(by_us, Ordering::SeqCst);
@@ -94,6 +113,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::System { .. } => f.write_str("Clock(system)"),
+            Kind::Lapse { speed, .. } => write!(f, "Clock(system, {speed} times faster)"),
             Kind::Fixed { .. } => write!(f, "Clock(fixed at {} ms)", self.now_ms()),
         }
     }
@@ -111,6 +131,14 @@ mod tests {
         clock.sleep(Duration::from_secs(3600)).await;
         assert_eq!(other.now_ms(), 3_601_000);
         assert_eq!(other.monotonic(), Duration::from_secs(3600));
+    }
+
+    #[tokio::test]
+    async fn in_time_lapse_a_long_wait_is_short_and_counts_as_long() {
+        let clock = Clock::time_lapse(1000);
+        clock.sleep(Duration::from_secs(5)).await;
+        assert!(clock.monotonic() >= Duration::from_secs(5));
+        assert!(clock.now_ms() > 1_577_836_800_000);
     }
 
     #[test]

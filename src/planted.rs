@@ -14,12 +14,121 @@ pub mod death;
 pub enum Bug {
     /// Nothing is broken.
     None,
+    /// A marker binds whatever native id it names.
+    IdHalfNotCompared,
+    /// A marker binds whatever machine UUID it names.
+    UuidHalfNotCompared,
+    /// A half-made machine is nobody's.
+    UnfinishedIsNobodys,
+    /// The journal's open births are not remembered.
+    OpenBirthForgotten,
+    /// A locked birth that does not say whose it is counts as absent.
+    StrayBirthIsAbsent,
+    /// Of two that bind to one key, the second is not looked at.
+    SecondBearerOverlooked,
+    /// A machine that came back under another id is taken over.
+    MovedIsTakenOver,
+    /// A copy of our marker that does not bind counts as no marker.
+    CopyIsUnmanaged,
+    /// Signatures of markers are not checked.
+    SignatureNotChecked,
+    /// The journal's owned objects are not remembered.
+    LostMarkerForgotten,
+    /// Another project's marker counts as ours.
+    ForeignMarkerIsOurs,
+    /// What cannot be read counts as absent.
+    UnreadableIsAbsent,
 }
 
 impl Bug {
     /// Every bug, with its name, the promise of the design that it breaks, the row of the
     /// ownership table that it breaks (if any), and what it does in words.
-    pub const ALL: &'static [(Bug, &'static str, u8, &'static str, &'static str)] = &[];
+    pub const ALL: &'static [(Bug, &'static str, u8, &'static str, &'static str)] = &[
+        (
+            Bug::IdHalfNotCompared,
+            "id-half-not-compared",
+            1,
+            "ours",
+            "a marker binds whatever native id it names",
+        ),
+        (
+            Bug::UuidHalfNotCompared,
+            "uuid-half-not-compared",
+            1,
+            "ours",
+            "a marker binds whatever machine UUID it names",
+        ),
+        (
+            Bug::UnfinishedIsNobodys,
+            "unfinished-is-nobodys",
+            7,
+            "half-made",
+            "a half-made machine is nobody's",
+        ),
+        (
+            Bug::OpenBirthForgotten,
+            "open-birth-forgotten",
+            7,
+            "being born",
+            "the journal's open births are not remembered",
+        ),
+        (
+            Bug::StrayBirthIsAbsent,
+            "stray-birth-is-absent",
+            7,
+            "stray birth",
+            "a locked birth that does not say whose it is counts as absent",
+        ),
+        (
+            Bug::SecondBearerOverlooked,
+            "second-bearer-overlooked",
+            1,
+            "duplicate",
+            "of two that bind to one key, the second is not looked at",
+        ),
+        (
+            Bug::MovedIsTakenOver,
+            "moved-is-taken-over",
+            1,
+            "moved",
+            "a machine that came back under another id is taken over",
+        ),
+        (
+            Bug::CopyIsUnmanaged,
+            "copy-is-unmanaged",
+            7,
+            "impostor",
+            "a copy of our marker that does not bind counts as no marker",
+        ),
+        (
+            Bug::SignatureNotChecked,
+            "signature-not-checked",
+            1,
+            "impostor",
+            "signatures of markers are not checked",
+        ),
+        (
+            Bug::LostMarkerForgotten,
+            "lost-marker-forgotten",
+            7,
+            "lost",
+            "the journal's owned objects are not remembered",
+        ),
+        (
+            Bug::ForeignMarkerIsOurs,
+            "foreign-marker-is-ours",
+            1,
+            "foreign",
+            "another project's marker counts as ours",
+        ),
+        (
+            Bug::UnreadableIsAbsent,
+            "unreadable-is-absent",
+            2,
+            "unknown",
+            "what cannot be read counts as absent",
+        ),
+    ];
 
     /// Whether this one is planted in this process.
     #[cfg(not(feature = "planted"))]

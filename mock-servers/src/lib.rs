@@ -4,4 +4,5 @@
 //! belief of the client is not repeated by the server it is tested against.
 
 mod clock;
+pub mod harness;
 pub mod pve;

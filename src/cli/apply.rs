@@ -101,7 +101,7 @@ async fn run_in(
 ) -> Result<ExitClass, CliError> {
     let output = &session.output;
     let store = session.store().await?;
-    let history = store.history(&session.desired.project).await?;
+    let history = session.history_of(&store).await?;
     let inventory = session.observe(&history).await?;
     let products = plan_command::borrow(&session.desired);
     let known = session.known(&inventory, &history, &products);
@@ -245,7 +245,7 @@ fn keep_what_is_saved(made: &mut Reconciled, saved: &Plan) -> Result<Vec<String>
     let mut equal = BTreeSet::new();
     for action in saved.body.actions.iter().filter(|it| saved.envelope.covers(&it.id)) {
         match now.get(&action.id) {
-            Some(found) if *found == action => {
+            Some(found) if is_same(action, found) => {
                 equal.insert(action.id.clone());
             }
             Some(found) => stale.push(format!("{}: {}", action.id, what_moved(action, found))),
@@ -266,6 +266,13 @@ fn keep_what_is_saved(made: &mut Reconciled, saved: &Plan) -> Result<Vec<String>
     };
     made.chosen = Some(chosen);
     Ok(stale)
+}
+
+/// Whether two plans have the same action. An object that exists is where it is: that
+/// high availability moved it since is nobody's choice, and no reason to ask again.
+fn is_same(then: &crate::model::Action, now: &crate::model::Action) -> bool {
+    let there = crate::model::Action { node: now.node.clone(), ..then.clone() };
+    if now.base.is_some() { there == *now } else { then == now }
 }
 
 /// The first thing in which two plans for one action differ.

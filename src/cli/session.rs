@@ -11,6 +11,7 @@ use crate::{
         Inventory, Product, ProxmoxAuth, ProxmoxConfig,
     },
     ownership::MarkerKey,
+    planted::Bug,
     provider::{
         Provider,
         proxmox::{self, Auth, Endpoint, Proxmox, ProxmoxProvider},
@@ -142,7 +143,10 @@ impl Session {
         };
         let variable = |name: &str| std::env::var_os(name);
         let secrets = Arc::new(Secrets::new(Arc::new(trust.clone()), root.clone(), variable));
-        let marker_key = secrets.marker_key().await.map_err(|error| no_secret(&error))?;
+        let mut marker_key = secrets.marker_key().await.map_err(|error| no_secret(&error))?;
+        if Bug::SignatureNotChecked.is_planted() {
+            marker_key = None;
+        }
         let clock = Clock::system();
         let mut session = Self {
             store_path: store_path(&trust, &root),
@@ -295,8 +299,19 @@ impl Session {
         if !self.store_path.exists() {
             return Ok(History::default());
         }
-        let store = self.store().await?;
-        store.history(&self.desired.project).await.map_err(CliError::from)
+        self.history_of(&self.store().await?).await
+    }
+
+    /// What an opened journal remembers.
+    pub async fn history_of(&self, store: &Store) -> Result<History, CliError> {
+        let mut history = store.history(&self.desired.project).await?;
+        if Bug::OpenBirthForgotten.is_planted() {
+            history.open.clear();
+        }
+        if Bug::LostMarkerForgotten.is_planted() {
+            history.owned.clear();
+        }
+        Ok(history)
     }
 
     /// Asks every hypervisor.

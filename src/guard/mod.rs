@@ -6,7 +6,7 @@
 use crate::{
     model::{
         Action, ActionId, Allowance, Code, Consent, DesiredState, Disruption, History, Inventory,
-        Kind, MarkerState, Plan, Refused, ResourceKey, Verb, Waiting,
+        Kind, MarkerState, Plan, ProjectName, Refused, ResourceKey, Verb, Waiting,
     },
     ownership::{MarkerKey, Ownership},
 };
@@ -96,6 +96,7 @@ pub fn judge(case: Case<'_>) -> Verdict {
         );
         withhold_dependents(&case, &mut verdict);
     }
+    verdict.refusals.extend(other_project(&case));
     verdict.refusals.extend(empty_source(&case));
     verdict.refusals.extend(mass_absence(case.history, case.ownership, case.consent));
     verdict.refusals.extend(over_budget(&case, &verdict));
@@ -239,6 +240,44 @@ fn withhold_dependents(case: &Case<'_>, verdict: &mut Verdict) {
             }
         }
     }
+}
+
+/// A project that owns nothing, with entries that are another project's machines under the
+/// very same key and name: a mistyped `project:`, and whatever else is new in the files
+/// would be made under it.
+fn other_project(case: &Case<'_>) -> Option<Refused> {
+    let project = &case.desired.project;
+    if case.ownership.owned.keys().any(|key| key.kind == Kind::Vm) {
+        return None;
+    }
+    let theirs: Vec<(&ResourceKey, &ProjectName)> = case
+        .desired
+        .machines
+        .values()
+        .filter_map(|machine| {
+            let seen = case.inventory.hypervisors.get(&machine.hypervisor)?;
+            let name = machine.spec.name.as_deref().unwrap_or(machine.key.name.as_str());
+            let mut named =
+                seen.machines.values().filter(|it| it.settled().name.as_deref() == Some(name));
+            named.find_map(|it| {
+                let marker = it.marker.found()?;
+                let same = marker.key == machine.key && marker.project != *project;
+                same.then_some((&machine.key, &marker.project))
+            })
+        })
+        .collect();
+    let other = theirs.first()?.1;
+    Some(Refused {
+        code: Code::OtherProject,
+        message: format!(
+            "project `{project}` owns no machine, and {} of its entries are machines of project `{other}`; is `project:` right?",
+            theirs.len()
+        ),
+        help: format!(
+            "write `project: {other}`, or give these entries names of their own (`name:`)"
+        ),
+        objects: theirs.iter().map(|(key, _)| key.to_string()).collect(),
+    })
 }
 
 fn empty_source(case: &Case<'_>) -> Option<Refused> {

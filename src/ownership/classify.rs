@@ -6,7 +6,7 @@
 use super::text::MarkerKey;
 use crate::model::{
     Code, History, HypervisorInventory, HypervisorName, Inventory, Kind, Marker, MarkerState,
-    NativeId, ObservedMachine, ProjectName, ResourceKey, Stage,
+    NativeId, ObservedMachine, ProjectName, Remembered, ResourceKey, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,6 +107,9 @@ pub struct Ownership {
     pub fog: BTreeMap<HypervisorName, Vec<Obstacle>>,
     /// What the journal remembers as ours and a complete inventory does not show.
     pub vanished: BTreeSet<ResourceKey>,
+    /// Objects that name a key of ours which is held elsewhere: in nobody's way, and worth
+    /// knowing.
+    pub copies: Vec<Obstacle>,
 }
 
 impl Ownership {
@@ -144,7 +147,7 @@ pub fn classify(
                     );
                 }
                 MarkerState::Garbled(text) => {
-                    note_garbled(&mut result, project, hypervisor, machine, text);
+                    note_garbled(&mut result, project, hypervisor, seen, machine, text);
                 }
                 MarkerState::Found(_) | MarkerState::None => {}
             }
@@ -155,16 +158,17 @@ pub fn classify(
         if all.len() == 1 {
             result.owned.extend(all.pop().map(|owned| (key.clone(), owned)));
         } else {
-            note_duplicate(&mut result, key, &all);
+            note_duplicate(&mut result, inventory, key, &all);
         }
     }
-    compare_with_history(&mut result, inventory, history);
+    compare_with_history(&mut result, project, inventory, history);
     // An impostor of a key that we hold elsewhere is somebody's copy: worth knowing,
     // no reason to stop.
-    let owned = &result.owned;
     for (key, obstacles) in &mut result.obstacles {
-        if owned.contains_key(key) {
-            obstacles.retain(|it| !matches!(it.code, Code::Impostor | Code::GarbledMarker));
+        if result.owned.contains_key(key) {
+            let is_copy =
+                |it: &mut Obstacle| matches!(it.code, Code::Impostor | Code::GarbledMarker);
+            result.copies.extend(obstacles.extract_if(.., is_copy));
         }
     }
     result.obstacles.retain(|_, obstacles| !obstacles.is_empty());
@@ -196,34 +200,46 @@ fn sort_marked<'a>(
     let uuid_binds = marker.uuid.is_some() && marker.uuid == machine.uuid;
     let old_gone = marker.id.as_ref().is_some_and(|id| !seen.listed.contains_key(id));
     let signed = marker_key.is_none_or(|secret| secret.verifies(marker));
-    let (code, message) = if uuid_binds && old_gone && signed {
+    let who = called(hypervisor, seen, &machine.id);
+    let (code, message, help) = if uuid_binds && old_gone && signed {
         let was = marker.id.as_ref().map_or("?", |id| id.as_str());
-        (
-            Code::Moved,
-            format!(
-                "{} on {hypervisor} is {key}, which was {was}: it was restored, registered again or failed over",
-                machine.id
-            ),
-        )
+        let moved = format!(
+            "{who} is {key}, which was {was}: it was restored, registered again or failed over"
+        );
+        // A signature covers the id, so that only an unsigned marker can be corrected by hand.
+        let back = match marker_key {
+            Some(_) => format!("bring it back under the id {was}"),
+            None => format!("write `id={}` in its `novahost/1` line", machine.id),
+        };
+        (Code::Moved, moved, format!("look at it; if it is {key}, {back}; if not, "))
     } else {
-        (
-            Code::Impostor,
-            format!("{} on {hypervisor} names {key}, but {why}: it looks like a copy", machine.id),
-        )
+        let copy = format!("{who} names {key}, but {why}: it looks like a copy");
+        (Code::Impostor, copy, format!("look at it; if it is not {key}, "))
     };
     result.obstacles.entry(key.clone()).or_default().push(Obstacle {
         hypervisor: hypervisor.clone(),
         id: Some(machine.id.clone()),
         code,
         message,
-        help: format!("look at {} on {hypervisor}; remove the `novahost/1` lines from its notes if it is not {key}", machine.id),
+        help: format!("{help}remove the `novahost/1` lines from its notes"),
     });
+}
+
+/// An object as a person finds it: `20900 (`copy`) on pve-paris`.
+fn called(hypervisor: &HypervisorName, seen: &HypervisorInventory, id: &NativeId) -> String {
+    let read = seen.machines.get(id).and_then(|it| it.settled().name.as_deref());
+    let listed = || seen.listed.get(id).and_then(|it| it.name.as_deref());
+    match read.or_else(listed) {
+        Some(name) => format!("{id} (`{name}`) on {hypervisor}"),
+        None => format!("{id} on {hypervisor}"),
+    }
 }
 
 fn note_garbled(
     result: &mut Ownership,
     project: &ProjectName,
     hypervisor: &HypervisorName,
+    seen: &HypervisorInventory,
     machine: &ObservedMachine,
     text: &str,
 ) {
@@ -237,7 +253,7 @@ fn note_garbled(
         hypervisor: hypervisor.clone(),
         id: Some(machine.id.clone()),
         code: Code::GarbledMarker,
-        message: format!("the marker on {} on {hypervisor} cannot be read", machine.id),
+        message: format!("the marker on {} cannot be read", called(hypervisor, seen, &machine.id)),
         help: "put its lines back as they were (`novahost audit show` has them), or remove them"
             .to_owned(),
     };
@@ -256,7 +272,7 @@ fn note_unreadable(
 ) {
     for (id, why) in &seen.unreadable {
         let listed = seen.listed.get(id);
-        let remembered = |all: &BTreeSet<crate::model::Remembered>| {
+        let remembered = |all: &BTreeSet<Remembered>| {
             all.iter()
                 .find(|it| it.hypervisor == *hypervisor && it.id == *id)
                 .map(|it| it.key.clone())
@@ -273,14 +289,15 @@ fn note_unreadable(
             wanted_names.get(&(hypervisor.clone(), name)).cloned()
         };
         if let Some(key) = remembered(&history.open) {
-            let text = format!("{id} on {hypervisor} is being born as {key}");
+            let text = format!("{} is being born as {key}", called(hypervisor, seen, id));
             result.obstacles.entry(key).or_default().push(obstacle(Code::BeingBorn, text));
         } else if let Some(key) = remembered(&history.owned).or_else(by_name) {
-            let text = format!("{id} on {hypervisor} could be {key} and cannot be read: {why}");
+            let who = called(hypervisor, seen, id);
+            let text = format!("{who} could be {key} and cannot be read: {why}");
             result.obstacles.entry(key).or_default().push(obstacle(Code::UnreadableObject, text));
         } else {
             // Without a pointer it could be any key that was not found elsewhere.
-            let text = format!("{id} on {hypervisor} cannot be read: {why}");
+            let text = format!("{} cannot be read: {why}", called(hypervisor, seen, id));
             result
                 .fog
                 .entry(hypervisor.clone())
@@ -290,9 +307,12 @@ fn note_unreadable(
     }
 }
 
-fn note_duplicate(result: &mut Ownership, key: &ResourceKey, all: &[Owned]) {
-    let list: Vec<String> =
-        all.iter().map(|it| format!("{} on {}", it.id, it.hypervisor)).collect();
+fn note_duplicate(result: &mut Ownership, inventory: &Inventory, key: &ResourceKey, all: &[Owned]) {
+    let each = all.iter().filter_map(|it| {
+        let seen = inventory.hypervisors.get(&it.hypervisor)?;
+        Some(called(&it.hypervisor, seen, &it.id))
+    });
+    let list: Vec<String> = each.collect();
     for owned in all {
         result.obstacles.entry(key.clone()).or_default().push(Obstacle {
             hypervisor: owned.hypervisor.clone(),
@@ -304,9 +324,15 @@ fn note_duplicate(result: &mut Ownership, key: &ResourceKey, all: &[Owned]) {
     }
 }
 
-fn compare_with_history(result: &mut Ownership, inventory: &Inventory, history: &History) {
+fn compare_with_history(
+    result: &mut Ownership,
+    project: &ProjectName,
+    inventory: &Inventory,
+    history: &History,
+) {
     for record in &history.owned {
         let Some(seen) = inventory.hypervisors.get(&record.hypervisor) else { continue };
+        note_other_key(result, project, seen, history, record);
         if result.owned.get(&record.key).is_some_and(|owned| owned.id == record.id) {
             continue;
         }
@@ -322,10 +348,14 @@ fn compare_with_history(result: &mut Ownership, inventory: &Inventory, history: 
                     id: Some(record.id.clone()),
                     code: Code::LostMarker,
                     message: format!(
-                        "the journal says that {} on {} is {}, but its marker is gone",
-                        record.id, record.hypervisor, record.key
+                        "the journal says that {} is {}, but its marker is gone",
+                        called(&record.hypervisor, seen, &record.id),
+                        record.key
                     ),
-                    help: "put the marker back into its notes (`novahost audit show` has it), or move the machine out of the way".to_owned(),
+                    help: format!(
+                        "if it is {}, put its marker back into its notes (`novahost audit show` has it); if another machine was given its id, that one has to take another",
+                        record.key
+                    ),
                 });
             }
         } else if seen.coverage.is_complete()
@@ -337,10 +367,55 @@ fn compare_with_history(result: &mut Ownership, inventory: &Inventory, history: 
     }
 }
 
+/// Marker and journal disagree about whose an object is: nothing is written for either
+/// entry until a person decides.
+fn note_other_key(
+    result: &mut Ownership,
+    project: &ProjectName,
+    seen: &HypervisorInventory,
+    history: &History,
+    record: &Remembered,
+) {
+    let (hypervisor, id) = (&record.hypervisor, &record.id);
+    let Some(marker) = seen.machines.get(id).and_then(|it| it.marker.found()) else { return };
+    let other = &marker.key;
+    // An id that was used again is remembered under both keys, and somebody else's marker
+    // says the same.
+    if marker.project != *project
+        || *other == record.key
+        || result.owned.contains_key(&record.key)
+        || history.remembers(other, hypervisor, id)
+    {
+        return;
+    }
+    let bears = |owned: &Owned| owned.hypervisor == *hypervisor && owned.id == *id;
+    let mut blocked = vec![(&record.key, Code::LostMarker)];
+    if result.owned.get(other).is_some_and(bears) {
+        result.owned.remove(other);
+        blocked.push((other, Code::Impostor));
+    }
+    for (key, code) in blocked {
+        result.obstacles.entry(key.clone()).or_default().push(Obstacle {
+            hypervisor: hypervisor.clone(),
+            id: Some(id.clone()),
+            code,
+            message: format!(
+                "the journal says that {} is {}, but its marker says `{other}`",
+                called(hypervisor, seen, id),
+                record.key
+            ),
+            help: format!(
+                "if it is {0}, write `key={0}` in its `novahost/1` line; if it is not, remove that line",
+                record.key
+            ),
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Coverage, DeviceMap, GuestKind, Listed, PowerState, Remembered};
+    use crate::model::{Coverage, DeviceMap, GuestKind, Listed, PowerState};
     use crate::ownership::{intent_id, machine_uuid};
 
     fn project() -> ProjectName {
@@ -490,6 +565,26 @@ mod tests {
         let gone = judge(&inventory(Vec::new()), &history);
         assert_eq!(gone.vanished, [ResourceKey::vm("web")].into());
         assert!(gone.obstacles.is_empty());
+    }
+
+    #[test]
+    fn where_marker_and_journal_name_two_keys_neither_is_acted_upon() {
+        let world = inventory(vec![machine("100", "other", Stage::Ready)]);
+        let remember = |key: &str| Remembered {
+            key: ResourceKey::vm(key),
+            hypervisor: "pve".into(),
+            id: "100".into(),
+        };
+        let history = History { owned: [remember("web")].into(), ..History::default() };
+        let result = judge(&world, &history);
+        assert!(result.owned.is_empty());
+        assert_eq!(codes(&result, "web"), [Code::LostMarker]);
+        assert_eq!(codes(&result, "other"), [Code::Impostor]);
+        // An id that was given to another machine of ours is remembered under both keys.
+        let owned = [remember("web"), remember("other")].into();
+        let again = judge(&world, &History { owned, ..History::default() });
+        assert!(again.owned.contains_key(&ResourceKey::vm("other")));
+        assert!(again.obstacles.is_empty());
     }
 
     #[test]

@@ -7,8 +7,9 @@ use crate::{
     model::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
         DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
-        HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, ObservedMachine,
-        Place, Power, PowerState, Product, Reason, ResourceKey, Stage, Unsupported, Update, Verb,
+        HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, Note,
+        ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey, Stage,
+        Unsupported, Update, Verb,
     },
     ownership::Owned,
 };
@@ -50,6 +51,15 @@ impl Builder<'_> {
             if key.kind == crate::model::Kind::Vm && !desired.machines.contains_key(key) {
                 self.plan_removed(key, owned);
             }
+        }
+        for copy in &ownership.copies {
+            self.notes.insert(Note { key: None, text: format!("{}; {}", copy.message, copy.help) });
+        }
+        // What blocks whatever is not found elsewhere has to be seen even if that is nothing.
+        for garbled in ownership.fog.values().flatten().filter(|it| it.code == Code::GarbledMarker)
+        {
+            self.notes
+                .insert(Note { key: None, text: format!("{}; {}", garbled.message, garbled.help) });
         }
         // A key with an obstacle and no entry in the YAML is somebody's copy of what we
         // once owned; it is shown so that nothing that bears our mark stays unseen.
@@ -116,6 +126,9 @@ impl Builder<'_> {
             return Ok(());
         };
         if owned.stage == Stage::New {
+            if seen.power == PowerState::Running {
+                return Err((Some(Verb::Continue), runs_unfinished(machine, owned, seen)));
+            }
             return self.plan_birth(machine, Some(seen), Reason::Unfinished);
         }
         let Some(&product) = self.input.products.get(&machine.hypervisor) else { return Ok(()) };
@@ -537,7 +550,7 @@ fn may_create(
                     format!(
                         "this account does not see all of {hypervisor} ({why}), so absence is not proved"
                     ),
-                    "give the account VM.Audit on `/vms` with propagation, or pin its id",
+                    "give the account VM.Audit on `/vms` with propagation and take away rows that hide guests, or pin its id",
                 );
             }
         },
@@ -573,6 +586,21 @@ fn may_create(
         );
     }
     Ok(())
+}
+
+/// A half-made machine needs no consent because it never ran. One that runs is complete,
+/// or was started by somebody: building it would strike at what runs in it.
+fn runs_unfinished(machine: &DesiredMachine, owned: &Owned, seen: &ObservedMachine) -> Trouble {
+    let name = seen.settled().name.as_deref().unwrap_or_default();
+    Trouble {
+        code: Code::RunsUnfinished,
+        message: format!(
+            "{} (`{name}`) on {} runs, though its marker says that it was never finished",
+            seen.id, owned.hypervisor
+        ),
+        help: "shut it down to have it built to its end; if it is complete, write `stage=ready` in its `novahost/1` line".to_owned(),
+        place: Some(machine.place.clone()),
+    }
 }
 
 fn find_template<'a>(
@@ -643,6 +671,9 @@ fn update_action(
     let stops = |it: &FieldChange| it.after == Some(PowerState::Stopped.as_str().into());
     let stopping = fields.iter().any(|it| it.field.kind == FieldKind::Power && stops(it));
     let restart = fields.iter().any(|it| it.disruption == Disruption::Restart) && !stopping;
+    // Power is steps of its own, below.
+    let others = fields.iter().filter(|it| it.field.kind != FieldKind::Power);
+    let besides_power: Vec<FieldChange> = others.cloned().collect();
     let (verb, change) = if only_power && stopping {
         (Verb::Stop, Change::Stop)
     } else if only_power {
@@ -650,8 +681,8 @@ fn update_action(
     } else if only_pending && restart {
         (Verb::Restart, Change::Restart(seen))
     } else {
-        let update =
-            Update { machine, spec, seen, fields: &fields, allotted: &allotment.allotted, restart };
+        let fields = &besides_power;
+        let update = Update { machine, spec, seen, fields, allotted: &allotment.allotted, restart };
         (Verb::Update, Change::Update(update))
     };
     let Lowered { mut steps, reads, notes, .. } =

@@ -19,8 +19,8 @@ use crate::{
     alloc::Allocator,
     model::{
         Action, ActionId, Blocked, Code, Coverage, DesiredState, Envelope, History, HypervisorName,
-        HypervisorSummary, Inventory, Note, PLAN_FORMAT, Plan, PlanBody, Product, Reason,
-        ResourceKey, Verb, plan_id,
+        HypervisorSummary, Inventory, Note, PLAN_FORMAT, Plan, PlanBody, Product, ProjectName,
+        Reason, ResourceKey, Verb, plan_id,
     },
     ownership::{MarkerKey, Ownership, classify},
 };
@@ -170,6 +170,8 @@ struct Builder<'a> {
 struct Holder {
     id: crate::model::NativeId,
     key: Option<ResourceKey>,
+    /// Whose it is by a marker of another project.
+    theirs: Option<(ProjectName, ResourceKey)>,
 }
 
 impl Builder<'_> {
@@ -185,7 +187,11 @@ impl Builder<'_> {
             for (id, listed) in &seen.listed {
                 let read = seen.machines.get(id);
                 let key = by_id.get(&(hypervisor, id)).map(|key| (*key).clone());
-                let holder = Holder { id: id.clone(), key };
+                let marker = read.and_then(|it| it.marker.found());
+                let theirs = marker
+                    .filter(|it| it.project != self.input.desired.project)
+                    .map(|it| (it.project.clone(), it.key.clone()));
+                let holder = Holder { id: id.clone(), key, theirs };
                 // A listing can be old; what was read from the object itself wins.
                 let name = match read {
                     Some(machine) => machine.settled().name.clone(),

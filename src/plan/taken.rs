@@ -117,19 +117,27 @@ impl Builder<'_> {
 }
 
 fn is_taken(machine: &DesiredMachine, verb: Verb, taking: &Taking, holder: &Holder) -> Blocked {
-    let who = holder.key.as_ref().map_or_else(|| holder.id.to_string(), ToString::to_string);
     let at = &machine.hypervisor;
     let place = |path: FieldPath| -> Place { machine.place_of(&path).clone() };
     let (code, message, help, place) = match taking {
         Taking::Name(name) => (
             Code::NameTaken,
-            format!("`{name}` is the name of {} on {at}, which is not {}", holder.id, machine.key),
+            match &holder.theirs {
+                Some((project, key)) => format!(
+                    "`{name}` is the name of {} on {at}, which is {key} of project `{project}`",
+                    holder.id
+                ),
+                None => format!(
+                    "`{name}` is the name of {} on {at}, which is not {}",
+                    holder.id, machine.key
+                ),
+            },
             "give one of the two another name (`name:`)",
             place(FieldPath::of(FieldKind::Name)),
         ),
         Taking::Address(nic, address) => (
             Code::AddressTaken,
-            format!("{address} is the address of {who} on {at}"),
+            format!("{address} is the address of {} on {at}", who(holder)),
             "choose another address",
             place(FieldPath::on(FieldKind::NicIp, nic)),
         ),
@@ -142,5 +150,13 @@ fn is_taken(machine: &DesiredMachine, verb: Verb, taking: &Taking, holder: &Hold
         message,
         help: help.to_owned(),
         place: Some(place),
+    }
+}
+
+fn who(holder: &Holder) -> String {
+    match (&holder.key, &holder.theirs) {
+        (Some(key), _) => key.to_string(),
+        (None, Some((project, key))) => format!("{} ({key} of project `{project}`)", holder.id),
+        (None, None) => holder.id.to_string(),
     }
 }

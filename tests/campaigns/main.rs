@@ -9,4 +9,16 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod fleet;
+mod histories;
 mod kills;
+mod lab;
+mod matrix;
+mod oracle;
+mod page;
+mod races;
+
+/// What all campaigns run in: as many workers as the smallest machine has.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}

@@ -13,7 +13,10 @@ mod cli_kill;
 mod cli_road;
 mod cli_secrets;
 mod contract;
+mod ownership;
 mod planner;
+#[cfg(feature = "planted")]
+mod planted;
 mod provider_proxmox;
 mod readme;
 mod scratch;

@@ -1,13 +1,15 @@
 //! The operator beside the API: looks at the truth, changes it behind everyone's back, plants faults.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use super::access::Identity;
 use super::faults::FaultHook;
-use super::guest::power;
+use super::guest::{power, snapshot};
 use super::server::Shared;
-use super::tasks;
 use super::world::{Guest, World, is_net_key, named_volume, volume_key};
+use super::{tasks, tls, truth};
+use crate::harness::{Actor, ArrivalSink, EffectSink, Object};
 
 /// A request that was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,7 @@ impl Control {
     pub fn edit(&self, change: impl FnOnce(&mut World)) {
         let mut core = self.shared.core();
         change(&mut core.world);
+        core.note(None, &Actor::Operator);
         self.shared.save(&core);
     }
 
@@ -62,6 +65,40 @@ impl Control {
     /// Forgets what was asked.
     pub fn clear_requests(&self) {
         self.shared.core().requests.clear();
+    }
+
+    /// Tells from now on of each change of a guest or a pool, and who made it.
+    pub fn watch(&self, sink: EffectSink) {
+        let mut core = self.shared.core();
+        let now = truth::objects(&core.world);
+        core.watch.begin(now, sink);
+    }
+
+    /// Tells from now on of each request before anything is done about it.
+    pub fn witness(&self, sink: ArrivalSink) {
+        self.shared.core().arrivals = Some(sink);
+    }
+
+    /// Every guest and pool, in neutral words.
+    #[must_use]
+    pub fn objects(&self) -> BTreeMap<String, Object> {
+        truth::objects(&self.shared.core().world)
+    }
+
+    /// Shows the certificate of another authority from now on, or the cluster's own again.
+    /// Connections that are open end.
+    pub fn certificate(&self, foreign: bool) {
+        let own = self.shared.core().world.authority.clone();
+        let authority = if foreign {
+            tls::make("somebody-else", &[], crate::clock::unix_now()).ok()
+        } else {
+            own
+        };
+        let config = authority.and_then(|authority| tls::server_config(&authority).ok());
+        if let Some(config) = config {
+            *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+            self.shared.hang_up.send_modify(|turn| *turn += 1);
+        }
     }
 
     /// Decides from now on, for each request, whether something goes wrong.
@@ -163,6 +200,7 @@ impl Control {
                 power::stop_now(&mut core, &node, vmid)
             };
         }
+        core.note(None, &Actor::Operator);
         self.shared.save(&core);
     }
 
@@ -183,6 +221,7 @@ impl Control {
         for guest in core.world.guests.values_mut().filter(|guest| guest.node == node) {
             guest.running = false;
         }
+        core.note(None, &Actor::Operator);
         drop(core);
         self.node_offline(node, true);
     }
@@ -234,6 +273,16 @@ impl Control {
             let generation = world.new_uuid();
             guest.config.insert("vmgenid".to_owned(), generation);
         });
+    }
+
+    /// Takes a snapshot of a guest, without its memory.
+    pub fn take_snapshot(&self, vmid: u32, name: &str) {
+        self.guest(vmid, |guest| snapshot::take(guest, name, "", false));
+    }
+
+    /// Returns a guest to a snapshot. Its notes stay as they are.
+    pub fn roll_back(&self, vmid: u32, name: &str) {
+        self.guest(vmid, |guest| snapshot::return_to(guest, name));
     }
 
     fn copy(&self, vmid: u32, newid: u32, change: impl FnOnce(&mut World, &mut Guest)) {

@@ -1,14 +1,17 @@
 //! Connections, requests and replies as the real front end treats them.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
@@ -21,12 +24,14 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::Credentials;
-use super::control::RequestLog;
+use super::control::{Control, RequestLog};
 use super::error::ApiError;
 use super::faults::{Fault, FaultPoint};
 use super::form::{self, Params};
 use super::router::{self, Answer, Ask};
 use super::server::Shared;
+use super::truth;
+use crate::harness::Arrival;
 
 /// The front end refuses larger bodies.
 const BODY_MAX: usize = 512 * 1024;
@@ -38,12 +43,7 @@ const GZIP_FROM: usize = 1024;
 const BASE: &str = "/api2/json";
 
 /// Accepts connections until it is aborted; its connections end with it.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
-    shared: Arc<Shared>,
-) {
-    let acceptor = TlsAcceptor::from(tls);
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     let mut turn = 0;
     loop {
@@ -52,7 +52,9 @@ pub(crate) async fn accept(
             continue;
         };
         turn += 1;
-        connections.spawn(connection(stream, acceptor.clone(), Arc::clone(&shared), turn));
+        let tls = Arc::clone(&shared.tls.lock().unwrap_or_else(PoisonError::into_inner));
+        let acceptor = TlsAcceptor::from(tls);
+        connections.spawn(connection(stream, acceptor, Arc::clone(&shared), turn));
     }
 }
 
@@ -63,6 +65,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
         return;
     };
     let idle = shared.options.timing.keep_alive;
+    let mut hang_up = shared.hang_up.subscribe();
     let in_flight = Arc::new(AtomicUsize::new(0));
     let served = Arc::new(AtomicUsize::new(0));
     let service = {
@@ -86,6 +89,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
     loop {
         tokio::select! {
             _ = http.as_mut() => return,
+            Ok(()) = hang_up.changed() => http.as_mut().graceful_shutdown(),
             () = tokio::time::sleep(idle) => {
                 let now = served.load(Ordering::SeqCst);
                 if in_flight.load(Ordering::SeqCst) == 0 && now == seen {
@@ -109,7 +113,68 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-type Reply = Result<Response<Full<Bytes>>, Cut>;
+type Reply = Result<Response<Body>, Cut>;
+
+/// A reply's body: whole, or one whose connection breaks after its first part.
+enum Body {
+    Whole(Full<Bytes>),
+    Broken(Option<Bytes>),
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Broken(first) => Poll::Ready(Some(first.take().map(Frame::data).ok_or(Cut))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Broken(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// What is wrong with a reply's body.
+enum Spoilt {
+    No,
+    /// Half of it arrives.
+    Cut,
+    /// The connection breaks in its middle.
+    Broken,
+    /// It is something else.
+    Garbage(String),
+}
+
+/// Keeps what a list was answered, or gives what was kept instead.
+fn remembered(
+    shared: &Arc<Shared>,
+    arrival: &Arrival,
+    answer: Result<Answer, ApiError>,
+    stale: bool,
+) -> Result<Answer, ApiError> {
+    let Ok(answer) = answer else { return answer };
+    let mut core = shared.core();
+    // Where nobody plants faults there is nothing to remember lists for.
+    if arrival.call != "list" || core.fault.is_none() {
+        return Ok(answer);
+    }
+    match core.lists.get(&arrival.text) {
+        Some(old) if stale => Ok(Answer { data: old.clone(), total: answer.total }),
+        Some(_) | None => {
+            core.lists.insert(arrival.text.clone(), answer.data.clone());
+            Ok(answer)
+        }
+    }
+}
 
 async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -> Reply {
     let (head, body) = request.into_parts();
@@ -129,30 +194,43 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
     let route = router::find(&method, &segments);
     let template = route.as_ref().map(|found| found.template().to_owned()).unwrap_or_default();
 
-    let (fault, number) = {
+    let mut query = form::decode_query(head.uri.query().unwrap_or(""));
+    let read = read_body(&method, &head.headers, body).await;
+    let fields = read.clone().unwrap_or_default();
+    let no_ids = BTreeMap::new();
+    let ids = route.as_ref().map_or(&no_ids, |route| route.ids());
+    let (fault, arrival) = {
         let mut core = shared.core();
         let n = core.counted;
         core.counted += 1;
+        let arrival = truth::arrival(n, &method, &template, ids, &query, &fields);
+        if let Some(sink) = core.arrivals.as_mut() {
+            sink(&arrival);
+        }
         let point = FaultPoint {
             method: method.clone(),
             template: template.clone(),
             path: path.clone(),
             n,
+            arrival: arrival.clone(),
         };
-        (core.fault.as_mut().and_then(|hook| hook(&point)), n)
+        (core.fault.as_mut().and_then(|hook| hook(&point)), arrival)
     };
-    let mut query = form::decode_query(head.uri.query().unwrap_or(""));
-    let mut fields = Params::default();
+    let number = arrival.n;
+    if let Some(Fault::Deed(deed)) = &fault {
+        shared.core().deed_before = Some(number);
+        Control::new(Arc::clone(shared)).perform(deed, truth::guest_of(&arrival));
+        shared.core().deed_before = None;
+    }
+    if let Some(Fault::HangBefore(time)) = &fault {
+        tokio::time::sleep(*time).await;
+    }
     let answer = match &fault {
-        Some(Fault::DropBefore) => {
+        Some(Fault::DropBefore | Fault::HangBefore(_)) => {
             log(shared, &method, &template, &path, 0, false);
             return Err(Cut);
         }
-        Some(Fault::Status(status, text)) => {
-            // What was sent is recorded all the same.
-            fields = read_body(&method, &head.headers, body).await.unwrap_or_default();
-            Err(ApiError::new(*status, text.clone()))
-        }
+        Some(Fault::Status(status, text)) => Err(ApiError::new(*status, text.clone())),
         _ if raw_path.is_none() => {
             Err(ApiError::new(501, format!("Method '{method} {path}' not implemented")))
         }
@@ -166,18 +244,15 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
                 route,
                 credentials: Credentials::from_headers(&head.headers),
                 fault: fault.as_ref().and_then(Fault::for_task),
+                number,
                 turn: turn.wrapping_add(usize::try_from(number).unwrap_or(0)),
             };
-            let read = read_body(&method, &head.headers, body).await;
-            if let Ok(read) = &read {
-                fields = read.clone();
-            }
             router::answer(shared, ask, read, &query).await
         }
     };
     let answer = match &fault {
         Some(Fault::StatusAfter(status, text)) => Err(ApiError::new(*status, text.clone())),
-        _ => answer,
+        stale => remembered(shared, &arrival, answer, matches!(stale, Some(Fault::Stale))),
     };
     let status = answer.as_ref().map_or_else(|error| error.status, |_| 200);
     if method != "GET" && status < 400 {
@@ -185,7 +260,10 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
         let core = shared.core();
         shared.save(&core);
     }
-    if matches!(fault, Some(Fault::DropAfter)) {
+    if let Some(Fault::HangAfter(time)) = &fault {
+        tokio::time::sleep(*time).await;
+    }
+    if matches!(fault, Some(Fault::DropAfter | Fault::HangAfter(_))) {
         log(shared, &method, &template, &path, 0, false);
         return Err(Cut);
     }
@@ -193,8 +271,13 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
         tokio::time::sleep(shared.options.timing.auth_delay).await;
     }
     let body = body_of(&answer, shared.options.switches.no_message);
-    let cut = matches!(fault, Some(Fault::CutBody));
-    let reply = response(&answer, &body, &head.headers, cut);
+    let spoilt = match &fault {
+        Some(Fault::CutBody) => Spoilt::Cut,
+        Some(Fault::DropDuring) => Spoilt::Broken,
+        Some(Fault::Garbage(text)) => Spoilt::Garbage(text.clone()),
+        _ => Spoilt::No,
+    };
+    let reply = response(&answer, &body, &head.headers, spoilt);
     let compressed = reply.headers().contains_key(header::CONTENT_ENCODING);
     log(shared, &method, &template, &path, status, compressed);
     if let Some(recorder) = &shared.recorder {
@@ -278,11 +361,15 @@ fn response(
     answer: &Result<Answer, ApiError>,
     body: &Value,
     asked: &HeaderMap,
-    cut: bool,
-) -> Response<Full<Bytes>> {
+    spoilt: Spoilt,
+) -> Response<Body> {
     let mut text = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    if cut {
-        text.truncate(text.len() / 2);
+    let mut broken = false;
+    match spoilt {
+        Spoilt::No => {}
+        Spoilt::Cut => text.truncate(text.len() / 2),
+        Spoilt::Broken => broken = true,
+        Spoilt::Garbage(other) => text = other.into_bytes(),
     }
     let accepts_gzip = asked
         .get_all(header::ACCEPT_ENCODING)
@@ -290,7 +377,13 @@ fn response(
         .any(|value| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("gzip")));
     let (bytes, zipped) =
         if accepts_gzip && text.len() > GZIP_FROM { compressed(text) } else { (text, false) };
-    let mut reply = Response::new(Full::new(Bytes::from(bytes)));
+    let mut bytes = Bytes::from(bytes);
+    let mut reply = Response::new(if broken {
+        bytes.truncate(bytes.len() / 2);
+        Body::Broken(Some(bytes))
+    } else {
+        Body::Whole(Full::new(bytes))
+    });
     let headers = reply.headers_mut();
     headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));

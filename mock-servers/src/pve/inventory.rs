@@ -74,7 +74,7 @@ fn guest_rows(core: &Core, call: &Call, rows: &mut Vec<Value>) {
         .flat_map(|(name, pool)| pool.guests.iter().map(move |vmid| (*vmid, name.as_str())))
         .collect();
     for (vmid, guest) in &core.world.guests {
-        if !visible(*vmid) {
+        if !visible(*vmid) || core.world.datacenter.unlisted.contains(vmid) {
             continue;
         }
         let mut row = guest_row(*vmid, guest);

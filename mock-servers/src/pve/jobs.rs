@@ -10,6 +10,25 @@ use super::locks::of_storage;
 use super::server::{Core, Shared};
 use super::tasks;
 use super::work::{Done, Work};
+use crate::harness::Actor;
+
+/// The request that work comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Which.
+    pub(crate) request: u64,
+    /// Whose.
+    pub(crate) by: Actor,
+    /// What goes wrong with its task.
+    pub(crate) fault: Option<TaskFault>,
+}
+
+impl Origin {
+    /// Tells whoever watches what this request has changed.
+    pub(crate) fn note(&self, core: &mut Core) {
+        core.note(Some(self.request), &self.by);
+    }
+}
 
 /// Starts a task on a node and returns its UPID. The effects come later.
 pub(crate) fn spawn(
@@ -18,14 +37,14 @@ pub(crate) fn spawn(
     node: &str,
     who: &Identity,
     work: Work,
-    fault: Option<TaskFault>,
+    origin: Origin,
 ) -> String {
     let upid = tasks::register(core, node, who, &work);
     let worker = {
         let shared = Arc::clone(shared);
         let (node, upid) = (node.to_owned(), upid.clone());
         async move {
-            let result = execute(&shared, &node, &work, Some(&upid), fault).await;
+            let result = execute(&shared, &node, &work, Some(&upid), &origin).await;
             let mut core = shared.core();
             tasks::close(&mut core, &upid, &result);
             shared.save(&core);
@@ -37,13 +56,18 @@ pub(crate) fn spawn(
 }
 
 /// Runs work inside a request; past the proxy's patience the caller gets 596 while the work goes on.
-pub(crate) async fn inline(shared: &Arc<Shared>, node: &str, work: Work) -> ApiResult<()> {
+pub(crate) async fn inline(
+    shared: &Arc<Shared>,
+    node: &str,
+    work: Work,
+    origin: Origin,
+) -> ApiResult<()> {
     let patience = shared.options.timing.proxy_timeout;
     let runner = {
         let shared = Arc::clone(shared);
         let node = node.to_owned();
         tokio::spawn(async move {
-            let result = execute(&shared, &node, &work, None, None).await;
+            let result = execute(&shared, &node, &work, None, &origin).await;
             let core = shared.core();
             shared.save(&core);
             result
@@ -61,7 +85,7 @@ async fn execute(
     node: &str,
     work: &Work,
     upid: Option<&str>,
-    fault: Option<TaskFault>,
+    origin: &Origin,
 ) -> ApiResult<Done> {
     let timing = &shared.options.timing;
     let _guest_locks = shared.locks.take(&work.locks(node, timing.second)).await?;
@@ -74,6 +98,7 @@ async fn execute(
                 if matches!(work, Work::Create(_)) {
                     work.abandon(&mut core, node);
                 }
+                origin.note(&mut core);
                 return Err(error);
             }
         };
@@ -85,34 +110,41 @@ async fn execute(
             None if stage.storages.is_empty() => Duration::ZERO,
             None => timing.slow_call,
         };
+        origin.note(&mut core);
         shared.save(&core);
         (stage, usual)
     };
     let held = hold_storages(shared, node, &stage.storages).await;
     let mut outcome = held.map_err(ApiError::from);
-    let half = stage.wait.unwrap_or(usual) / 2;
+    let mut half = stage.wait.unwrap_or(usual) / 2;
+    if let Some(TaskFault::Slow(more)) = &origin.fault {
+        half += *more / 2;
+    }
     tokio::time::sleep(half).await;
     if outcome.is_ok() {
-        work.midway(&mut shared.core(), node);
+        let mut core = shared.core();
+        work.midway(&mut core, node);
+        origin.note(&mut core);
     }
     tokio::time::sleep(half).await;
     if let Some(text) = stage.fails {
         outcome = outcome.and(Err(ApiError::died(text)));
     }
-    match fault {
-        Some(TaskFault::Fails(ref text)) => {
+    match &origin.fault {
+        Some(TaskFault::Fails(text)) => {
             outcome = outcome.and(Err(ApiError::died(text.clone())));
         }
         Some(TaskFault::Vanishes) => return Err(ApiError::died(tasks::UNEXPECTED)),
-        Some(TaskFault::Warns(_)) | None => {}
+        Some(TaskFault::Warns(_) | TaskFault::Slow(_)) | None => {}
     }
     let mut core = shared.core();
     let mut result = outcome.and_then(|()| work.finish(&mut core, node));
-    match (&mut result, fault) {
+    match (&mut result, &origin.fault) {
         (Err(_), _) => work.abandon(&mut core, node),
-        (Ok(done), Some(TaskFault::Warns(text))) => done.warnings.push(text),
+        (Ok(done), Some(TaskFault::Warns(text))) => done.warnings.push(text.clone()),
         (Ok(_), _) => {}
     }
+    origin.note(&mut core);
     result
 }
 

@@ -14,9 +14,11 @@ use super::form::{self, Params};
 use super::guest::{
     agent, clone, create, destroy, disks, lxc, migrate, power, snapshot, template, update, view,
 };
+use super::jobs::{self, Origin};
 use super::server::{Core, Shared};
 use super::work::Work;
-use super::{acl, inventory, jobs, nodes, pool, schema, storage, tasks};
+use super::{acl, inventory, nodes, pool, schema, storage, tasks};
+use crate::harness::Actor;
 
 /// What a method may ask for before it answers.
 pub(crate) enum Outcome {
@@ -219,6 +221,11 @@ impl Route {
     pub(crate) fn template(&self) -> &'static str {
         self.endpoint.1
     }
+
+    /// The values of the path's placeholders.
+    pub(crate) fn ids(&self) -> &BTreeMap<String, String> {
+        &self.ids
+    }
 }
 
 /// The method for a path, if there is one.
@@ -247,6 +254,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) route: Option<Route>,
     pub(crate) credentials: Credentials,
     pub(crate) fault: Option<TaskFault>,
+    pub(crate) number: u64,
     pub(crate) turn: usize,
 }
 
@@ -282,6 +290,8 @@ pub(crate) async fn answer(
         }
         params.insert(name.clone(), value.clone());
     }
+    let origin =
+        Origin { request: ask.number, by: Actor::Client(who.to_string()), fault: ask.fault };
     let call = Call { who, params, ids: route.ids };
     if let Some(field) = &shared.field {
         field.serve(call.ids.get("node").map(String::as_str), ask.method == "GET", ask.turn).await;
@@ -298,7 +308,11 @@ pub(crate) async fn answer(
         if ask.method != "GET" && route.endpoint.1 != "/access/ticket" {
             core.need_quorum()?;
         }
-        let outcome = (route.endpoint.3)(&mut core, &call)?;
+        let outcome = (route.endpoint.3)(&mut core, &call);
+        if ask.method != "GET" {
+            origin.note(&mut core);
+        }
+        let outcome = outcome?;
         match outcome {
             Outcome::Null => {
                 return Ok(Answer { data: Value::Null, total: None });
@@ -308,11 +322,11 @@ pub(crate) async fn answer(
                 return Ok(Answer { data, total: Some(total) });
             }
             Outcome::Task(node, work) => {
-                let upid = jobs::spawn(shared, &mut core, &node, &call.who, work, ask.fault);
+                let upid = jobs::spawn(shared, &mut core, &node, &call.who, work, origin);
                 return Ok(Answer { data: json!(upid), total: None });
             }
             Outcome::Awaited(node, work, seconds) => {
-                let upid = jobs::spawn(shared, &mut core, &node, &call.who, work, ask.fault);
+                let upid = jobs::spawn(shared, &mut core, &node, &call.who, work, origin.clone());
                 Pending::Task(upid, seconds)
             }
             Outcome::Inline(node, work) => Pending::Inline(node, work),
@@ -320,7 +334,7 @@ pub(crate) async fn answer(
     };
     match outcome {
         Pending::Inline(node, work) => {
-            jobs::inline(shared, &node, work).await?;
+            jobs::inline(shared, &node, work, origin).await?;
             Ok(Answer { data: Value::Null, total: None })
         }
         Pending::Task(upid, seconds) => awaited(shared, &upid, seconds, call.vmid()).await,

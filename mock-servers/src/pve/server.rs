@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -21,7 +22,8 @@ use super::options::{Options, Switches, Timing};
 use super::record::Recorder;
 use super::schema::Release;
 use super::world::World;
-use super::{http, jobs, tls};
+use super::{http, jobs, tls, truth};
+use crate::harness::{Actor, ArrivalSink, Watch};
 
 /// What one lock guards: the world and everything that must change with it.
 pub(crate) struct Core {
@@ -32,6 +34,13 @@ pub(crate) struct Core {
     pub(crate) requests: Vec<RequestLog>,
     pub(crate) counted: u64,
     pub(crate) fault: Option<FaultHook>,
+    /// Told of each request before anything is done about it.
+    pub(crate) arrivals: Option<ArrivalSink>,
+    pub(crate) watch: Watch,
+    /// The request that a deed of the operator comes before, while it is done.
+    pub(crate) deed_before: Option<u64>,
+    /// The last answer to each list, for one that is to be stale.
+    pub(crate) lists: BTreeMap<String, Value>,
     pub(crate) workers: BTreeMap<String, AbortHandle>,
 }
 
@@ -42,6 +51,10 @@ pub(crate) struct Shared {
     pub(crate) locks: Locks,
     pub(crate) field: Option<Field>,
     pub(crate) recorder: Option<Recorder>,
+    /// The certificate that new connections see.
+    pub(crate) tls: Mutex<Arc<rustls::ServerConfig>>,
+    /// Bumped when all connections are to end.
+    pub(crate) hang_up: tokio::sync::watch::Sender<u64>,
 }
 
 impl Core {
@@ -107,6 +120,14 @@ impl Core {
             Ok(())
         } else {
             Err(ApiError::died("cluster not ready - no quorum?"))
+        }
+    }
+
+    /// Tells whoever watches what has changed since the last time, and who did it.
+    pub(crate) fn note(&mut self, request: Option<u64>, by: &Actor) {
+        if self.watch.is_on() {
+            let now = truth::objects(&self.world);
+            self.watch.note(now, request.or(self.deed_before), by);
         }
     }
 
@@ -200,6 +221,10 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
         requests: Vec::new(),
         counted: 0,
         fault: None,
+        arrivals: None,
+        watch: Watch::default(),
+        deed_before: None,
+        lists: BTreeMap::new(),
         workers: BTreeMap::new(),
     };
     jobs::settle(&mut core);
@@ -221,13 +246,13 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
         locks: Locks::default(),
         field,
         recorder,
+        tls: Mutex::new(tls_config),
+        hang_up: tokio::sync::watch::Sender::new(0),
     });
     shared.save(&shared.core());
     let mut threads: Vec<JoinHandle<()>> = listeners
         .into_iter()
-        .map(|listener| {
-            tokio::spawn(http::accept(listener, Arc::clone(&tls_config), Arc::clone(&shared)))
-        })
+        .map(|listener| tokio::spawn(http::accept(listener, Arc::clone(&shared))))
         .collect();
     if !shared.options.timing.statistics.is_zero() {
         threads.push(tokio::spawn(broadcast(Arc::clone(&shared))));

@@ -321,6 +321,9 @@ pub struct Datacenter {
     pub quorate: bool,
     /// Hosts are in a cluster rather than alone.
     pub clustered: bool,
+    /// Guests that the list of the whole cluster leaves out, though their node knows them: its
+    /// file system lags.
+    pub unlisted: BTreeSet<u32>,
 }
 
 impl Default for Datacenter {
@@ -331,6 +334,7 @@ impl Default for Datacenter {
             next_id_upper: 1_000_000,
             quorate: true,
             clustered: true,
+            unlisted: BTreeSet::new(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mock_servers::pve::{Fault, FieldModel, Timing, World};
+use mock_servers::harness::{Actor, Chance, Effect, FaultPlan, Rule, Where};
+use mock_servers::pve::{Deed, Fault, FieldModel, Timing, World, hook};
+use std::sync::{Arc, Mutex};
 
 use crate::client::{RELEASES, cluster, options, start, world};
 
@@ -52,6 +54,85 @@ async fn tasks_fail_late_warn_or_vanish() {
         assert_eq!(api.wait(&upid).await, "unexpected status");
         // A killed worker cleans nothing up.
         assert_eq!(api.get("/nodes/pve1/qemu/151/config").await.data()["lock"], "clone");
+    }
+}
+
+fn rule(call: &str, fault: Fault) -> Rule<Fault> {
+    let at = Where { call: call.to_owned(), ..Where::default() };
+    Rule { name: "planted".to_owned(), at, after: 0, times: 1, fault }
+}
+
+#[tokio::test]
+async fn a_reply_breaks_in_its_middle_or_is_something_else_or_never_comes() {
+    for release in RELEASES {
+        let cluster = cluster(release).await;
+        let short = Duration::from_millis(10);
+        let faults = [
+            (Fault::DropDuring, true),
+            (Fault::Garbage("<html>".to_owned()), true),
+            (Fault::HangAfter(short), true),
+            (Fault::HangBefore(short), false),
+        ];
+        for (number, (fault, happens)) in faults.into_iter().enumerate() {
+            let plan: FaultPlan<Fault> =
+                FaultPlan::new(vec![rule("create-pool", fault.clone())], None::<Chance<Fault>>);
+            let log = plan.log();
+            cluster.control.set_fault(hook(plan));
+            let sent = cluster.api.send("POST", "/pools", &format!("poolid=p{number}")).await;
+            let garbage = matches!(fault, Fault::Garbage(_));
+            assert_eq!(sent.is_ok(), garbage, "{fault:?}");
+            let made =
+                cluster.control.inspect(|world| world.pools.contains_key(&format!("p{number}")));
+            assert_eq!(made, happens, "{fault:?}");
+            assert_eq!(log.all().len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deed_comes_before_the_request_and_everybody_is_told_apart() {
+    for release in RELEASES {
+        let cluster = cluster(release).await;
+        let effects: Arc<Mutex<Vec<Effect>>> = Arc::default();
+        let kept = Arc::clone(&effects);
+        cluster.control.watch(Box::new(move |effect| kept.lock().unwrap().push(effect)));
+        let deed = Fault::Deed(Deed::Rename("other".to_owned()));
+        let plan = FaultPlan::new(vec![rule("configure", deed)], None);
+        cluster.control.set_fault(hook(plan));
+        let form = [("description", "hello")];
+        cluster.api.put("/nodes/pve2/qemu/102/config", &form).await;
+        let seen = effects.lock().unwrap();
+        assert_eq!(seen.len(), 2, "{seen:#?}");
+        assert_eq!(seen[0].by, Actor::Operator);
+        assert_eq!(seen[0].after.as_ref().unwrap().name, "other");
+        assert!(matches!(&seen[1].by, Actor::Client(_)));
+        assert_eq!(seen[1].after.as_ref().unwrap().notes, "hello");
+        assert_eq!(seen[0].request, seen[1].request);
+    }
+}
+
+#[tokio::test]
+async fn a_list_may_be_as_it_was_and_a_guest_may_be_hidden() {
+    for release in RELEASES {
+        let cluster = cluster(release).await;
+        let rows = || async {
+            let rows = cluster.api.get("/cluster/resources?type=vm").await;
+            rows.data().as_array().map_or(0, Vec::len)
+        };
+        cluster.control.set_fault(hook(FaultPlan::new(
+            vec![Rule { after: 1, ..rule("list", Fault::Stale) }],
+            None,
+        )));
+        let all = rows().await;
+        cluster.control.delete_guest(102);
+        assert_eq!(rows().await, all);
+        assert_eq!(rows().await, all - 1);
+        cluster.control.perform(&Deed::To(101, Box::new(Deed::Hide(true))), None);
+        let root_sees = rows().await;
+        assert!(root_sees == all - 1 || root_sees == all - 2);
+        assert!(!cluster.control.has_privilege("novahost@pve!sandbox", "/vms/101", "VM.Audit"));
+        cluster.control.perform(&Deed::To(101, Box::new(Deed::Hide(false))), None);
+        assert!(cluster.control.has_privilege("novahost@pve!sandbox", "/vms/101", "VM.Audit"));
     }
 }
 

@@ -356,7 +356,8 @@ async fn snapshots_are_part_of_the_digest_and_templates_do_not_come_back() {
         )
         .await;
         assert_ne!(api.get(&format!("{base}/config")).await.data()["digest"], before);
-        api.done("PUT", &format!("{base}/config"), &[("name", "changed")]).await;
+        let later = [("name", "changed"), ("description", "later")];
+        api.done("PUT", &format!("{base}/config"), &later).await;
         api.fails("POST", &format!("{base}/snapshot"), &[("snapname", "first")], "already used")
             .await;
         assert_eq!(
@@ -364,7 +365,9 @@ async fn snapshots_are_part_of_the_digest_and_templates_do_not_come_back() {
             "old-print"
         );
         api.done("POST", &format!("{base}/snapshot/first/rollback"), &[]).await;
-        assert_eq!(api.get(&format!("{base}/config")).await.data()["name"], "old-print");
+        let config = api.get(&format!("{base}/config")).await;
+        assert_eq!(config.data()["name"], "old-print");
+        assert_eq!(config.data()["description"], "later", "notes are no part of a snapshot");
         assert_eq!(
             api.get(&format!("{base}/snapshot")).await.data().as_array().map(Vec::len),
             Some(2)

@@ -94,6 +94,8 @@ pub(super) struct Client {
     writes: Semaphore,
     pub reads_max: usize,
     clock: Clock,
+    /// When a request is given up.
+    pub timeout: Duration,
 }
 
 /// A ticket with its token against cross-site requests.
@@ -174,7 +176,6 @@ impl Client {
             .referer(false)
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .user_agent(concat!("novahost/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -190,6 +191,7 @@ impl Client {
             writes: Semaphore::new(writes_max),
             reads_max,
             clock,
+            timeout: TOTAL_TIMEOUT,
         })
     }
 
@@ -438,7 +440,7 @@ impl Client {
             Method::Post => self.http.post(url),
             Method::Put => self.http.put(url),
         };
-        request = request.headers(headers.clone());
+        request = request.headers(headers.clone()).timeout(self.timeout);
         if !query {
             const FORM_TYPE: HeaderValue =
                 HeaderValue::from_static("application/x-www-form-urlencoded");

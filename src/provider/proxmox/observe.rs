@@ -17,11 +17,12 @@ use super::{
 };
 use crate::{
     model::{
-        Bytes, Coverage, ErrorKind, FailureKind, GuestKind, HypervisorInventory, Listed, Name,
-        NativeId, NodeName, ObservedMachine, ObservedNode, ObservedPool, ObservedStorage,
-        ProviderError, Scope,
+        Bytes, Coverage, ErrorKind, FailureKind, GuestKind, HypervisorInventory, Listed,
+        MarkerState, Name, NativeId, NodeName, ObservedMachine, ObservedNode, ObservedPool,
+        ObservedStorage, ProviderError, Scope,
     },
     ownership,
+    planted::Bug,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -356,6 +357,7 @@ async fn read_candidate(inner: &Inner, mut row: GuestRow) -> Candidate {
     }
     match answer {
         Ok(config) => match look::unfinished_birth(&config) {
+            Some(_) if Bug::StrayBirthIsAbsent.is_planted() => Candidate::Gone(vmid),
             Some(why) => Candidate::Unreadable(vmid, why),
             None => {
                 let machine = translate::machine(inner.project.as_ref(), &row, &config);
@@ -373,9 +375,18 @@ fn take_candidates(
 ) {
     for candidate in read {
         match candidate {
-            Candidate::Machine { row, machine } => {
+            Candidate::Machine { machine, .. }
+                if Bug::SecondBearerOverlooked.is_planted()
+                    && is_second(&inventory.machines, &machine) => {}
+            Candidate::Machine { row, mut machine } => {
+                if Bug::MovedIsTakenOver.is_planted() {
+                    take_over(listed, &mut machine);
+                }
                 listed.insert(row.vmid, translate::listed(&row));
                 inventory.machines.insert(row.id(), *machine);
+            }
+            Candidate::Unreadable(vmid, _) if Bug::UnreadableIsAbsent.is_planted() => {
+                listed.remove(&vmid);
             }
             Candidate::Unreadable(vmid, why) => {
                 inventory.unreadable.insert(NativeId::from(vmid.to_string()), why);
@@ -385,6 +396,23 @@ fn take_candidates(
                 inventory.notes.push(format!("machine {vmid} went while it was being read"));
             }
         }
+    }
+}
+
+/// For a planted bug: whether another machine names the same key.
+fn is_second(all: &BTreeMap<NativeId, ObservedMachine>, machine: &ObservedMachine) -> bool {
+    let whose = |it: &ObservedMachine| {
+        it.marker.found().map(|marker| (marker.project.clone(), marker.key.clone()))
+    };
+    whose(machine).is_some_and(|key| all.values().any(|it| whose(it) == Some(key.clone())))
+}
+
+/// For a planted bug: a machine whose old id is gone counts as what it was.
+fn take_over(listed: &BTreeMap<u32, Listed>, machine: &mut ObservedMachine) {
+    let MarkerState::Found(marker) = &mut machine.marker else { return };
+    let old = marker.id.as_ref().and_then(|it| it.as_str().parse::<u32>().ok());
+    if marker.uuid == machine.uuid && old.is_some_and(|it| !listed.contains_key(&it)) {
+        marker.id = Some(machine.id.clone());
     }
 }
 

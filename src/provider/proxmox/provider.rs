@@ -129,6 +129,18 @@ impl ProxmoxProvider {
     /// When a host is not bound by trust settings, TLS cannot be set up as asked, or
     /// plain HTTP is asked for anywhere but on loopback.
     pub fn new(settings: Settings, clock: Clock) -> Result<Self, ProviderError> {
+        Self::with_timeout(settings, clock, None)
+    }
+
+    /// The same, giving a request up after this time rather than after the usual one.
+    ///
+    /// # Errors
+    /// As [`ProxmoxProvider::new`].
+    pub fn with_timeout(
+        settings: Settings,
+        clock: Clock,
+        timeout: Option<Duration>,
+    ) -> Result<Self, ProviderError> {
         let operation = format!("set up hypervisor `{}`", settings.name);
         let client = ClientSettings {
             endpoints: settings.endpoints,
@@ -138,12 +150,13 @@ impl ProxmoxProvider {
             reads_max: settings.reads_max,
             writes_max: settings.writes_max,
         };
-        let client = Client::new(client, clock.clone()).map_err(|error| ProviderError {
+        let mut client = Client::new(client, clock.clone()).map_err(|error| ProviderError {
             operation,
             kind: error.kind(),
             retry: Retry::No,
             source: Box::new(error),
         })?;
+        client.timeout = timeout.unwrap_or(client.timeout);
         Ok(Self {
             inner: Arc::new(Inner {
                 client,

@@ -13,9 +13,10 @@ use crate::{
         Autostart, BootDevice, Bus, Bytes, Cdrom, Device, DeviceKind, DeviceMap, DeviceName,
         DiskSpec, Firmware, GuestKind, InitSpec, IpSetting, Listed, MachineSpec, Marker,
         MarkerState, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
-        ObservedPool, OnRemove, PowerState, ProjectName, Slot, StorageName,
+        ObservedPool, OnRemove, PowerState, ProjectName, Slot, Stage, StorageName,
     },
     ownership,
+    planted::Bug,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -155,21 +156,46 @@ pub fn machine(
     let next = reader(&config.next).spec();
     let bulk = project.map(ownership::bulk_tag);
     let tags = tags_of(row, &config.next);
-    ObservedMachine {
-        id: row.id(),
-        node: Some(row.node.as_str().into()),
-        uuid: uuid_of(&config.current).or_else(|| uuid_of(&config.next)),
-        template: row.template || config.current.get("template").is_some_and(|it| is_true(it)),
-        snapshots: config.current.contains_key("parent"),
-        power: row.power,
-        lock: config.current.get("lock").or(row.lock.as_ref()).cloned(),
-        bulk_mark: bulk.is_some_and(|tag| tags.contains(&tag)),
-        next: (next != spec).then(|| Box::new(next)),
-        spec,
-        devices: all_devices(config),
-        addresses: addresses(config),
-        marker,
+    as_planted(
+        ObservedMachine {
+            id: row.id(),
+            node: Some(row.node.as_str().into()),
+            uuid: uuid_of(&config.current).or_else(|| uuid_of(&config.next)),
+            template: row.template || config.current.get("template").is_some_and(|it| is_true(it)),
+            snapshots: config.current.contains_key("parent"),
+            power: row.power,
+            lock: config.current.get("lock").or(row.lock.as_ref()).cloned(),
+            bulk_mark: bulk.is_some_and(|tag| tags.contains(&tag)),
+            next: (next != spec).then(|| Box::new(next)),
+            spec,
+            devices: all_devices(config),
+            addresses: addresses(config),
+            marker,
+        },
+        project,
+    )
+}
+
+/// What planted bugs make of whose a machine is; in every other build, nothing.
+fn as_planted(mut machine: ObservedMachine, project: Option<&ProjectName>) -> ObservedMachine {
+    let MarkerState::Found(marker) = &mut machine.marker else { return machine };
+    let (id_binds, uuid_binds) =
+        (marker.id.as_ref() == Some(&machine.id), marker.uuid == machine.uuid);
+    if Bug::IdHalfNotCompared.is_planted() && uuid_binds {
+        marker.id = Some(machine.id.clone());
     }
+    if Bug::UuidHalfNotCompared.is_planted() && id_binds {
+        machine.uuid = marker.uuid;
+    }
+    if Bug::ForeignMarkerIsOurs.is_planted() {
+        marker.project = project.cloned().unwrap_or_else(|| marker.project.clone());
+    }
+    let lost = Bug::UnfinishedIsNobodys.is_planted() && marker.stage == Stage::New
+        || Bug::CopyIsUnmanaged.is_planted() && !id_binds && !uuid_binds;
+    if lost {
+        machine.marker = MarkerState::None;
+    }
+    machine
 }
 
 /// A pool. Its comment is one line, so our mark stands at the line's end.

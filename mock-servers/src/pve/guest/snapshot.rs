@@ -1,5 +1,7 @@
 //! Snapshots: they are part of the configuration file, and so of its digest.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use crate::pve::error::{ApiError, ApiResult};
 use crate::pve::router::{Call, Outcome};
 use crate::pve::server::Core;
 use crate::pve::work::{Done, Stage, Work};
-use crate::pve::world::Snapshot;
+use crate::pve::world::{Guest, Snapshot, is_disk_key};
 
 /// What is done with a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +115,55 @@ pub(crate) fn rollback(core: &mut Core, call: &Call) -> ApiResult<Outcome> {
     work(core, call, Op::Rollback)
 }
 
+/// What stays with the machine and is no part of a snapshot (`__snapshot_copy_config` of
+/// pve-guest-common): the machine's own notes, and volumes that are detached.
+fn stays(option: &str) -> bool {
+    option == "description" || option.starts_with("unused")
+}
+
+/// Takes a snapshot, at once.
+pub(crate) fn take(guest: &mut Guest, name: &str, description: &str, vmstate: bool) {
+    let mut config = guest.config.clone();
+    config.retain(|option, _| !stays(option));
+    if !description.is_empty() {
+        config.insert("description".to_owned(), description.to_owned());
+    }
+    let snapshot = Snapshot {
+        config,
+        snaptime: crate::clock::unix_now(),
+        parent: guest.config.get("parent").cloned(),
+        description: description.to_owned(),
+        vmstate: vmstate && guest.running,
+    };
+    guest.snapshots.insert(name.to_owned(), snapshot);
+    guest.config.insert("parent".to_owned(), name.to_owned());
+}
+
+/// Returns to a snapshot, at once.
+pub(crate) fn return_to(guest: &mut Guest, name: &str) {
+    let Some(snapshot) = guest.snapshots.get(name) else {
+        return;
+    };
+    let then = snapshot.config.iter().filter(|(option, _)| !stays(option));
+    let mut config: BTreeMap<String, String> =
+        then.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let now = std::mem::take(&mut guest.config);
+    // A disk that came later is not lost: it is detached.
+    let disks = now.iter().filter(|(key, _)| is_disk_key(key) && !config.contains_key(*key));
+    let volumes = disks.filter_map(|(_, value)| value.split(',').next().map(str::to_owned));
+    let volumes: Vec<String> = volumes.filter(|it| !it.contains("cloudinit")).collect();
+    config.extend(now.into_iter().filter(|(option, _)| stays(option)));
+    for volume in volumes {
+        let free = (0_u32..).map(|it| format!("unused{it}")).find(|it| !config.contains_key(it));
+        config.extend(free.map(|slot| (slot, volume)));
+    }
+    guest.config = config;
+    guest.config.insert("parent".to_owned(), name.to_owned());
+    guest.pending.clear();
+    guest.pending_delete.clear();
+    guest.running = snapshot.vmstate;
+}
+
 impl SnapshotWork {
     pub(crate) fn begin(&self, core: &mut Core, node: &str) -> ApiResult<Stage> {
         let guest = vm_mut(core, node, self.vmid)?;
@@ -140,15 +191,7 @@ impl SnapshotWork {
         guest.config.remove("lock");
         match self.op {
             Op::Take => {
-                let snapshot = Snapshot {
-                    config: guest.config.clone(),
-                    snaptime: crate::clock::unix_now(),
-                    parent: guest.config.get("parent").cloned(),
-                    description: self.description.clone(),
-                    vmstate: self.vmstate && guest.running,
-                };
-                guest.snapshots.insert(self.name.clone(), snapshot);
-                guest.config.insert("parent".to_owned(), self.name.clone());
+                take(guest, &self.name, &self.description, self.vmstate);
             }
             Op::Remove => {
                 let gone = guest.snapshots.remove(&self.name);
@@ -168,14 +211,7 @@ impl SnapshotWork {
                 }
             }
             Op::Rollback => {
-                if let Some(snapshot) = guest.snapshots.get(&self.name) {
-                    let mut config = snapshot.config.clone();
-                    config.insert("parent".to_owned(), self.name.clone());
-                    guest.config = config;
-                    guest.pending.clear();
-                    guest.pending_delete.clear();
-                    guest.running = snapshot.vmstate;
-                }
+                return_to(guest, &self.name);
                 if self.start
                     && !guest.running
                     && let Err(error) = power::start_now(core, node, self.vmid)

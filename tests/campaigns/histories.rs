@@ -1,0 +1,351 @@
+//! Many short histories by chance: configurations change, faults strike, other people
+//! meddle. Nothing unsafe happens; once all is quiet, it converges, or stops and says why.
+
+use crate::{
+    fleet::Fleet,
+    lab::{Applied, Lab, is_done},
+    page::{self, Tally},
+};
+use mock_servers::{
+    harness::{Chance, Dice, FaultPlan, Fired},
+    pve::{Deed, Fault},
+};
+use novahost::apply::ExitClass;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// Histories before every change; each kind of fault strikes in hundreds of places.
+const SHORT: u64 = 240;
+/// Histories of the long mode.
+const LONG: u64 = 6000;
+/// Histories at a time: enough to hide the waiting.
+const AT_ONCE: usize = 6;
+/// Runs without faults after which a history must have converged.
+const QUIET_RUNS: usize = 4;
+
+/// What one history came to.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub fired: Vec<Fired>,
+    pub violations: Vec<String>,
+    /// Keys that stay blocked after others meddled with them, and under which code.
+    pub stopped: BTreeMap<String, String>,
+    pub counts: (u64, u64, u64),
+    pub runs: u64,
+    /// The last configuration.
+    pub fleet: String,
+}
+
+fn named<F: Clone>(all: &[(&str, F)]) -> Vec<(String, F)> {
+    all.iter().map(|(name, fault)| ((*name).to_owned(), fault.clone())).collect()
+}
+
+/// What the network and the server may do to any request.
+pub fn of_the_network() -> Vec<(String, Fault)> {
+    let long = Duration::from_millis(1500);
+    let text = |words: &str| words.to_owned();
+    named(&[
+        ("http-500", Fault::Status(500, text("internal error"))),
+        ("http-503", Fault::Status(503, text("service unavailable"))),
+        ("http-429", Fault::Status(429, text("too many requests"))),
+        ("http-595", Fault::Status(595, text("no route to host"))),
+        ("http-596-before", Fault::Status(596, text("Connection timed out"))),
+        ("http-596-after", Fault::StatusAfter(596, text("Connection timed out"))),
+        ("reset-before", Fault::DropBefore),
+        ("reset-during", Fault::DropDuring),
+        ("reset-after", Fault::DropAfter),
+        ("timeout-before", Fault::HangBefore(long)),
+        ("timeout-after", Fault::HangAfter(long)),
+        ("cut-body", Fault::CutBody),
+        ("malformed-body", Fault::Garbage(text("<html>proxy error</html>"))),
+        ("slow", Fault::Delay(Duration::from_millis(60))),
+        ("stale-list", Fault::Stale),
+        ("session-ended", Fault::Deed(Deed::EndSessions)),
+    ])
+}
+
+/// What may happen to a request that changes something.
+pub fn of_tasks() -> Vec<(String, Fault)> {
+    let text = |words: &str| words.to_owned();
+    named(&[
+        ("locked", Fault::Status(500, text("VM is locked (backup)"))),
+        (
+            "lock-timeout",
+            Fault::Status(
+                500,
+                text("can't lock file '/var/lock/qemu-server/lock-1.conf' - got timeout"),
+            ),
+        ),
+        ("no-worker", Fault::StatusAfter(500, text("got no worker upid - start worker failed"))),
+        ("task-fails", Fault::TaskFails(text("storage 'fast' is not online"))),
+        ("task-warns", Fault::TaskWarns(text("could not trim"))),
+        ("task-slow", Fault::TaskSlow(Duration::from_millis(150))),
+    ])
+}
+
+/// What other people may do right before a request that changes something.
+pub fn of_people() -> Vec<(String, Fault)> {
+    let deeds = [
+        ("edits", Deed::Edit("balloon".into(), Some("0".into()))),
+        ("edits-memory", Deed::Edit("memory".into(), Some("3072".into()))),
+        ("remarks", Deed::Remark("Call Marie before touching this.".into())),
+        ("renames", Deed::Rename("renamed".into())),
+        ("migrates", Deed::Migrate("pve2".into())),
+        ("deletes", Deed::Delete),
+        ("recycles-id", Deed::Recycle),
+        ("occupies-id", Deed::Occupy),
+        ("clones", Deed::Clone(20901)),
+        ("restores", Deed::Restore(20902)),
+        ("restores-elsewhere", Deed::Relocate(20903)),
+        ("removes-mark", Deed::Unmark),
+        ("steals-mark", Deed::Rewrite("project=campaign".into(), "project=thieves".into())),
+        ("powers-off", Deed::Power(false)),
+        ("powers-on", Deed::Power(true)),
+        (
+            "reverts",
+            Deed::All(vec![
+                Deed::Revert,
+                Deed::Edit("onboot".into(), Some("1".into())),
+                Deed::Revert,
+            ]),
+        ),
+        ("hides", Deed::Hide(true)),
+        ("node-offline", Deed::NodeOffline("pve2".into(), true)),
+        ("node-crash", Deed::NodeCrash("pve1".into())),
+        ("no-quorum", Deed::Quorum(false)),
+        ("other-certificate", Deed::Certificate(true)),
+    ];
+    deeds.into_iter().map(|(name, deed)| (name.to_owned(), Fault::Deed(deed))).collect()
+}
+
+/// Which faults a history meets, by its seed: the network alone, or people as well.
+fn faults(seed: u64, without: &BTreeSet<String>) -> FaultPlan<Fault> {
+    let hostile = seed % 2 == 1;
+    let mut dice = Dice::of(seed, &["odds"]);
+    let mut changes = of_tasks();
+    if hostile {
+        changes.extend(of_people());
+    }
+    FaultPlan::new(
+        vec![],
+        Some(Chance {
+            seed,
+            reads: 5 + dice.roll(60),
+            writes: 60 + dice.roll(400),
+            any: of_the_network(),
+            changes,
+            without: without.clone(),
+            most: 40,
+        }),
+    )
+}
+
+/// Walks one history. The same seed meets the same faults.
+pub async fn history(seed: u64, without: &BTreeSet<String>) -> Told {
+    let lab = Lab::start(seed).await;
+    let runner = lab.runner("journal", seed).await.one_at_a_time();
+    let runner = if seed % 5 == 0 { runner.with_password() } else { runner };
+    let mut dice = Dice::of(seed, &["fleet"]);
+    let mut fleet = Fleet::first(&mut dice);
+    let mut may_delete = BTreeSet::new();
+    let mut told = Told::default();
+    // A quarter begins with machines that are there and complete.
+    if seed % 4 == 3 {
+        let first = lab.apply(&runner, &fleet.yaml()).await;
+        if first.exit != ExitClass::Ok {
+            lab.oracle.blame(format!(
+                "without faults: {:?} {:?} {:?}",
+                first.exit, first.words, first.summary
+            ));
+        }
+        let next = fleet.next(&mut dice);
+        may_delete.extend(fleet.loses(&next));
+        fleet = next;
+    }
+    lab.plant(faults(seed, without));
+    for _ in 0..2 + dice.roll(3) {
+        lab.may_delete(may_delete.iter().cloned());
+        lab.arm(true);
+        let struck = lab.fired().len();
+        let applied = lab.apply(&runner, &fleet.yaml()).await;
+        lab.arm(false);
+        told.runs += 1;
+        honest(&lab, &runner, &fleet, &applied, struck).await;
+        if dice.roll(2) == 0 {
+            let next = fleet.next(&mut dice);
+            may_delete.extend(fleet.loses(&next));
+            fleet = next;
+        }
+    }
+    lab.may_delete(may_delete.iter().cloned());
+    settle(&lab, &runner, &fleet, &mut told).await;
+    lab.oracle.at_rest();
+    told.fired = lab.fired();
+    told.counts = lab.oracle.counts();
+    let oracle = lab.oracle.clone();
+    lab.stop(vec![runner]).await;
+    told.violations = oracle.violations();
+    told.fleet = fleet.yaml();
+    told
+}
+
+/// What a run says of itself must be so.
+async fn honest(
+    lab: &Lab,
+    runner: &crate::lab::Runner,
+    fleet: &Fleet,
+    applied: &Applied,
+    struck: usize,
+) {
+    let Some(summary) = &applied.summary else { return };
+    let deeds: Vec<String> = lab.fired()[struck..].iter().map(|it| it.rule.clone()).collect();
+    let people: BTreeSet<String> = of_people().into_iter().map(|(name, _)| name).collect();
+    // Where somebody meddled, what was so a moment ago may be so no more.
+    if deeds.iter().any(|it| people.contains(it)) {
+        return;
+    }
+    let rest = lab.rest(runner, &fleet.yaml()).await;
+    if !rest.complete {
+        return;
+    }
+    if applied.exit == ExitClass::Ok && !(rest.actions.is_empty() && rest.blocked.is_empty()) {
+        let (actions, blocked) = (&rest.actions, &rest.blocked);
+        lab.oracle.blame(format!("exit 0, and still to do: {actions:?} {blocked:?}"));
+    }
+    for report in summary.actions.iter().filter(|it| is_done(&it.ended)) {
+        // Another action of the same machine may not have been reached.
+        let all_done =
+            summary.actions.iter().filter(|it| it.key == report.key).all(|it| is_done(&it.ended));
+        if all_done && rest.keys.contains(&report.key.to_string()) {
+            let (id, actions) = (&report.id, &rest.actions);
+            lab.oracle.blame(format!("{id} is said to be done, and still to do: {actions:?}"));
+        }
+    }
+}
+
+/// Faults stop; what remains must converge, or be blocked for what people did.
+async fn settle(lab: &Lab, runner: &crate::lab::Runner, fleet: &Fleet, told: &mut Told) {
+    lab.heal();
+    let mut last = Vec::new();
+    for _ in 0..QUIET_RUNS {
+        let applied = lab.apply(runner, &fleet.yaml()).await;
+        told.runs += 1;
+        last.push(format!("{:?} {:?} {:?}", applied.exit, applied.refused, applied.summary));
+        let rest = lab.rest(runner, &fleet.yaml()).await;
+        if rest.actions.is_empty() && rest.blocked.is_empty() {
+            return;
+        }
+    }
+    let rest = lab.rest(runner, &fleet.yaml()).await;
+    let meddled = lab.oracle.disturbed();
+    let strangers =
+        lab.fired().iter().any(|it| it.rule == "occupies-id" || it.rule == "recycles-id");
+    for (key, code) in &rest.blocked {
+        told.stopped.insert(key.clone(), code.clone());
+    }
+    for key in rest.blocked.keys().chain(&rest.keys) {
+        let excused =
+            meddled.contains(key) || strangers || !meddled.is_empty() && key.starts_with("pool/");
+        if !excused {
+            lab.oracle.blame(format!(
+                "{key} does not converge: to do {:?}, blocked {:?} {:?}, last run {}",
+                rest.actions,
+                rest.blocked,
+                rest.words,
+                last.last().map_or("", String::as_str)
+            ));
+        }
+    }
+}
+
+/// Takes strikes away one after the other for as long as it still fails.
+async fn smaller(seed: u64, told: Told) -> (Told, BTreeSet<String>) {
+    let (mut told, mut without) = (told, BTreeSet::new());
+    loop {
+        let mut shrunk = false;
+        for strike in told.fired.clone() {
+            let mut fewer: BTreeSet<String> = without.clone();
+            fewer.insert(strike.place());
+            let again = history(seed, &fewer).await;
+            if !again.violations.is_empty() && again.fired.len() < told.fired.len() {
+                (told, without, shrunk) = (again, fewer, true);
+                break;
+            }
+        }
+        if !shrunk {
+            return (told, without);
+        }
+    }
+}
+
+/// One failure, as somebody can run it again.
+async fn describe(seed: u64, told: Told) -> String {
+    let before = told.fired.len();
+    let (told, without) = smaller(seed, told).await;
+    let strikes: Vec<String> =
+        told.fired.iter().map(|it| format!("{} at {}", it.rule, it.place())).collect();
+    format!(
+        "seed {seed} (NOVAHOST_CAMPAIGN_SEED={seed}), {before} faults made {}: {strikes:?}, without {without:?}\n  {}\n{}",
+        strikes.len(),
+        told.violations.join("\n  "),
+        told.fleet
+    )
+}
+
+/// Walks these histories, several at a time. Stops at the first failure when asked to.
+pub async fn walk(seeds: impl IntoIterator<Item = u64>, stop_early: bool) -> Vec<(u64, Told)> {
+    let mut seeds = seeds.into_iter();
+    let (mut running, mut all) = (JoinSet::new(), Vec::new());
+    loop {
+        while running.len() < AT_ONCE {
+            let Some(seed) = seeds.next() else { break };
+            running.spawn(async move { (seed, history(seed, &BTreeSet::new()).await) });
+        }
+        let Some(done) = running.join_next().await else { return all };
+        let (seed, told) = done.unwrap();
+        let failed = !told.violations.is_empty();
+        all.push((seed, told));
+        if failed && stop_early {
+            running.abort_all();
+            return all;
+        }
+    }
+}
+
+#[test]
+fn histories_do_no_harm_and_converge() {
+    crate::runtime().block_on(async {
+        let only = std::env::var("NOVAHOST_CAMPAIGN_SEED").ok();
+        let seeds = match only.and_then(|it| it.parse().ok()) {
+            Some(seed) => seed..seed + 1,
+            None => 0..page::size("HISTORIES", SHORT, LONG),
+        };
+        let all = walk(seeds.clone(), false).await;
+        let mut tally = Tally::new("histories");
+        for (seed, told) in &all {
+            tally.ran(told);
+            for strike in &told.fired {
+                tally.struck(&strike.rule);
+            }
+            if !told.violations.is_empty() {
+                tally.failed(*seed);
+            }
+        }
+        tally.seeds(seeds);
+        tally.write();
+        let mut failures = Vec::new();
+        for (seed, told) in all.into_iter().filter(|(_, told)| !told.violations.is_empty()).take(3)
+        {
+            failures.push(describe(seed, told).await);
+        }
+        assert!(
+            failures.is_empty(),
+            "{} histories failed:\n{}",
+            tally.violated(),
+            failures.join("\n")
+        );
+    });
+}

@@ -1,0 +1,400 @@
+//! Judges what happened by the simulator's own truth.
+//!
+//! It imports nothing of the product: it reads marks, journals and calls by itself, from
+//! the documents, so that a wrong belief of the product is not repeated here. A
+//! `tidy` test holds that.
+
+use mock_servers::harness::{Actor, Arrival, Effect, Object};
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What may be done to whom, as far as the campaign knows.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The project of the runners.
+    pub project: String,
+    /// Keys whose machine may be deleted or replaced in this phase.
+    pub may_delete: BTreeSet<String>,
+    /// Keys whose guest is given data for its first boot.
+    pub seeded: BTreeSet<String>,
+    /// Values that must appear nowhere.
+    pub secrets: Vec<String>,
+}
+
+/// Sees everything, and remembers what should not have happened.
+#[derive(Clone)]
+pub struct Oracle(Arc<Mutex<State>>);
+
+struct Book {
+    journal: Connection,
+    /// Rows that a request has been matched with: one send each.
+    used: BTreeSet<i64>,
+}
+
+#[derive(Default)]
+struct State {
+    rules: Rules,
+    books: Vec<Book>,
+    now: BTreeMap<String, Object>,
+    /// Objects that a client made, and nobody else has replaced since.
+    born: BTreeSet<String>,
+    /// Objects that the operator made or replaced.
+    others: BTreeSet<String>,
+    /// The request before which the operator last changed an object.
+    disturbed_at: BTreeMap<String, u64>,
+    /// The last read of an object, and how the object was then.
+    read: BTreeMap<String, (u64, Option<Object>)>,
+    last_arrival: u64,
+    /// Which object a client last started for a key.
+    started: BTreeMap<String, BTreeSet<String>>,
+    /// What the operator did to keys of ours.
+    disturbed_keys: BTreeSet<String>,
+    violations: Vec<String>,
+    sends: u64,
+    effects: u64,
+    starts: u64,
+}
+
+/// One mark, read by the rules of the document that describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub project: String,
+    pub key: String,
+    pub uuid: String,
+    pub id: String,
+    pub stage: String,
+}
+
+/// The mark in some notes: the last line that begins like one; in the comment of a pool,
+/// which is one line, the end of it.
+pub fn mark(notes: &str) -> Option<Mark> {
+    let begin = |line: &str| {
+        let at = if notes.contains('\n') {
+            line.find("novahost/1 ").filter(|at| *at == 0)
+        } else {
+            line.find("novahost/1 ")
+        };
+        at.map(|at| line[at..].to_owned())
+    };
+    let line = notes.lines().rev().find_map(begin)?;
+    let words: BTreeMap<&str, &str> =
+        line.split_whitespace().filter_map(|word| word.split_once('=')).collect();
+    let word = |name: &str| words.get(name).map(|it| (*it).to_owned());
+    Some(Mark {
+        project: word("project")?,
+        key: word("key")?,
+        uuid: word("uuid").unwrap_or_default(),
+        id: word("id").unwrap_or_default(),
+        stage: word("stage").unwrap_or_default(),
+    })
+}
+
+/// The native id without its kind.
+fn native(id: &str) -> &str {
+    id.split_once('/').map_or(id, |(_, rest)| rest)
+}
+
+/// Whether an object is the runners' own: the mark names this very object.
+pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
+    let found = mark(&object.notes).filter(|it| it.project == project)?;
+    let half_made = found.stage == "new";
+    let binds = match id.split_once('/') {
+        Some(("pool", name)) => found.key == format!("pool/{name}"),
+        _ => {
+            let own = object.uuid.as_deref().unwrap_or("");
+            found.id == native(id) && (half_made || found.uuid.eq_ignore_ascii_case(own))
+        }
+    };
+    binds.then_some(found)
+}
+
+/// What a journal calls a request of this kind.
+fn ops(call: &str) -> &'static [&'static str] {
+    match call {
+        "create" => &["create"],
+        "clone" => &["clone"],
+        "configure" => &["configure"],
+        "resize" => &["grow-disk"],
+        "start" => &["start"],
+        "shutdown" => &["shutdown"],
+        "stop" => &["stop"],
+        "delete" => &["delete"],
+        "create-pool" => &["create-pool"],
+        "change-pool" => &["set-pool", "set-comment"],
+        "delete-pool" => &["delete-pool"],
+        _ => &[],
+    }
+}
+
+impl Oracle {
+    /// One for this world.
+    pub fn new(rules: Rules, now: BTreeMap<String, Object>) -> Self {
+        Self(Arc::new(Mutex::new(State { rules, now, ..State::default() })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a journal, beside whoever writes it.
+    pub fn reads_journal(&self, path: &Path) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let journal = Connection::open_with_flags(path, flags).unwrap();
+        self.state().books.push(Book { journal, used: BTreeSet::new() });
+    }
+
+    /// Lets go of all journals.
+    pub fn closes_journals(&self) {
+        self.state().books.clear();
+    }
+
+    /// What is allowed from now on.
+    pub fn rules(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.state().rules);
+    }
+
+    /// A request came in.
+    pub fn arrived(&self, arrival: &Arrival) {
+        self.state().arrived(arrival);
+    }
+
+    /// Something changed.
+    pub fn happened(&self, effect: Effect) {
+        self.state().happened(effect);
+    }
+
+    /// Notes that something is wrong.
+    pub fn blame(&self, text: impl Into<String>) {
+        self.state().violations.push(text.into());
+    }
+
+    /// Looks for secrets in what was said.
+    pub fn overhears(&self, place: &str, said: &[u8]) {
+        let secrets = self.state().rules.secrets.clone();
+        for secret in secrets {
+            if said.windows(secret.len()).any(|it| it == secret.as_bytes()) {
+                self.blame(format!("a secret is in {place}"));
+            }
+        }
+    }
+
+    /// All that should not have happened.
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    /// Keys of ours that somebody else has meddled with.
+    pub fn disturbed(&self) -> BTreeSet<String> {
+        self.state().disturbed_keys.clone()
+    }
+
+    /// Requests to change something, changes, and starts.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let state = self.state();
+        (state.sends, state.effects, state.starts)
+    }
+
+    /// After recovery: nothing that a client made is without a mark that binds, and no
+    /// key has two machines that do.
+    pub fn at_rest(&self) {
+        let mut state = self.state();
+        let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for (id, object) in &state.now {
+            let ours = is_ours(&state.rules.project, id, object);
+            // What others did to its mark is theirs.
+            let meddled = state.others.contains(id) || state.disturbed_at.contains_key(id);
+            if state.born.contains(id) && ours.is_none() && !meddled {
+                let notes = &object.notes;
+                wrong.push(format!("{id} was made here and bears no mark that binds: {notes:?}"));
+            }
+            if let Some(mark) = ours.filter(|_| !state.others.contains(id)) {
+                keys.entry(mark.key).or_default().push(id.clone());
+            }
+        }
+        let twice = keys.iter().filter(|(_, ids)| ids.len() > 1);
+        wrong.extend(twice.map(|(key, ids)| format!("{key} is {ids:?}")));
+        state.violations.extend(wrong);
+    }
+}
+
+impl State {
+    fn blame(&mut self, text: String) {
+        self.violations.push(text);
+    }
+
+    fn arrived(&mut self, arrival: &Arrival) {
+        self.last_arrival = arrival.n;
+        let Some(id) = arrival.object.clone() else {
+            if arrival.mutates {
+                let (call, text) = (arrival.call, &arrival.text);
+                self.blame(format!("`{call}` is about nothing: {text}"));
+            }
+            return;
+        };
+        if arrival.call == "read-config" {
+            let object = self.now.get(&id).cloned();
+            self.read.insert(id, (arrival.n, object));
+            return;
+        }
+        if arrival.mutates {
+            self.sends += 1;
+            self.match_row(arrival, &id);
+        }
+    }
+
+    /// The row that this request was sent on: written before, and used only once.
+    fn match_row(&mut self, arrival: &Arrival, id: &str) {
+        let wanted = ops(arrival.call);
+        for book in &mut self.books {
+            let sql =
+                "SELECT id, op FROM steps WHERE native_id = ?1 AND outcome IS NULL ORDER BY id";
+            let mut found = None;
+            // A journal that is not made yet has no rows.
+            if let Ok(mut statement) = book.journal.prepare_cached(sql) {
+                let rows = statement.query_map([native(id)], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                });
+                for (row, op) in rows.into_iter().flatten().flatten() {
+                    if wanted.contains(&op.as_str()) && !book.used.contains(&row) {
+                        found = Some(row);
+                    }
+                }
+            }
+            if let Some(row) = found {
+                book.used.insert(row);
+                return;
+            }
+        }
+        let (call, n) = (arrival.call, arrival.n);
+        self.blame(format!("request {n} `{call}` about {id} has no row of its own in the journal"));
+    }
+
+    fn happened(&mut self, effect: Effect) {
+        match &effect.by {
+            Actor::Operator => self.operator(&effect),
+            Actor::Client(_) => self.client(&effect),
+        }
+        match effect.after {
+            Some(object) => self.now.insert(effect.id, object),
+            None => self.now.remove(&effect.id),
+        };
+    }
+
+    fn operator(&mut self, effect: &Effect) {
+        let id = &effect.id;
+        self.disturbed_at.insert(id.clone(), effect.request.unwrap_or(self.last_arrival));
+        let sides = [effect.before.as_ref(), effect.after.as_ref()];
+        for object in sides.into_iter().flatten() {
+            if let Some(mark) = mark(&object.notes) {
+                self.disturbed_keys.insert(mark.key);
+            }
+        }
+        if let (Some(before), Some(after)) = (&effect.before, &effect.after) {
+            // Another machine under the same id.
+            if before.uuid != after.uuid {
+                self.born.remove(id);
+                self.others.insert(id.clone());
+            }
+        } else if effect.after.is_some() {
+            self.born.remove(id);
+            self.others.insert(id.clone());
+        } else {
+            self.born.remove(id);
+        }
+    }
+
+    fn client(&mut self, effect: &Effect) {
+        self.effects += 1;
+        let id = effect.id.clone();
+        let Some(before) = &effect.before else {
+            self.born.insert(id.clone());
+            self.others.remove(&id);
+            if effect.after.as_ref().is_some_and(|it| it.running) {
+                self.blame(format!("{id} was born running"));
+            }
+            return;
+        };
+        let unlocked = |it: &Object| Object { lock: None, ..it.clone() };
+        if effect.after.as_ref().is_some_and(|after| unlocked(before) == unlocked(after)) {
+            // The product's own lock, on what is copied from for instance.
+            return;
+        }
+        let before = before.clone();
+        self.title(&id, &before, effect);
+        match &effect.after {
+            Some(after) if after.starts > before.starts => self.start(&id, &before, after),
+            Some(_) => {}
+            None => self.end(&id, &before),
+        }
+    }
+
+    /// Whether the clients had any right to change this object.
+    fn title(&mut self, id: &str, before: &Object, effect: &Effect) {
+        let project = self.rules.project.clone();
+        if is_ours(&project, id, before).is_some() {
+            return;
+        }
+        // A birth that has not got its mark yet, or is being taken back.
+        if self.born.contains(id) && mark(&before.notes).is_none_or(|it| it.project == project) {
+            return;
+        }
+        // Between a read and a call that the product does not guard, nobody can see.
+        let (read_at, as_read) = self.read.get(id).cloned().unwrap_or_default();
+        let moved_since = self.disturbed_at.get(id).is_some_and(|at| *at > read_at);
+        let was_ours = as_read.is_some_and(|it| is_ours(&project, id, &it).is_some());
+        let before_text = before.notes.clone();
+        let guarded = self.guarded_change(before, effect);
+        if moved_since && was_ours && !guarded {
+            return;
+        }
+        self.blame(format!(
+            "{id} ({}) was changed by request {:?} and is not ours: {before_text:?}",
+            before.name, effect.request
+        ));
+    }
+
+    /// Whether a change is of the kind that the product guards.
+    fn guarded_change(&self, before: &Object, effect: &Effect) -> bool {
+        effect.after.as_ref().is_some_and(|after| {
+            after.starts == before.starts
+                && after.running == before.running
+                && (after.notes != before.notes || after.detail != before.detail)
+        })
+    }
+
+    fn start(&mut self, id: &str, before: &Object, after: &Object) {
+        self.starts += 1;
+        let Some(mark) = mark(&before.notes) else {
+            return self.blame(format!("{id} was started without a mark"));
+        };
+        if mark.stage != "ready" {
+            self.blame(format!("{id} was started at stage `{}`", mark.stage));
+        }
+        if self.rules.seeded.contains(&mark.key) && after.seeded != Some(true) {
+            self.blame(format!("{id} was started before its first boot was prepared"));
+        }
+        let earlier = self.started.entry(mark.key.clone()).or_default();
+        earlier.insert(id.to_owned());
+        let earlier = earlier.clone();
+        for other in earlier.iter().filter(|other| *other != id) {
+            let runs = self.now.get(other).is_some_and(|it| it.running);
+            if runs && !self.others.contains(other) {
+                self.blame(format!("{} runs twice: {other} and {id}", mark.key));
+            }
+        }
+    }
+
+    fn end(&mut self, id: &str, before: &Object) {
+        let Some(mark) = mark(&before.notes) else { return };
+        let never_ran = before.starts == 0 && self.born.contains(id);
+        if !never_ran && !self.rules.may_delete.contains(&mark.key) {
+            self.blame(format!("{id} ({}) was deleted and nobody asked for it", mark.key));
+        }
+        self.born.remove(id);
+    }
+}
