@@ -53,6 +53,7 @@ fn ours(world: &World) -> impl Iterator<Item = (u32, &Guest)> {
 /// What must be true at any time.
 pub fn always(lab: &Lab, before: &[String], wrong: &mut Vec<String>) {
     wrong.append(&mut lab.accusations());
+    wrong.append(&mut lab.oracle.violations());
     lab.control.inspect(|world| {
         let now = others(world);
         for (was, is) in before.iter().zip(&now).filter(|(was, is)| was != is) {
@@ -90,13 +91,15 @@ fn started_rightly(id: u32, guest: &Guest, wrong: &mut Vec<String>) {
 /// What must be true once it is all over.
 pub fn end(lab: &Lab, scenario: &Scenario, wrong: &mut Vec<String>) {
     lab.quiet();
+    lab.oracle.at_rest();
+    wrong.append(&mut lab.oracle.violations());
     lab.control.inspect(|world| {
         let wanted: BTreeSet<&str> = scenario.ends.iter().map(|it| it.key).collect();
         for (id, guest) in ours(world) {
             match word(guest, "key") {
                 None => wrong.push(format!("{id} is an orphan without a marker")),
                 Some(key) if !wanted.contains(key) => {
-                    wrong.push(format!("{id} is a left-over {key}"))
+                    wrong.push(format!("{id} is a left-over {key}"));
                 }
                 Some(_) => {}
             }

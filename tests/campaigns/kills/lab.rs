@@ -4,6 +4,7 @@ use super::{
     scenario::Scenario,
     witness::{Witness, is_change},
 };
+use crate::oracle::{Oracle, Rules};
 use mock_servers::pve::{
     Control, Fault, FaultPoint, Options, Release, Server, Timing, World, serve,
 };
@@ -183,6 +184,8 @@ impl Desk {
 pub struct Lab {
     server: Server,
     pub control: Control,
+    /// Judges each change as it happens; the rows of the journal are the witness's.
+    pub oracle: Oracle,
     project: TempDir,
     home: TempDir,
     desk: Arc<Desk>,
@@ -190,13 +193,32 @@ pub struct Lab {
 
 impl Lab {
     /// Takes everything up from where it was frozen.
-    pub fn thaw(frozen: &Frozen, seed: u64) -> Self {
+    pub fn thaw(scenario: &Scenario, frozen: &Frozen, seed: u64) -> Self {
         let mut options = Options::new(Release::V9_2, seed);
         options.timing = Timing::instant();
         // A killed client leaves its connections behind.
         options.timing.keep_alive = Duration::from_millis(500);
         let server = RUNTIME.block_on(serve(frozen.world.clone(), options)).unwrap();
         let control = server.control();
+        let words = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
+        // The installer's machine is the only one that is not told anything at its start.
+        let ends = scenario.ends.iter().map(|it| it.key).filter(|it| *it != "vm/wall");
+        let oracle = Oracle::new(
+            Rules {
+                project: "kills".to_owned(),
+                may_delete: words(scenario.deletes),
+                seeded: words(&ends.collect::<Vec<_>>()),
+                secrets: vec![TOKEN.to_owned(), PASSWORD.to_owned()],
+            },
+            control.objects(),
+        );
+        let (watcher, reader) = (oracle.clone(), oracle.clone());
+        control.watch(Box::new(move |effect| watcher.happened(effect)));
+        control.witness(Box::new(move |arrival| {
+            if !arrival.mutates {
+                reader.arrived(arrival);
+            }
+        }));
         let (project, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(project.path().join("ca.pem"), server.ca_pem()).unwrap();
         std::fs::create_dir_all(home.path().join("state")).unwrap();
@@ -219,7 +241,7 @@ impl Lab {
             requests: Mutex::default(),
             witness: Mutex::new(Witness::new(home.path().join("state/journal.db"))),
         });
-        let it = Self { server, control, project, home, desk };
+        let it = Self { server, control, oracle, project, home, desk };
         let (desk, control) = (Arc::clone(&it.desk), it.control.clone());
         it.control.set_fault(Box::new(move |point| desk.hook(point, &control)));
         it

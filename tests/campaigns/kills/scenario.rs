@@ -44,6 +44,8 @@ pub struct Scenario {
     pub after: &'static str,
     /// Consent that it takes.
     pub allow: &'static str,
+    /// What may be deleted.
+    pub deletes: &'static [&'static str],
     /// Machines at the end; there must be no other ones.
     pub ends: &'static [End],
     /// Pools at the end; there must be no other ones.
@@ -96,6 +98,7 @@ vms:
     after: [a]
 "#,
         allow: "",
+        deletes: &[],
         ends: &[
             End { key: "vm/a", boots: 1, holds: &[("ciuser", "deploy")], volumes: 3 },
             End { key: "vm/b", boots: 1, holds: &[], volumes: 3 },
@@ -117,6 +120,7 @@ vms:
     power: running
 ",
         allow: "",
+        deletes: &[],
         ends: &[End { key: "vm/wall", boots: 1, holds: &[("cores", "2")], volumes: 2 }],
         pools: &[],
     },
@@ -135,6 +139,7 @@ vms:
     power: running
 ",
         allow: "--allow restart",
+        deletes: &[],
         ends: &[End {
             key: "vm/a",
             boots: 2,
@@ -170,6 +175,7 @@ vms:
     power: running
 ",
         allow: "--allow data-loss",
+        deletes: &[],
         ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 5 }],
         pools: &[],
     },
@@ -195,6 +201,7 @@ vms:
     power: running
 ",
         allow: "--allow replace",
+        deletes: &["vm/a"],
         ends: &[End { key: "vm/a", boots: 1, holds: &[("bios", "ovmf")], volumes: 3 }],
         pools: &[],
     },
@@ -225,6 +232,7 @@ vms:
     power: running
 ",
         allow: "--allow delete",
+        deletes: &["vm/b"],
         ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 3 }],
         pools: &[],
     },
@@ -237,6 +245,7 @@ pools:
 vms: {}
 ",
         allow: "",
+        deletes: &[],
         ends: &[],
         pools: &["team"],
     },
@@ -256,6 +265,7 @@ vms:
     power: running
 ",
         allow: "",
+        deletes: &[],
         ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 3 }],
         pools: &["team"],
     },
@@ -287,6 +297,7 @@ vms:
     power: running
 ",
         allow: "--allow delete",
+        deletes: &["pool/team"],
         ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 3 }],
         pools: &["rest"],
     },
