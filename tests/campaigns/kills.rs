@@ -30,9 +30,9 @@ use std::{
 /// waiting for disks and for pauses of the program.
 const AT_ONCE: usize = 10;
 /// Single kills of the short campaign, the needed ones included.
-const SHORT_SINGLE: usize = 150;
+const SHORT_SINGLE: usize = 130;
 /// Double kills of the short campaign.
-const SHORT_DOUBLE: usize = 30;
+const SHORT_DOUBLE: usize = 24;
 /// Double kills of each scenario in the long campaign, beside `EVERY_PAIR`.
 const LONG_DOUBLE: usize = 60;
 /// In the long campaign every kill of this scenario is followed by every second one.
