@@ -5,6 +5,9 @@
 //! [`Bug::is_planted`] is `false` at compile time and its branches are gone. At most one
 //! is planted at a time, by the environment (`NOVAHOST_PLANTED=name`) or by [`plant`].
 
+#[cfg(feature = "planted")]
+pub mod death;
+
 /// One rule, broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -15,7 +15,7 @@ use crate::{
     },
     reconcile::{self, Reconciled},
     report,
-    store::{LeaseHolder, NewRun, RunHandle, Store},
+    store::{self, LeaseHolder, NewRun, RunHandle, Store},
 };
 use secrecy::SecretString;
 use std::{
@@ -25,7 +25,8 @@ use std::{
 };
 use uuid::Uuid;
 
-/// A lease is renewed at a third of this; a runner that died holds others up no longer.
+/// A lease is renewed at a third of this; a runner that died out of our sight holds
+/// others up no longer. One that died on this machine holds up nobody.
 const LEASE_MS: i64 = 90_000;
 /// Progress events that may wait to be printed; the summary has everything anyway.
 const EVENTS_MAX: usize = 1024;
@@ -341,8 +342,13 @@ async fn execute(
         .into_iter()
         .collect();
     let who = session::who(&session.root, None, None);
-    let holder =
-        LeaseHolder { run: id, who: who.user.clone(), pid: std::process::id(), host: who.host };
+    let holder = LeaseHolder {
+        run: id,
+        who: who.user.clone(),
+        pid: std::process::id(),
+        host: who.host,
+        process: store::this_process(),
+    };
     let project = &session.desired.project;
     let taken = store
         .acquire_lease(project, &hypervisors, holder, LEASE_MS, session.clock.now_ms())
@@ -360,7 +366,7 @@ async fn execute(
                 ExitClass::Locked,
                 format!("`{}` is {text}", other.hypervisor),
             )
-            .hint("wait for that run, or for its lease to end (90 s after it died)"));
+            .hint("wait for that run; if it died on another machine, its lease ends after 90 s"));
         }
     };
     for old in &lease.taken_over {
@@ -463,12 +469,7 @@ async fn begin(
 }
 
 /// Keeps the lease while the run goes on; when it is lost, nothing new starts.
-async fn renew(
-    store: Store,
-    mut lease: crate::store::Lease,
-    clock: crate::clock::Clock,
-    stop: Stop,
-) {
+async fn renew(store: Store, mut lease: store::Lease, clock: crate::clock::Clock, stop: Stop) {
     let third = std::time::Duration::from_millis(LEASE_MS.unsigned_abs() / 3);
     loop {
         clock.sleep(third).await;

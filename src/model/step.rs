@@ -57,13 +57,6 @@ pub enum StepOp {
         /// The size afterwards.
         to: Bytes,
     },
-    /// Delete a volume that is no longer attached.
-    DeleteVolume {
-        /// The slot that holds it (`unused0`); `None` = the slot that the fresh read shows for `volume`.
-        slot: Option<Slot>,
-        /// Its native name.
-        volume: String,
-    },
     /// Put the machine into a pool, or out of all.
     SetPool {
         /// The pool; `None` = none.
@@ -99,7 +92,6 @@ impl StepOp {
             StepOp::Create(_) => "create",
             StepOp::Configure(_) => "configure",
             StepOp::GrowDisk { .. } => "grow-disk",
-            StepOp::DeleteVolume { .. } => "delete-volume",
             StepOp::SetPool { .. } => "set-pool",
             StepOp::Start => "start",
             StepOp::Shutdown => "shutdown",
@@ -246,12 +238,15 @@ pub enum Setting {
         /// Where its volume goes.
         storage: StorageName,
     },
-    /// Take a disk off; its volume stays.
+    /// Take a disk off.
     DetachDisk {
         /// Its name.
         disk: DeviceName,
         /// Where it sits.
         slot: Slot,
+        /// Its volume, when that is deleted with it; `None` = the volume stays. One call,
+        /// for whoever dies between two would leave a volume that nobody asks about.
+        delete: Option<String>,
     },
     /// Plug in or change a network card.
     SetNic(NicSetting),

@@ -30,7 +30,6 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         StepOp::GrowDisk { disk, slot, to } => {
             format!("grow disk {} ({}) to {to}", data(disk.as_str()), data(slot.as_str()))
         }
-        StepOp::DeleteVolume { volume, .. } => format!("delete volume {}", data(volume)),
         StepOp::SetPool { pool: Some(pool) } => format!("put into pool {}", data(pool.as_str())),
         StepOp::SetPool { pool: None } => "take out of its pool".to_owned(),
         StepOp::Start => "start".to_owned(),
@@ -80,7 +79,8 @@ fn setting(setting: &Setting) -> String {
         Setting::Tags(_) => "tags".to_owned(),
         Setting::Notes(_) => "notes".to_owned(),
         Setting::AttachDisk { disk, .. } => format!("attach disk {disk}"),
-        Setting::DetachDisk { disk, .. } => format!("detach disk {disk}"),
+        Setting::DetachDisk { disk, delete: None, .. } => format!("detach disk {disk}"),
+        Setting::DetachDisk { disk, delete: Some(_), .. } => format!("delete disk {disk}"),
         Setting::SetNic(nic) => format!("card {}", nic.nic),
         Setting::RemoveNic { nic: Some(nic), .. } => format!("remove card {nic}"),
         Setting::RemoveNic { nic: None, slot } => format!("remove card {slot}"),

@@ -1,12 +1,14 @@
 //! Leases keep two runs that share a store away from one project on one hypervisor.
 //!
-//! A lease runs out by time, so that a dead run blocks nobody for good; its epoch
+//! A lease runs out by time, so that a dead run blocks nobody for good, and at once
+//! when its process is proved to have ended (`process`); its epoch
 //! only grows and is checked in the transaction of every intent, so that a run which
 //! slept through its end cannot write one more call.
 
 use super::{
     chain,
     error::{Failure, StoreError},
+    process,
     rows::{Entry, Event, Who},
 };
 use crate::model::{HypervisorName, ProjectName};
@@ -29,6 +31,8 @@ pub struct LeaseHolder {
     pub pid: u32,
     /// The machine that it runs on.
     pub host: String,
+    /// The process, so that its end can be told (`this_process`).
+    pub process: Option<String>,
 }
 
 impl fmt::Display for LeaseHolder {
@@ -81,7 +85,7 @@ impl Held {
         hypervisor: &HypervisorName,
     ) -> Result<Option<Self>, Failure> {
         let mut statement = conn.prepare_cached(
-            "SELECT epoch, run, who, pid, host, expires_ms, released FROM leases
+            "SELECT epoch, run, who, pid, host, expires_ms, released, process FROM leases
              WHERE project = ?1 AND hypervisor = ?2",
         )?;
         let held = statement
@@ -101,6 +105,7 @@ impl Held {
                             who: row.get(2)?,
                             pid: row.get(3)?,
                             host: row.get(4)?,
+                            process: row.get(7)?,
                         },
                         expires_ms: row.get(5)?,
                     },
@@ -111,7 +116,8 @@ impl Held {
     }
 
     fn is_in_force(&self, now_ms: i64) -> bool {
-        !self.released && self.taken.expires_ms > now_ms
+        let ended = || self.taken.holder.process.as_deref().is_some_and(process::has_ended);
+        !self.released && self.taken.expires_ms > now_ms && !ended()
     }
 }
 
@@ -147,11 +153,12 @@ pub(super) fn acquire(
         let epoch = held.as_ref().map_or(0, |held| held.epoch) + 1;
         conn.prepare_cached(
             "INSERT INTO leases
-                 (project, hypervisor, epoch, run, who, pid, host, expires_ms, released)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)
+                 (project, hypervisor, epoch, run, who, pid, host, expires_ms, released, process)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9)
              ON CONFLICT (project, hypervisor) DO UPDATE SET epoch = excluded.epoch,
                  run = excluded.run, who = excluded.who, pid = excluded.pid,
-                 host = excluded.host, expires_ms = excluded.expires_ms, released = 0",
+                 host = excluded.host, expires_ms = excluded.expires_ms, released = 0,
+                 process = excluded.process",
         )?
         .execute(params![
             project.as_str(),
@@ -162,6 +169,7 @@ pub(super) fn acquire(
             holder.pid,
             holder.host,
             expires_ms,
+            holder.process,
         ])?;
         lease.epochs.insert(hypervisor.clone(), epoch);
         if let Some(held) = held.filter(|held| !held.released && held.taken.holder != *holder) {

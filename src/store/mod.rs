@@ -11,6 +11,7 @@ mod error;
 mod handle;
 mod intent;
 mod lease;
+mod process;
 mod read;
 mod rows;
 mod runs;
@@ -25,6 +26,7 @@ pub use error::StoreError;
 pub use handle::RunHandle;
 pub use intent::DurableIntent;
 pub use lease::{Lease, LeaseHolder, LeaseTaken};
+pub use process::this_process;
 pub use rows::{
     ActionRow, ActionState, Entry, EntryFilter, EntryRow, Event, NewRun, RunDetail, RunRow,
     StepOutcome, StepRow, Who,
@@ -226,7 +228,8 @@ impl Store {
 
     /// Takes a lease for a run on all of these hypervisors, or on none.
     ///
-    /// Leases that have run out are taken over, and named in the lease. From here on
+    /// Leases that have run out are taken over, as are those of processes of this machine
+    /// that are proved to have ended; they are named in the lease. From here on
     /// every intent of this run is checked against it.
     ///
     /// # Errors

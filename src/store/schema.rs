@@ -9,7 +9,7 @@ const APPLICATION_ID: i64 = 0x6e76_6873;
 
 /// One batch for each schema version, in order; the number of those that were run
 /// is the file's `user_version`. A batch that was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// How long a writer waits for another process. Transactions take milliseconds;
 /// one that takes this long is a process that hangs.
@@ -135,7 +135,11 @@ fn prepare(conn: &Connection, path: &Path) -> Result<(), Failure> {
     // file, the second finds the work done.
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let migrated = migrate(conn, path);
-    conn.execute_batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    let end = || conn.execute_batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    #[cfg(feature = "planted")]
+    crate::planted::death::around_commit(&["make it"], end)?;
+    #[cfg(not(feature = "planted"))]
+    end()?;
     migrated
 }
 

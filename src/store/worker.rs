@@ -43,6 +43,8 @@ pub(super) struct Worker {
 /// One piece of work, its value once done, and who waits for it.
 trait Work: Send {
     fn perform(&mut self, conn: &Connection, path: &Path) -> Result<(), StoreError>;
+    #[cfg(feature = "planted")]
+    fn purpose(&self) -> &'static str;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -63,6 +65,11 @@ where
             self.value = Some(work(conn).map_err(|failure| failure.at(self.operation, path))?);
         }
         Ok(())
+    }
+
+    #[cfg(feature = "planted")]
+    fn purpose(&self) -> &'static str {
+        self.operation
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -197,7 +204,7 @@ impl Desk {
             }
         }
         if outcome.is_ok() {
-            outcome = self.commit(conn);
+            outcome = self.commit(conn, &done);
         }
         for piece in done {
             piece.answer(outcome.clone());
@@ -220,8 +227,18 @@ impl Desk {
         outcome
     }
 
-    fn commit(&self, conn: &Connection) -> Result<(), StoreError> {
-        let outcome = self.batch(conn, "COMMIT", "commit");
+    #[cfg_attr(not(feature = "planted"), allow(unused_variables, reason = "only to be named"))]
+    fn commit(&self, conn: &Connection, group: &[Box<dyn Work>]) -> Result<(), StoreError> {
+        let commit = || self.batch(conn, "COMMIT", "commit");
+        #[cfg(feature = "planted")]
+        let outcome = if self.mode == Mode::Write {
+            let purpose: Vec<&str> = group.iter().map(|it| it.purpose()).collect();
+            crate::planted::death::around_commit(&purpose, commit)
+        } else {
+            commit()
+        };
+        #[cfg(not(feature = "planted"))]
+        let outcome = commit();
         if outcome.is_ok() {
             self.commits.fetch_add(1, Ordering::Relaxed);
         } else if !conn.is_autocommit() {

@@ -11,6 +11,7 @@
 
 mod fleet;
 mod histories;
+mod kills;
 mod lab;
 mod matrix;
 mod oracle;

@@ -125,7 +125,7 @@ fn ops(call: &str) -> &'static [&'static str] {
     match call {
         "create" => &["create"],
         "clone" => &["clone"],
-        "configure" => &["configure", "delete-volume"],
+        "configure" => &["configure"],
         "resize" => &["grow-disk"],
         "start" => &["start"],
         "shutdown" => &["shutdown"],

@@ -237,6 +237,7 @@ fn code_8_while_another_run_holds_the_lease() {
             who: "marie".into(),
             pid: 4242,
             host: "desk".into(),
+            process: None,
         };
         let all = [HYPERVISOR.into()];
         let lease = store

@@ -247,6 +247,9 @@ pub struct Boot {
     pub boot_disk: u64,
     /// Name it found in its metadata.
     pub name: Option<String>,
+    /// Its notes at that time: for whoever looks from outside, not from inside.
+    #[serde(default)]
+    pub notes: Option<String>,
 }
 
 /// What a node broadcasts about a guest every ten seconds.

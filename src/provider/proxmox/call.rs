@@ -146,7 +146,6 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
                 .with("size", print_size(*to));
             Ok(guarded(call, request, &guest))
         }
-        StepOp::DeleteVolume { slot, volume } => delete_volume(call, slot.as_ref(), volume),
         StepOp::SetPool { pool } => set_pool(call, pool.as_ref().map(Name::as_str)),
         StepOp::Start => status("start"),
         StepOp::Shutdown => {
@@ -324,11 +323,13 @@ fn configure(call: &Call<'_>, settings: &[Setting]) -> Result<NativeRequest, Str
     let options = edit(call, settings, &guest.config.next, uuid)?;
     let path = guest_path(&guest, &call.target.id, "/config");
     let mut request = NativeRequest::new(Method::Post, path, Answers::Task);
+    let forces = options.forces()?;
     for (key, value) in options.set {
         request = request.with(&key, value);
     }
     let delete = options.delete.into_iter().collect::<Vec<_>>().join(",");
     request = request.with_some("delete", Some(delete).filter(|keys| !keys.is_empty()));
+    request = request.with_some("force", forces.then(|| "1".to_owned()));
     Ok(secrets(guarded(call, request, &guest)))
 }
 
@@ -402,28 +403,6 @@ fn secrets(mut request: NativeRequest) -> NativeRequest {
         request.secret_params.push("cipassword");
     }
     request
-}
-
-fn delete_volume(
-    call: &Call<'_>,
-    slot: Option<&Slot>,
-    volume: &str,
-) -> Result<NativeRequest, String> {
-    let guest = guest(call)?;
-    let found = devices(&guest.config.current)
-        .into_iter()
-        .find(|device| device.volume.as_deref() == Some(volume))
-        .ok_or_else(|| format!("`{volume}` is not a volume of this machine"))?;
-    let detached = found.slot.as_str().starts_with("unused");
-    if !detached || slot.is_some_and(|slot| *slot != found.slot) {
-        // Deleting another slot than the one that was planned would destroy data
-        // that nobody agreed to lose.
-        return Err(format!("`{volume}` is in slot {}", found.slot));
-    }
-    let path = guest_path(&guest, &call.target.id, "/config");
-    let request =
-        NativeRequest::new(Method::Post, path, Answers::Task).with("delete", found.slot.as_str());
-    Ok(guarded(call, request, &guest))
 }
 
 fn set_pool(call: &Call<'_>, pool: Option<&str>) -> Result<NativeRequest, String> {

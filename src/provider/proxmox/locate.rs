@@ -168,7 +168,7 @@ fn task_types(op: &str) -> &'static [&'static str] {
     match op {
         "clone" => &["qmclone"],
         "create" => &["qmcreate"],
-        "configure" | "delete-volume" => &["qmconfig"],
+        "configure" => &["qmconfig"],
         "grow-disk" => &["resize"],
         "start" => &["qmstart", "hastart"],
         "shutdown" => &["qmshutdown", "hastop"],

@@ -25,6 +25,8 @@ pub(super) struct Edit<'a> {
     pub(super) set: BTreeMap<String, String>,
     /// Options to delete, all of them present.
     pub(super) delete: BTreeSet<String>,
+    /// Drives among them whose volumes go with them.
+    pub(super) destroy: BTreeSet<String>,
 }
 
 /// What a setting cannot say itself, because only a run knows it.
@@ -37,7 +39,7 @@ pub(super) struct Facts<'a> {
 
 impl<'a> Edit<'a> {
     pub(super) fn over(base: &'a Options) -> Self {
-        Self { base, set: BTreeMap::new(), delete: BTreeSet::new() }
+        Self { base, set: BTreeMap::new(), delete: BTreeSet::new(), destroy: BTreeSet::new() }
     }
 
     fn put(&mut self, key: impl Into<String>, value: impl Into<String>) {
@@ -82,7 +84,7 @@ impl<'a> Edit<'a> {
             Setting::Autostart(autostart) => self.autostart(*autostart),
             Setting::Protect(protect) => self.put("protection", u8::from(*protect).to_string()),
             Setting::AttachDisk { slot, size, storage, .. } => self.attach(slot, *size, storage)?,
-            Setting::DetachDisk { slot, .. } => self.unset(slot.as_str()),
+            Setting::DetachDisk { slot, delete, .. } => self.detach(slot, delete.as_deref())?,
             Setting::SetNic(nic) => self.nic(nic),
             Setting::RemoveNic { slot, .. } => {
                 self.unset(slot.as_str());
@@ -98,6 +100,34 @@ impl<'a> Edit<'a> {
             Setting::Tags(_) | Setting::Notes(_) | Setting::Marker(_) => {}
         }
         Ok(())
+    }
+
+    fn detach(&mut self, slot: &Slot, delete: Option<&str>) -> Result<(), String> {
+        if let Some(volume) = delete {
+            // Deleting another volume than the one that was planned would destroy data
+            // that nobody agreed to lose.
+            let found = self.old(slot.as_str()).split(',').next().unwrap_or_default();
+            if !found.is_empty() && found != volume {
+                return Err(format!("slot {slot} holds `{found}`, not `{volume}`"));
+            }
+            self.destroy.insert(slot.to_string());
+        }
+        self.unset(slot.as_str());
+        Ok(())
+    }
+
+    /// Whether the volumes of the drives that are deleted go with them: one word for
+    /// all drives of a write.
+    pub(super) fn forces(&self) -> Result<bool, String> {
+        let is_drive = |key: &&String| split_slot(key).is_some_and(|(kind, _)| kind != "net");
+        let kept = self.delete.iter().filter(is_drive).any(|key| !self.destroy.contains(key));
+        match (self.destroy.is_empty(), kept) {
+            (true, _) => Ok(false),
+            (false, false) => Ok(true),
+            (false, true) => {
+                Err("one write cannot keep one drive's volume and delete another's".into())
+            }
+        }
     }
 
     fn cpu(&mut self, total: u32, sockets: u32) -> Result<(), String> {

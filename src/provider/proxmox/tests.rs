@@ -33,6 +33,8 @@ struct Server {
     volumes: u32,
     template: Options,
     log: Vec<NativeRequest>,
+    /// Drives whose volumes go with them.
+    doomed: BTreeSet<String>,
 }
 
 fn is_hotplugged(key: &str) -> bool {
@@ -143,7 +145,7 @@ impl Server {
             return;
         }
         let Some(old) = self.current.remove(key) else { return };
-        if key.starts_with("unused") || !old.contains("disk-") {
+        if key.starts_with("unused") || !old.contains("disk-") || self.doomed.remove(key) {
             return;
         }
         let volume = Property::lenient(&old).first.unwrap();
@@ -195,9 +197,12 @@ impl Server {
             self.exists = true;
             self.pool = param("pool").or(self.pool.take());
             for key in param("delete").unwrap_or_default().split(',') {
+                if param("force").is_some() {
+                    self.doomed.insert(key.to_owned());
+                }
                 self.remove(key);
             }
-            let own = ["vmid", "pool", "digest", "delete"];
+            let own = ["vmid", "pool", "digest", "delete", "force"];
             for (key, value) in &request.params {
                 if !own.contains(&key.as_str()) {
                     self.store(key, value);

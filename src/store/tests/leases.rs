@@ -6,7 +6,7 @@ const TTL: i64 = 1000;
 
 fn holder(run: u128) -> LeaseHolder {
     let pid = u32::try_from(run).unwrap();
-    LeaseHolder { run: run_id(run), who: "ana".into(), pid, host: "desk".into() }
+    LeaseHolder { run: run_id(run), who: "ana".into(), pid, host: "desk".into(), process: None }
 }
 
 async fn take(store: &Store, run: u128, places: &[&str], now_ms: i64) -> Result<Lease, LeaseTaken> {
@@ -131,4 +131,24 @@ async fn a_resumed_run_shuts_out_the_process_that_had_it() {
     assert_eq!(lease.unwrap().taken_over.len(), 1);
     resumed.intend(at(TTL + 1, 1, 0), None).await.unwrap();
     run.intend(at(TTL + 1, 1, 1), None).await.unwrap_err();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_lease_of_a_process_that_was_killed_is_free_at_once() {
+    let store = Store::open_in_memory().await.unwrap();
+    let alive = LeaseHolder { process: this_process(), ..holder(1) };
+    store.acquire_lease(&project(), &[pve()], alive, TTL, 0).await.unwrap().unwrap();
+    take(&store, 2, &["pve"], 1).await.unwrap_err();
+
+    // The same number, given to another process: ours started at another time.
+    let named = this_process().unwrap();
+    let (rest, _) = named.rsplit_once(' ').unwrap();
+    let dead = LeaseHolder { process: Some(format!("{rest} 1")), ..holder(3) };
+    let places = ["pve2".into()];
+    let first = store.acquire_lease(&project(), &places, dead.clone(), TTL, 0).await.unwrap();
+    let second = take(&store, 4, &["pve2"], 1).await.unwrap();
+    assert_eq!(second.taken_over[0].holder, dead);
+    let lost = store.renew_lease(&first.unwrap(), TTL, 2).await.unwrap().unwrap_err();
+    assert_eq!(lost.holder, holder(4));
 }

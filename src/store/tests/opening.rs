@@ -39,7 +39,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     place.raw().pragma_update(None, "user_version", 7).unwrap();
     let error = Store::open(&place.path).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("schema version 7") && text.contains("up to 1"), "{text}");
+    assert!(text.contains("schema version 7") && text.contains("up to 2"), "{text}");
     let version: i64 =
         place.raw().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     assert_eq!(version, 7);

@@ -540,7 +540,6 @@ fn words(op: &StepOp) -> Vec<String> {
             return vec![format!("set-pool, {}", if pool.is_some() { "one" } else { "none" })];
         }
         StepOp::GrowDisk { .. }
-        | StepOp::DeleteVolume { .. }
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
@@ -567,7 +566,8 @@ fn setting_word(setting: &Setting) -> &'static str {
         Setting::Tags(_) => "tags",
         Setting::Notes(_) => "notes",
         Setting::AttachDisk { .. } => "attach-disk",
-        Setting::DetachDisk { .. } => "detach-disk",
+        Setting::DetachDisk { delete: None, .. } => "detach-disk",
+        Setting::DetachDisk { delete: Some(_), .. } => "delete-disk",
         Setting::SetNic(_) => "set-nic",
         Setting::RemoveNic { .. } => "remove-nic",
         Setting::Seed(_) => "seed",
@@ -584,7 +584,6 @@ pub fn vocabulary() -> BTreeSet<String> {
         "create",
         "configure",
         "grow-disk",
-        "delete-volume",
         "set-pool, one",
         "set-pool, none",
         "start",
@@ -609,6 +608,7 @@ pub fn vocabulary() -> BTreeSet<String> {
         "notes",
         "attach-disk",
         "detach-disk",
+        "delete-disk",
         "set-nic",
         "remove-nic",
         "seed",

@@ -250,6 +250,7 @@ fn seen_at_boot(guest: &Guest) -> Boot {
         .and_then(|key| guest.get(&key).filter(|value| !is_cdrom(value)).and_then(size_in));
     Boot {
         when_ms: crate::clock::unix_millis(),
+        notes: guest.get("description").map(str::to_owned),
         instance_id: has_drive.then(|| hex(&data.finalize())),
         had_seed: has_drive && !seeds.is_empty(),
         addresses: seeds

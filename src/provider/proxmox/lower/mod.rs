@@ -40,7 +40,6 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::Create(_) => [Fact::Volume].into(),
         StepOp::Configure(settings) => learns(settings),
         StepOp::GrowDisk { .. }
-        | StepOp::DeleteVolume { .. }
         | StepOp::SetPool { .. }
         | StepOp::Start
         | StepOp::Shutdown
@@ -51,8 +50,7 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::DeletePool => BTreeSet::new(),
     };
     // The server compares its digest on these calls, and on no others.
-    let guarded =
-        matches!(op, StepOp::Configure(_) | StepOp::GrowDisk { .. } | StepOp::DeleteVolume { .. });
+    let guarded = matches!(op, StepOp::Configure(_) | StepOp::GrowDisk { .. });
     let wait = match op {
         StepOp::SetPool { .. }
         | StepOp::CreatePool { .. }
@@ -63,7 +61,6 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Create(_)
         | StepOp::Configure(_)
         | StepOp::GrowDisk { .. }
-        | StepOp::DeleteVolume { .. }
         | StepOp::Start
         | StepOp::Stop
         | StepOp::Delete => Wait::Task,

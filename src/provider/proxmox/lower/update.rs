@@ -1,5 +1,5 @@
 //! A machine that changes: one guarded write for all fields of the consent group,
-//! then growth, pool, volumes, and the restart when it is part of the change.
+//! then growth, pool, and the restart when it is part of the change.
 
 use super::{
     layout::{Layout, Seat},
@@ -17,15 +17,6 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A drive that is taken off.
-struct Removed {
-    slot: Slot,
-    /// Its volume, when it is to be deleted.
-    delete: Option<String>,
-    /// Whether it stays attached until the machine has been stopped.
-    waits: bool,
-}
-
 struct Updater<'a> {
     update: &'a Update<'a>,
     spec: &'a MachineSpec,
@@ -35,8 +26,8 @@ struct Updater<'a> {
     /// Grows, after the write.
     grows: Vec<Step>,
     pool: Option<Step>,
-    /// Drives that are taken off.
-    removed: Vec<Removed>,
+    /// Drives that are taken off, and whether their volume goes with them.
+    removed: Vec<bool>,
     seeds: bool,
     marks: bool,
     /// A CD drive is added, which makes the server write the boot order itself.
@@ -182,8 +173,7 @@ impl Updater<'_> {
             return;
         }
         if !present {
-            let waits = self.runs();
-            self.removed.push(Removed { slot: "tpmstate0".into(), delete: None, waits });
+            self.removed.push(false);
             self.notes.push("the TPM state stays as a detached volume".into());
         }
         let storage = storage.filter(|_| present);
@@ -284,9 +274,10 @@ impl Updater<'_> {
             }
             (Some(_) | None, Some(_) | None) => {}
         }
-        self.removed.push(Removed { slot: seat.slot.clone(), delete, waits });
+        self.removed.push(delete.is_some());
         self.write.end.slots.insert(seat.slot.clone(), false);
-        self.write.settings.push(Setting::DetachDisk { disk: name.clone(), slot: seat.slot });
+        let setting = Setting::DetachDisk { disk: name.clone(), slot: seat.slot, delete };
+        self.write.settings.push(setting);
     }
 
     fn grow(&mut self, name: &DeviceName) {
@@ -414,12 +405,14 @@ impl Updater<'_> {
             self.write.settings.push(Setting::Marker(self.draft()));
             self.write.end.stage = Some(Stage::Ready);
         }
+        writes.extend(self.destroying());
+        let last = writes.len();
         writes.push(std::mem::take(&mut self.write));
         match boot {
             // One write is enough where the server does not touch the order itself.
             Some(boot) if !self.adds_drive => {
-                writes[0].settings.splice(0..0, boot.settings);
-                writes[0].end.fields.extend(boot.end.fields);
+                writes[last].settings.splice(0..0, boot.settings);
+                writes[last].end.fields.extend(boot.end.fields);
             }
             Some(boot) => writes.push(boot),
             None => {}
@@ -430,6 +423,29 @@ impl Updater<'_> {
         }
         let slots = self.slots();
         Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
+    }
+
+    /// Volumes go or stay for a whole write: where both are asked for, those that go
+    /// take a write of their own, with the map that no longer names them.
+    fn destroying(&mut self) -> Option<Write> {
+        let goes = |goes: bool| self.removed.contains(&goes);
+        if !(goes(true) && goes(false)) {
+            return None;
+        }
+        let all = std::mem::take(&mut self.write.settings);
+        let (doomed, rest): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|it| matches!(it, Setting::DetachDisk { delete: Some(_), .. }));
+        let mut write = Write::default();
+        for setting in &doomed {
+            if let Setting::DetachDisk { slot, .. } = setting {
+                write.end.slots.insert(slot.clone(), false);
+            }
+        }
+        write.settings = doomed;
+        write.settings.push(Setting::Marker(self.draft()));
+        self.write.settings = rest;
+        Some(write)
     }
 
     fn steps(&mut self, writes: Vec<Write>) -> Vec<Step> {
@@ -448,41 +464,12 @@ impl Updater<'_> {
         }
         steps.append(&mut self.grows);
         steps.extend(self.pool.take());
-        let (waiting, now): (Vec<_>, Vec<_>) =
-            self.deletions().into_iter().partition(|(waits, _)| *waits);
-        steps.extend(now.into_iter().map(|(_, step)| step));
         if self.update.restart && self.runs() {
             steps.push(shutdown(None));
             steps.push(start(in_force(&ends, self.update.fields)));
         }
-        steps.extend(waiting.into_iter().map(|(_, step)| step));
         if lifts && self.spec.protect.unwrap_or(true) {
             steps.push(protect(true));
-        }
-        steps
-    }
-
-    /// Deletions of volumes, each with whether it must wait for the restart.
-    ///
-    /// A drive that is taken off lands in the lowest free `unusedN`, drives of one
-    /// write in the order of their slots' names (qemu-server `vmconfig_apply_pending`,
-    /// `add_unused_volume`). That slot only tells when the deletion is done: the call
-    /// names the volume, so it can hit no other. Were the volume to lie elsewhere,
-    /// it would be left, and shown as detached by the next plan.
-    fn deletions(&mut self) -> Vec<(bool, Step)> {
-        let seen = self.update.seen;
-        let mut free = (0..).map(|index| Slot::from(format!("unused{index}")));
-        let mut free = free.by_ref().filter(|slot| seen.device(slot.as_str()).is_none());
-        self.removed.sort_by(|a, b| (a.waits, &a.slot).cmp(&(b.waits, &b.slot)));
-        let mut steps = Vec::new();
-        for removed in &self.removed {
-            let (Some(slot), Some(volume)) = (free.next(), removed.delete.clone()) else {
-                continue;
-            };
-            let begin = Expect { exists: Some(true), ..Expect::default() };
-            let end = Expect { slots: [(slot, false)].into(), ..Expect::default() };
-            let op = StepOp::DeleteVolume { slot: None, volume };
-            steps.push((removed.waits, step(op, begin, end)));
         }
         steps
     }

@@ -250,7 +250,7 @@ fn a_removed_disk_is_detached_and_protection_comes_back() {
 }
 
 #[test]
-fn a_volume_is_deleted_only_by_its_own_name() {
+fn a_volume_is_deleted_with_its_disk_in_one_call_and_only_by_its_own_name() {
     let mut server = built();
     server.store("unused0", "fast:vm-20071-disk-99");
     let mut spec = full_spec();
@@ -260,18 +260,43 @@ fn a_volume_is_deleted_only_by_its_own_name() {
     disk.on_remove = OnRemove::Delete;
     let volume = seen.device("virtio0").unwrap().volume.clone().unwrap();
     let lowered = lowered(&spec, &seen, false).unwrap();
+    let mut moved = server.clone();
     server.run(&lowered.steps);
+    let forced: Vec<_> =
+        server.log.iter().filter(|it| it.params.contains(&("force".into(), "1".into()))).collect();
+    assert_eq!(forced.len(), 1, "no death of ours can come between");
+    assert!(forced[0].params.contains(&("delete".into(), "virtio0".into())));
     assert!(server.next.contains_key("unused0") && !server.next.contains_key("unused1"));
     let volumes: Vec<_> = server.seen().devices.into_iter().filter_map(|it| it.volume).collect();
     assert!(!volumes.contains(&volume) && volumes.contains(&"fast:vm-20071-disk-99".to_owned()));
 
-    let attached = Step {
-        op: StepOp::DeleteVolume { slot: None, volume: "fast:base-9000-disk-0".into() },
-        ..lowered.steps[0].clone()
+    // Another volume sits there now: nobody agreed to lose that one.
+    moved.store("virtio0", "fast:vm-20071-disk-98");
+    let deletes = |step: &&Step| {
+        matches!(&step.op, StepOp::Configure(all)
+            if all.iter().any(|it| matches!(it, Setting::DetachDisk { .. })))
     };
-    let fresh = server.fresh();
-    let error = native_request(&call(&attached, &target(), &identity(), &fresh)).unwrap_err();
-    assert!(error.contains("scsi0"), "{error}");
+    let step = lowered.steps.iter().find(deletes).unwrap();
+    let fresh = moved.fresh();
+    let error = native_request(&call(step, &target(), &identity(), &fresh)).unwrap_err();
+    assert!(error.contains("fast:vm-20071-disk-98"), "{error}");
+}
+
+#[test]
+fn a_volume_that_stays_never_shares_a_write_with_one_that_goes() {
+    let mut server = built();
+    let mut seen = server.seen();
+    seen.spec.disks.get_mut("data").unwrap().on_remove = OnRemove::Delete;
+    let mut spec = full_spec();
+    spec.disks.remove("data");
+    spec.tpm = Some(false);
+    let lowered = lowered(&spec, &seen, false).unwrap();
+    server.run(&lowered.steps);
+    let removing: Vec<_> =
+        server.log.iter().filter(|it| it.params.iter().any(|(key, _)| key == "delete")).collect();
+    let forced = |it: &NativeRequest| it.params.contains(&("force".into(), "1".into()));
+    assert_eq!(removing.iter().map(|it| forced(it)).collect::<Vec<_>>(), [true, false]);
+    assert!(!server.seen().marker.found().unwrap().map.disks.contains_key("data"));
 }
 
 #[test]
