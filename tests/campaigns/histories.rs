@@ -148,7 +148,7 @@ fn faults(seed: u64, without: &BTreeSet<String>) -> FaultPlan<Fault> {
 pub async fn history(seed: u64, without: &BTreeSet<String>) -> Told {
     let lab = Lab::start(seed).await;
     let runner = lab.runner("journal", seed).await.one_at_a_time();
-    let runner = if seed % 5 == 0 { runner.with_password() } else { runner };
+    let runner = if seed.is_multiple_of(5) { runner.with_password() } else { runner };
     let mut dice = Dice::of(seed, &["fleet"]);
     let mut fleet = Fleet::first(&mut dice);
     let mut may_delete = BTreeSet::new();

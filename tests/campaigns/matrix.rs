@@ -121,7 +121,7 @@ fn columns() -> Vec<Column> {
         pool("comment", "change", "change-pool", "comment"),
         column("shutdown", "restart", "shutdown", ""),
         column("restart", "restart", "start", ""),
-        column("volume", "volume", "configure", "delete=unused"),
+        column("volume", "volume", "configure", "delete="),
         column("deleting", "delete", "configure", "stage=deleting"),
         column("stop", "hard", "stop", ""),
         column("delete", "delete", "delete", ""),
