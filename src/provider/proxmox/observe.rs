@@ -19,7 +19,7 @@ use crate::{
     model::{
         Bytes, Coverage, ErrorKind, FailureKind, GuestKind, HypervisorInventory, Listed,
         MarkerState, Name, NativeId, NodeName, ObservedMachine, ObservedNode, ObservedPool,
-        ObservedStorage, ProviderError, Scope,
+        ObservedStorage, ProviderError, Scope, Stage,
     },
     ownership,
     planted::Bug,
@@ -383,6 +383,10 @@ fn take_candidates(
                 if Bug::SecondBearerOverlooked.is_planted()
                     && is_second(&inventory.machines, &machine) => {}
             Candidate::Machine { row, mut machine } => {
+                let stage = machine.marker.found().map(|marker| marker.stage);
+                if Bug::UnfinishedIsNobodys.is_planted() && stage == Some(Stage::New) {
+                    machine.marker = MarkerState::None;
+                }
                 if Bug::MovedIsTakenOver.is_planted() {
                     take_over(listed, &mut machine);
                 }

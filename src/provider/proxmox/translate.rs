@@ -13,7 +13,7 @@ use crate::{
         Autostart, BootDevice, Bus, Bytes, Cdrom, Device, DeviceKind, DeviceMap, DeviceName,
         DiskSpec, Firmware, GuestKind, InitSpec, IpSetting, Listed, MachineSpec, Marker,
         MarkerState, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
-        ObservedPool, OnRemove, PowerState, ProjectName, Slot, Stage, StorageName,
+        ObservedPool, OnRemove, PowerState, ProjectName, Slot, StorageName,
     },
     ownership,
     planted::Bug,
@@ -190,9 +190,7 @@ fn as_planted(mut machine: ObservedMachine, project: Option<&ProjectName>) -> Ob
     if Bug::ForeignMarkerIsOurs.is_planted() {
         marker.project = project.cloned().unwrap_or_else(|| marker.project.clone());
     }
-    let lost = Bug::UnfinishedIsNobodys.is_planted() && marker.stage == Stage::New
-        || Bug::CopyIsUnmanaged.is_planted() && !id_binds && !uuid_binds;
-    if lost {
+    if Bug::CopyIsUnmanaged.is_planted() && !id_binds && !uuid_binds {
         machine.marker = MarkerState::None;
     }
     machine

@@ -2,7 +2,7 @@
 
 use super::{FULL, Fleet, WISHES, Wish};
 use crate::scratch::{Ran, send, wait_until};
-use mock_servers::pve::Fault;
+use mock_servers::pve::{Control, Fault};
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 #[test]
@@ -61,7 +61,7 @@ fn begun(name: &str) -> (Fleet, u32, mock_servers::pve::world::Guest) {
     fleet.edit(born, |guest| {
         guest.config = BTreeMap::from([("lock".to_owned(), "clone".to_owned())]);
     });
-    fleet.operator(|control| control.clear_fault());
+    fleet.operator(Control::clear_fault);
     (fleet, born, whole)
 }
 

@@ -273,7 +273,7 @@ pub fn a_backup_of_an_earlier_stage_is_ours_and_is_taken_from_there() {
     fleet.edit(db, |guest| *guest = earlier);
     fleet.operator(|control| {
         control.edit(|world| {
-            world.volumes.retain(|key, _| !key.ends_with(&format!("vm-{db}-disk-1")))
+            world.volumes.retain(|key, _| !key.ends_with(&format!("vm-{db}-disk-1")));
         });
     });
     let before = fleet.truth();
