@@ -205,6 +205,7 @@ impl Lab {
         let ends = scenario.ends.iter().map(|it| it.key).filter(|it| *it != "vm/wall");
         let oracle = Oracle::new(
             Rules {
+                consent: true,
                 project: "kills".to_owned(),
                 may_delete: words(scenario.deletes),
                 seeded: words(&ends.collect::<Vec<_>>()),
