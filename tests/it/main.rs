@@ -13,6 +13,8 @@ mod cli_kill;
 mod cli_road;
 mod cli_secrets;
 mod contract;
+mod hostile;
+mod hostile_world;
 mod planner;
 mod provider_proxmox;
 mod readme;

@@ -42,6 +42,9 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(45);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// A listing row has about 400 bytes: enough for 100,000 guests, and a bound.
 const RESPONSE_MAX_BYTES: usize = 64 << 20;
+/// Characters of a refusal that are kept: parameter errors of a large form are a few
+/// hundred each. The words go into errors and the journal.
+const TEXT_CHARACTERS_MAX: usize = 4_000;
 /// Tickets live for 2 h; renewed well before, because clocks differ.
 const TICKET_RENEW_AFTER: Duration = Duration::from_secs(100 * 60);
 /// Tries of a read after the first: with the pauses below about a second in all,
@@ -546,6 +549,10 @@ fn failure_text(body: &[u8], reason: &str) -> String {
     for (name, fault) in failure.errors.unwrap_or_default() {
         let separator = if text.is_empty() { "" } else { " " };
         text = format!("{text}{separator}{name}: {}", fault.0.trim());
+    }
+    if let Some((at, _)) = text.char_indices().nth(TEXT_CHARACTERS_MAX) {
+        text.truncate(at);
+        text.push_str("...");
     }
     text
 }
