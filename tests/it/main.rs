@@ -15,6 +15,7 @@ mod cli_secrets;
 mod contract;
 mod hostile;
 mod hostile_world;
+mod hostile_yaml;
 mod planner;
 mod provider_proxmox;
 mod readme;
