@@ -14,6 +14,8 @@ mod cli_road;
 mod cli_secrets;
 mod contract;
 mod hostile;
+mod hostile_review;
+mod hostile_tree;
 mod hostile_world;
 mod hostile_yaml;
 mod planner;
