@@ -13,6 +13,7 @@ mod cli_kill;
 mod cli_road;
 mod cli_secrets;
 mod contract;
+mod fuzz;
 mod hostile;
 mod hostile_review;
 mod hostile_tree;

@@ -517,7 +517,7 @@ async fn whole_body(mut response: reqwest::Response) -> Result<Vec<u8>, CallErro
     }
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
     serde_json::from_slice::<wire::Envelope<T>>(body)
         .map(|envelope| envelope.data)
         .map_err(|error| CallError::Decode(error.into()))
@@ -542,7 +542,7 @@ fn reason_phrase(response: &reqwest::Response) -> String {
 
 /// The server's words: the body's, with the faults of single parameters, else the
 /// reason phrase.
-fn failure_text(body: &[u8], reason: &str) -> String {
+pub(super) fn failure_text(body: &[u8], reason: &str) -> String {
     let failure: wire::Failure = serde_json::from_slice(body).unwrap_or_default();
     let message = failure.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let mut text = message.unwrap_or(reason).trim().to_owned();
