@@ -137,6 +137,7 @@ impl ProxmoxProvider {
             allowed_hosts: settings.allowed_hosts,
             reads_max: settings.reads_max,
             writes_max: settings.writes_max,
+            patience: super::client::TOTAL_TIMEOUT,
         };
         let client = Client::new(client, clock.clone()).map_err(|error| ProviderError {
             operation,
