@@ -117,12 +117,31 @@ impl Sandbox {
     }
 }
 
+/// Refuses links among what is about to be written: the tree may come from somebody else,
+/// who must not choose which file of this machine is overwritten.
+fn no_links(root: &Path) -> anyhow::Result<()> {
+    let folder = folder(root);
+    let inside = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|it| it.path());
+    for path in
+        folder.parent().map(Path::to_owned).into_iter().chain([folder.clone()]).chain(inside)
+    {
+        if std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_symlink()) {
+            anyhow::bail!(
+                "`{}` is a link; the sandbox writes through none, remove it",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Opens and locks the file that says that the sandbox is in use.
 fn lock(
     root: &Path,
     take: fn(&std::fs::File) -> Result<(), std::fs::TryLockError>,
 ) -> anyhow::Result<std::fs::File> {
     let folder = folder(root);
+    no_links(root)?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not create {}", folder.display()))?;
     let path = folder.join("lock");

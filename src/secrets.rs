@@ -308,10 +308,11 @@ fn below(root: &Path, path: &str) -> Result<PathBuf, FetchError> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
     let failed = |source| FetchError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
+    // Asked before it is opened: a pipe would wait for its other end for ever.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(failed(io::Error::other("it is no plain file")));
     }
+    let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)

@@ -11,11 +11,17 @@ use crate::{
     apply::ExitClass,
     model::{
         Bytes, Coverage, HypervisorInventory, HypervisorName, Inventory, Kind, MarkerState,
-        ResourceKey, inert,
+        ResourceKey, inert, inert_within,
     },
     ownership::Ownership,
 };
 use std::collections::BTreeMap;
+
+/// Characters of one cell of a table. Names have at most 63 on every product; an error
+/// that is longer is told in full by `plan`.
+const CELL_CHARACTERS_MAX: usize = 120;
+/// Characters of one value of a description: a screen full.
+const VALUE_CHARACTERS_MAX: usize = 2_000;
 
 /// A table for people that is a list of records for programs.
 struct Table {
@@ -39,11 +45,15 @@ impl Table {
     }
 
     fn text(&self) -> String {
-        if self.rows.is_empty() {
+        // One long name would push every other column off the screen; JSON has all of it.
+        let cut = |cell: &String| inert_within(cell, CELL_CHARACTERS_MAX).into_owned();
+        let rows: Vec<Vec<String>> =
+            self.rows.iter().map(|row| row.iter().map(cut).collect()).collect();
+        if rows.is_empty() {
             return "Nothing there.".to_owned();
         }
         let mut widths: Vec<usize> = self.columns.iter().map(|it| it.chars().count()).collect();
-        for row in &self.rows {
+        for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
@@ -55,7 +65,7 @@ impl Table {
         };
         let head: Vec<String> = self.columns.iter().map(|it| (*it).to_owned()).collect();
         let mut lines = vec![line(&head)];
-        lines.extend(self.rows.iter().map(|row| line(row)));
+        lines.extend(rows.iter().map(|row| line(row)));
         lines.join("\n")
     }
 }
@@ -384,6 +394,7 @@ async fn describe_in(session: &Session, args: &Describe) -> Result<ExitClass, Cl
 fn described(text: &mut String, name: &str, name_width: usize, value: &str, width: usize) {
     let lead = name_width + 4;
     let room = width.saturating_sub(lead).max(20);
+    let value = inert_within(value, VALUE_CHARACTERS_MAX);
     let mut line = format!("  {name:<name_width$}  ");
     let mut used = 0;
     for word in value.split(' ').filter(|it| !it.is_empty()) {
@@ -432,7 +443,7 @@ fn description_text(it: &Description, columns: usize) -> String {
             (None, Some(has)) => format!("{has} (not declared)"),
             (None, None) => continue,
         };
-        let value = value.replace('\n', " / ");
+        let value = value.replace("\\n", " / ").replace('\n', " / ");
         described(&mut text, &field.field, width, &value, columns);
     }
     text.push_str("\nPlan\n");

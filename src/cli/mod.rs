@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
         Ok(class) => ExitCode::from(class.code()),
         Err(error) => {
             if !error.message.is_empty() {
-                output.remark(format!("error: {}", error.message));
+                output.remark(format!("error: {}", crate::model::inert(&error.message)));
             }
             for hint in &error.hints {
                 output.remark(format!("hint: {hint}"));
@@ -88,13 +88,13 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
         Command::Inventory(args) => inventory::run(global, args, output).await,
         Command::Sandbox(args) => sandbox::run(global, args, output).await,
         Command::Schema => {
-            output.print(crate::config::schema::json_schema_text());
+            output.print_whole(crate::config::schema::json_schema_text());
             Ok(ExitClass::Ok)
         }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "novahost", &mut text);
-            output.print(String::from_utf8_lossy(&text));
+            output.print_whole(String::from_utf8_lossy(&text));
             Ok(ExitClass::Ok)
         }
         Command::Version => {

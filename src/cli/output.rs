@@ -2,7 +2,10 @@
 //! standard error, so that a pipe gets what it asked for and nothing more.
 
 use super::args::{Format, Global, When};
-use crate::{report::Style, settings};
+use crate::{
+    report::{self, Style},
+    settings,
+};
 use std::io::{IsTerminal, Write};
 
 /// How to print.
@@ -79,11 +82,17 @@ impl Output {
     /// A document for programs.
     pub fn print_json<T: serde::Serialize>(&self, document: &T) {
         // Only our own plain types come here; they serialise without error.
-        self.print(serde_json::to_string_pretty(document).unwrap_or_default());
+        let text = serde_json::to_string_pretty(document).unwrap_or_default();
+        self.print_whole(report::inert_json(text));
     }
 
-    /// A result.
+    /// A result for people. Whatever text of others is in it, it arrives harmless.
     pub fn print(&self, text: impl AsRef<str>) {
+        self.print_whole(report::inert_page(text.as_ref(), self.color));
+    }
+
+    /// A result in a format of its own, which its maker has made harmless.
+    pub fn print_whole(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         let mut out = std::io::stdout().lock();
         // A reader that went away (`| head`) is no error of ours.
@@ -96,8 +105,9 @@ impl Output {
 
     /// A remark beside the result.
     pub fn remark(&self, text: impl AsRef<str>) {
+        let text = report::inert_page(text.as_ref().trim_end_matches('\n'), self.color);
         let mut err = std::io::stderr().lock();
-        let _ = writeln!(err, "{}", text.as_ref().trim_end_matches('\n'));
+        let _ = writeln!(err, "{text}");
     }
 
     /// Asks; anything but `yes` is no.

@@ -163,11 +163,15 @@ pub fn show_plan(
 
 /// Prints a plan, as the options say.
 pub fn show_plan_as(plan: &Plan, format: Format, options: &report::Options, output: &Output) {
-    output.print(match format {
-        Format::Text => report::plan_text(plan, &plan.envelope, options, &output.style()),
-        Format::Json => report::plan_json(plan),
-        Format::Markdown => report::plan_markdown(plan, &plan.envelope, options),
-    });
+    match format {
+        Format::Text => {
+            output.print(report::plan_text(plan, &plan.envelope, options, &output.style()));
+        }
+        Format::Json => output.print_whole(report::plan_json(plan)),
+        Format::Markdown => {
+            output.print_whole(report::plan_markdown(plan, &plan.envelope, options));
+        }
+    }
 }
 
 /// `drift`: a plan that is never applied, with 2 for any difference.

@@ -141,6 +141,7 @@ impl Session {
             trust = trust::settle(global, &root, &desired, trust, &output).await?;
             None
         };
+        may_log_in(&trust, &desired)?;
         let variable = |name: &str| std::env::var_os(name);
         let secrets = Arc::new(Secrets::new(Arc::new(trust.clone()), root.clone(), variable));
         let mut marker_key = secrets.marker_key().await.map_err(|error| no_secret(&error))?;
@@ -386,6 +387,28 @@ impl Session {
     }
 }
 
+/// Whether trust allows every login, asked before the first secret is fetched: what is
+/// refused for one hypervisor runs no program for another.
+fn may_log_in(trust: &Trust, desired: &DesiredState) -> Result<(), CliError> {
+    if trust.is_sandbox() {
+        return Ok(());
+    }
+    let refused = |it: &crate::trust::Refusal| CliError::of(ExitClass::Refused, it);
+    for (name, HypervisorConfig::Proxmox(config)) in &desired.hypervisors {
+        let reference = match &config.auth {
+            ProxmoxAuth::Token { secret, .. } => secret,
+            ProxmoxAuth::Password { password, .. } => password,
+        };
+        for text in &config.endpoints {
+            let endpoint = crate::trust::Endpoint::of_url(text)
+                .map_err(|error| CliError::of(ExitClass::Config, &error))?;
+            let connection = trust.may_connect(name, &endpoint).map_err(|it| refused(&it))?;
+            trust.may_use_secret(name, &connection, reference).map_err(|it| refused(&it))?;
+        }
+    }
+    Ok(())
+}
+
 /// A secret that was refused is a refusal; one that cannot be had is a failed login.
 pub fn no_secret(error: &SecretError) -> CliError {
     match error {
@@ -433,7 +456,9 @@ fn git_commit(root: &Path) -> Option<String> {
     let git = root.ancestors().map(|folder| folder.join(".git")).find(|it| it.is_dir())?;
     let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
     let commit = match head.trim().strip_prefix("ref: ") {
-        Some(name) if !name.contains("..") => std::fs::read_to_string(git.join(name)).ok()?,
+        Some(name) if name.starts_with("refs/") && !name.contains("..") => {
+            std::fs::read_to_string(git.join(name)).ok()?
+        }
         Some(_) => return None,
         None => head,
     };

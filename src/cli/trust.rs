@@ -88,8 +88,9 @@ pub async fn settle(
                 Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
             let Err(refusal) = trust.may_connect(name, &endpoint) else { continue };
             if !matches!(refusal, Refusal::NoEntry { .. }) || !output.interactive {
-                let presented = presented(&endpoint).await;
-                let lines = refusal.lines_to_add(&trust, &secrets(config), &presented);
+                // Not even its certificate is looked at: a reviewed file must not be able to make a
+                // machine without a person at it connect to wherever it says.
+                let lines = refusal.lines_to_add(&trust, &secrets(config), &Presented::default());
                 return Err(refused(&refusal, lines));
             }
             let entry = look(name, config).await?;
@@ -116,12 +117,6 @@ fn secrets(config: &HypervisorConfig) -> Vec<String> {
         ProxmoxAuth::Token { secret, .. } => vec![secret.to_string()],
         ProxmoxAuth::Password { password, .. } => vec![password.to_string()],
     }
-}
-
-/// What an endpoint shows before any secret is sent: its certificate.
-async fn presented(endpoint: &Endpoint) -> Presented {
-    let probe = tls::probe(endpoint.host(), endpoint.port(), PROBE_MAX).await;
-    Presented { identity: None, pin: probe.ok().map(|it| hex(&it.leaf)) }
 }
 
 fn hex(fingerprint: &tls::Fingerprint) -> String {
@@ -178,9 +173,10 @@ fn write(global: &Global, root: &Path, entry: &NewEntry, output: &Output) -> Res
 fn refused(refusal: &Refusal, lines: Option<String>) -> CliError {
     let mut error = CliError::of(ExitClass::Refused, refusal);
     if let Some(lines) = lines {
-        error = error.hint(format!("after checking the fingerprint, add:\n{lines}"));
+        error =
+            error.hint(format!("if this is meant, add, with the fingerprint as `pins`:\n{lines}"));
     }
-    error.hint("`novahost trust add NAME` does the same")
+    error.hint("`novahost trust add NAME` does the same, and shows the fingerprint")
 }
 
 fn refused_lines(trust: &Trust, entry: &NewEntry) -> CliError {

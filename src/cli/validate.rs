@@ -18,7 +18,7 @@ pub fn run(global: &Global, args: &Validate, output: &Output) -> Result<ExitClas
     match args.format.unwrap_or(output.format) {
         Format::Json => {
             let json = config::diagnostic::to_json(&loaded.report, &loaded.sources);
-            output.print(serde_json::to_string_pretty(&json).unwrap_or_default());
+            output.print_json(&json);
         }
         Format::Text | Format::Markdown => {
             show_problems(&loaded, output);

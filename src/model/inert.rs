@@ -58,6 +58,17 @@ pub fn push_inert(shown: &mut String, character: char) {
     }
 }
 
+/// [`inert`], and no longer than so many characters; what is left out is counted.
+pub fn inert_within(text: &str, characters_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters_max) {
+        None => inert(text),
+        Some((at, _)) => {
+            let more = text[at..].chars().count();
+            Cow::Owned(format!("{}... ({more} more characters)", inert(&text[..at])))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +78,12 @@ mod tests {
         assert_eq!(inert("a\u{1b}[31mb"), "a\\u{1b}[31mb");
         assert_eq!(inert("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(inert("a\r\nb\u{2028}"), "a\\r\\nb\\u{2028}");
+    }
+
+    #[test]
+    fn what_is_cut_is_counted() {
+        assert_eq!(inert_within("abc", 3), "abc");
+        assert_eq!(inert_within("é\u{7}cd", 2), "é\\u{7}... (2 more characters)");
     }
 
     #[test]

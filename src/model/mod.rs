@@ -24,7 +24,7 @@ pub use canonical::{NotCanonical, canonical_json, digest_of, hex, plan_id, pool_
 pub use desired::*;
 pub use field::*;
 pub use history::*;
-pub use inert::{inert, is_active, is_invisible, push_inert};
+pub use inert::{inert, inert_within, is_active, is_invisible, push_inert};
 pub use intent::*;
 pub use inventory::*;
 pub use key::*;

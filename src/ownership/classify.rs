@@ -26,8 +26,8 @@ pub enum Binding {
 /// Judges one object against one key.
 ///
 /// `ready` and `deleting` need both halves of the identity. `new` needs the id, and
-/// the uuid unless the object still bears the one that it was born with: a clone
-/// gets ours with its first configuration write.
+/// the uuid where its marker states one: a clone is born with `uuid=none` and gets
+/// ours in the same write in which its marker begins to state it.
 pub fn binding(
     project: &ProjectName,
     key: &ResourceKey,
@@ -56,6 +56,9 @@ pub fn binding(
         (Some(_), None) => Some(false),
     };
     match marker.stage {
+        Stage::New if id_binds && uuid_binds == Some(false) => {
+            not_ours("its marker names another machine uuid")
+        }
         Stage::New if id_binds => Binding::New,
         Stage::New => not_ours("its marker names another id"),
         Stage::Ready | Stage::Deleting => match (id_binds, uuid_binds) {
@@ -514,11 +517,20 @@ mod tests {
 
     #[test]
     fn a_half_made_clone_binds_by_its_id_alone() {
-        let born = machine("100", "web", Stage::New);
+        let born = edit(machine("100", "web", Stage::New), |marker| marker.uuid = None);
         let born = ObservedMachine { uuid: Some(uuid::Uuid::nil()), ..born };
         assert_eq!(binding(&project(), &ResourceKey::vm("web"), &born, None), Binding::New);
         let elsewhere = ObservedMachine { id: "101".into(), ..born };
         let verdict = binding(&project(), &ResourceKey::vm("web"), &elsewhere, None);
+        assert!(matches!(verdict, Binding::NotOurs(_)));
+    }
+
+    #[test]
+    fn a_half_made_machine_that_states_a_uuid_binds_by_it_too() {
+        let born = machine("100", "web", Stage::New);
+        assert_eq!(binding(&project(), &ResourceKey::vm("web"), &born, None), Binding::New);
+        let copy = ObservedMachine { uuid: Some(uuid::Uuid::nil()), ..born };
+        let verdict = binding(&project(), &ResourceKey::vm("web"), &copy, None);
         assert!(matches!(verdict, Binding::NotOurs(_)));
     }
 

@@ -10,6 +10,7 @@
 
 use crate::model::{
     DeviceMap, DeviceName, MapEntry, Marker, MarkerState, ProjectName, ResourceKey, Stage,
+    is_active,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -147,6 +148,10 @@ fn parse_lines(lines: &[&str]) -> MarkerState {
 fn try_parse(lines: &[&str]) -> Option<Marker> {
     let (mut head, mut map) = (None, None);
     for line in lines {
+        // We set words apart by blanks and write nothing that is not seen.
+        if line.chars().any(|it| it != ' ' && (it.is_whitespace() || is_active(it))) {
+            return None;
+        }
         let mut words = line.split_whitespace();
         let slot = match words.next()? {
             LINE => &mut head,
@@ -285,6 +290,8 @@ mod tests {
             good.replace("project=acme", "project=acme colour=red"),
             format!("{good}\n{good}"),
             good.lines().nth(1).unwrap().to_owned(),
+            good.replace(' ', "\u{a0}"),
+            good.replace("project=acme", "project=ac\u{200b}me"),
         ];
         for text in damaged {
             assert!(matches!(parse(&text), MarkerState::Garbled(_)), "{text}");

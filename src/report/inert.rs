@@ -1,11 +1,65 @@
 //! What CI logs and Markdown pages add to the rules of [`crate::model::inert`].
 
-use crate::model::{inert, is_active};
+use crate::model::{inert_within, is_active, push_inert};
 use std::{borrow::Cow, fmt::Write as _, net::Ipv6Addr};
 
 /// Words that make a CI service act on a line of a log wherever they stand in it:
 /// GitHub's and Azure's older form, Azure's newer one, TeamCity's.
 const ANYWHERE: [&str; 3] = ["##[", "##vso[", "##teamcity["];
+
+/// Characters of one line of a page. Tables are wider than a screen when names are
+/// long; a name of 64 KiB is nobody's table.
+const LINE_CHARACTERS_MAX: usize = 2_000;
+/// Characters of one text in a Markdown page, which as entities take six times as many.
+const CELL_CHARACTERS_MAX: usize = 300;
+
+/// A finished page, as it may reach a screen or a log, whatever got into it: the last
+/// barrier, behind the care that each maker of text takes itself.
+///
+/// Only line breaks stay active, and with `color` the sequences that set a colour. A
+/// line that no screen could show is cut, and says so.
+pub fn inert_page(text: &str, color: bool) -> String {
+    let mut shown = String::with_capacity(text.len() + 16);
+    for line in text.split_inclusive('\n') {
+        let body = line.strip_suffix('\n').unwrap_or(line);
+        push_line(&mut shown, body, color);
+        if body.len() < line.len() {
+            shown.push('\n');
+        }
+    }
+    match inert_lines(&shown) {
+        Cow::Borrowed(_) => shown,
+        Cow::Owned(broken) => broken,
+    }
+}
+
+fn push_line(shown: &mut String, line: &str, color: bool) {
+    let mut room = LINE_CHARACTERS_MAX;
+    let mut rest = line;
+    while let Some(character) = rest.chars().next() {
+        if let Some(length) = color.then(|| paint_length(rest)).flatten() {
+            shown.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        if room == 0 {
+            let more = rest.chars().count();
+            shown.push_str(if color { "\u{1b}[0m" } else { "" });
+            let _ = write!(shown, "... ({more} more characters)");
+            return;
+        }
+        push_inert(shown, character);
+        room -= 1;
+        rest = &rest[character.len_utf8()..];
+    }
+}
+
+/// How long the sequence is that sets a colour, when the text begins with one.
+fn paint_length(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|it: char| !(it.is_ascii_digit() || it == ';'))?;
+    parameters[end..].starts_with('m').then_some("\u{1b}[".len() + end + 1)
+}
 
 /// A finished text with every CI workflow command in it made harmless.
 ///
@@ -53,7 +107,7 @@ fn push_without_hashes(shown: &mut String, mut rest: &str) {
 /// entities; services look for mentions and references outside of `code` only.
 pub fn inert_markdown(text: &str) -> String {
     let mut shown = String::from("<code>");
-    for character in inert(text).chars() {
+    for character in inert_within(text, CELL_CHARACTERS_MAX).chars() {
         match character {
             '-' | '.' | ',' | '/' | ' ' => shown.push(character),
             other if other.is_ascii_punctuation() => {
@@ -84,7 +138,7 @@ pub(super) fn inert_html(text: &str) -> String {
 
 /// A JSON document, spelt so that its texts are harmless where it is shown. It reads
 /// back as the same value.
-pub(super) fn inert_json(text: String) -> String {
+pub fn inert_json(text: String) -> String {
     let plain = text.bytes().all(|byte| byte == b'\n' || (0x20..0x7F).contains(&byte));
     if plain && !text.contains("##") {
         return text;
@@ -137,6 +191,23 @@ mod tests {
             assert!(!inside.contains(sign), "{sign} in {inside}");
         }
         assert!(!inside.contains(" #12") && inside.contains(" &#35;12"));
+    }
+
+    #[test]
+    fn a_page_keeps_its_line_breaks_and_colours_and_nothing_else() {
+        let text = "a\u{1b}[31mb\u{1b}[0m\u{1b}]0;x\u{7}\n\tc\u{202e}\u{9b}2J\r\n::error::d\n";
+        let plain = "a\\u{1b}[31mb\\u{1b}[0m\\u{1b}]0;x\\u{7}\n\\tc\\u{202e}\\u{9b}2J\\r\n";
+        assert_eq!(inert_page(text, false), format!("{plain}\\u{{3a}}:error::d\n"));
+        let colored = inert_page(text, true);
+        assert!(colored.starts_with("a\u{1b}[31mb\u{1b}[0m\\u{1b}]0;x"), "{colored:?}");
+    }
+
+    #[test]
+    fn a_line_that_no_screen_can_show_is_cut_and_says_so() {
+        let shown = inert_page(&format!("{}\nnext", "é".repeat(65_536)), false);
+        let (first, second) = shown.split_once('\n').unwrap();
+        assert!(first.ends_with("... (63536 more characters)"), "{}", &first[first.len() - 40..]);
+        assert_eq!((first.chars().count(), second), (LINE_CHARACTERS_MAX + 27, "next"));
     }
 
     #[test]

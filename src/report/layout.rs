@@ -1,11 +1,13 @@
 //! Lines that fit a screen: widths, wrapping, colours, and texts of others.
 
 use super::Style;
-use crate::model::inert;
+use crate::model::inert_within;
 use std::borrow::Cow;
 
 /// Nothing useful fits into fewer columns.
 const WIDTH_MIN: usize = 40;
+/// Characters of one text of others: a screen full. The plan document has all of it.
+const DATA_CHARACTERS_MAX: usize = 2_000;
 
 /// What a piece of text is, which decides its colour where there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ impl Canvas {
 
     /// A text that others wrote, harmless and within what the screen can show.
     pub fn data<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let shown = inert(text);
+        let shown = inert_within(text, DATA_CHARACTERS_MAX);
         if self.style.unicode || shown.is_ascii() {
             return shown;
         }

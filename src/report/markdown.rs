@@ -15,6 +15,9 @@ use std::fmt::Write as _;
 const ROWS_MAX: usize = 50;
 /// Bytes of the details. Comments end at 65,536 characters on the services we know.
 const DETAILS_MAX: usize = 40_000;
+/// Bytes above the details after which no row is begun: with the longest row and the
+/// details it is still a comment.
+const HEAD_MAX: usize = 16_000;
 
 /// Totals, a table of what is done, and the page for people folded away.
 pub fn plan_markdown(plan: &Plan, envelope: &Envelope, options: &Options) -> String {
@@ -29,6 +32,9 @@ pub fn plan_markdown(plan: &Plan, envelope: &Envelope, options: &Options) -> Str
     );
     not_read(&mut text, envelope);
     for refused in &envelope.refusals {
+        if text.len() > HEAD_MAX {
+            break;
+        }
         let _ = write!(
             text,
             "\n**REFUSED** {}: {} Help: {}\n",
@@ -45,6 +51,9 @@ pub fn plan_markdown(plan: &Plan, envelope: &Envelope, options: &Options) -> Str
 
 fn not_read(text: &mut String, envelope: &Envelope) {
     for (name, read) in envelope.hypervisors.iter().filter(|(_, it)| it.coverage != "complete") {
+        if text.len() > HEAD_MAX {
+            return;
+        }
         let gap = read.gaps.first().map(|gap| format!(": {}", inert_markdown(gap)));
         let _ = write!(
             text,
@@ -63,7 +72,12 @@ fn table(text: &mut String, plan: &Plan, envelope: &Envelope) {
     text.push_str("\n| | what | where | costs | why |\n|---|---|---|---|---|\n");
     let mut actions: Vec<&Action> = plan.body.actions.iter().collect();
     actions.sort_by_key(|action| std::cmp::Reverse(action.disruption()));
+    let mut rows = 0;
     for action in actions.iter().take(ROWS_MAX) {
+        if text.len() > HEAD_MAX {
+            break;
+        }
+        rows += 1;
         let waits = match envelope.waiting.get(&action.id) {
             Some(waiting) if forbids(waiting.code) => "! ",
             Some(_) => "… ",
@@ -83,14 +97,19 @@ fn table(text: &mut String, plan: &Plan, envelope: &Envelope) {
             inert_markdown(action.hypervisor.as_str()),
         );
     }
-    let rest = actions.len().saturating_sub(ROWS_MAX);
+    let rest = actions.len() - rows;
     if rest > 0 {
         let _ = writeln!(text, "\n… and {} more.", number(rest));
     }
 }
 
 fn blocked(text: &mut String, plan: &Plan) {
+    let mut rows = 0;
     for blocked in plan.body.blocked.iter().take(ROWS_MAX) {
+        if text.len() > HEAD_MAX {
+            break;
+        }
+        rows += 1;
         let _ = write!(
             text,
             "\n- **blocked** {} {}: {}",
@@ -99,7 +118,7 @@ fn blocked(text: &mut String, plan: &Plan) {
             inert_markdown(&blocked.message)
         );
     }
-    let rest = plan.body.blocked.len().saturating_sub(ROWS_MAX);
+    let rest = plan.body.blocked.len() - rows;
     if rest > 0 {
         let _ = write!(text, "\n- … and {} more blocked", number(rest));
     }

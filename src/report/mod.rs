@@ -21,7 +21,7 @@ mod totals;
 mod words;
 
 pub use document::{PlanFileError, parse_plan, plan_json};
-pub use inert::{inert_lines, inert_markdown};
+pub use inert::{inert_json, inert_lines, inert_markdown, inert_page};
 pub use markdown::plan_markdown;
 pub use next::next_command;
 pub use plan_text::plan_text;

@@ -9,7 +9,12 @@ mod table;
 pub(crate) use table::{Fields, Reader};
 pub use table::{Problem, Problems};
 
-use std::{fs, io, path::Path, str::FromStr};
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+    str::FromStr,
+};
 
 /// The name of the file, beside `novahost.yaml`.
 pub const SETTINGS_FILE: &str = "novahost.toml";
@@ -149,15 +154,27 @@ impl Layer {
     pub fn load(root: &Path) -> Result<Self, SettingsError> {
         let path = root.join(SETTINGS_FILE);
         let failed = |source| SettingsError::Read { file: path.display().to_string(), source };
-        let size = match fs::metadata(&path) {
-            Ok(found) => found.len(),
+        let real = match path.canonicalize() {
+            Ok(real) => real,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(failed(error)),
         };
-        if size > FILE_BYTES_MAX {
+        // The file is the tree's, and so is the choice of where a link leads: what is wrong with a file is told
+        // by line, which must not happen to a file of somebody else.
+        if !real.starts_with(root.canonicalize().map_err(failed)?) {
+            return Err(failed(io::Error::other("it leads out of the reviewed tree")));
+        }
+        // Opening a pipe would wait for its other end for ever.
+        if !fs::metadata(&real).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no plain file")));
+        }
+        let mut text = String::new();
+        let file = fs::File::open(&real).map_err(failed)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > FILE_BYTES_MAX {
             return Err(failed(io::Error::other("it is larger than 1 MiB")));
         }
-        Ok(Self::parse(&fs::read_to_string(&path).map_err(failed)?, SETTINGS_FILE)?)
+        Ok(Self::parse(&text, SETTINGS_FILE)?)
     }
 
     /// Reads the text of a settings file.

@@ -14,6 +14,12 @@ mod cli_road;
 mod cli_secrets;
 mod contract;
 mod ownership;
+mod fuzz;
+mod hostile;
+mod hostile_review;
+mod hostile_tree;
+mod hostile_world;
+mod hostile_yaml;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;

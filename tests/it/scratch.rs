@@ -28,6 +28,11 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Address space of a bounded run. A few threads reserve half of it without touching any.
+const MEMORY_KIB_MAX: u32 = 3_000_000;
+/// Looks, 2 ms apart, after which a bounded run is taken to hang: two minutes and more.
+const HANG_LOOKS: u32 = 60_000;
+
 /// A project in a folder of its own.
 pub struct Scratch {
     folder: TempDir,
@@ -235,6 +240,42 @@ impl Scratch {
     /// Runs the binary.
     pub fn run(&self, line: &str) -> Ran {
         Ran::new(line.to_owned(), &self.command(line).output().unwrap())
+    }
+
+    /// Runs the binary with bounds on its memory and time. Whoever passes them is ended, and the test fails: a
+    /// hang must not hang the suite. The bound on time is far off; it judges nothing but "never".
+    #[track_caller]
+    pub fn bounded(&self, line: &str) -> Ran {
+        let inner = self.command(line);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -v {MEMORY_KIB_MAX}; exec \"$0\" \"$@\""), BINARY])
+            .args(inner.get_args())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .stdin(Stdio::null());
+        for (name, value) in inner.get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        let ended = tempfile::tempdir().unwrap();
+        let file = |name: &str| std::fs::File::create(ended.path().join(name)).unwrap();
+        let mut child = command.stdout(file("out")).stderr(file("err")).spawn().unwrap();
+        let mut looks = 0;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            looks += 1;
+            if looks > HANG_LOOKS {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("`novahost {line}` hangs");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let read = |name: &str| std::fs::read(ended.path().join(name)).unwrap();
+        let output = Output { status, stdout: read("out"), stderr: read("err") };
+        Ran::new(line.to_owned(), &output)
     }
 
     /// Runs the binary against the sandbox.

@@ -329,8 +329,8 @@ impl State {
             StepOp::Clone(from) => {
                 let mut new = machine(id.as_str());
                 new.spec.name = Some(from.name.clone());
-                let uuid = call.identity.uuid;
-                new.marker = drafted(call, &from.marker, id, uuid);
+                // The copy's uuid is the server's choice until the first configuration.
+                new.marker = drafted(call, &from.marker, id, None);
                 self.machines.insert(id.clone(), new);
             }
             StepOp::Configure(settings) => {

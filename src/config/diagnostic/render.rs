@@ -5,7 +5,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value as Json, json};
 
 use super::{Diagnostic, Label, Report, Severity, SourceMap, Span};
-use crate::model::{inert, push_inert};
+use crate::model::{inert, inert_within, push_inert};
 
 /// Labels of one file that lie within this many lines share a snippet; farther ones get their own, so that a snippet
 /// costs as much as what it shows and not as much as its file.
@@ -13,6 +13,12 @@ const SNIPPET_LINES_MAX: usize = 12;
 
 /// A line is shown up to this many bytes around a label; a file may be one line of megabytes.
 const LINE_BYTES_MAX: usize = 400;
+
+/// Characters of a message or a hint; what it quotes may be a megabyte. The snippet shows where it stands.
+const MESSAGE_CHARACTERS_MAX: usize = 300;
+
+/// Problems that are shown to a person, who will mend the first ones and look again; a program gets all that are kept.
+const SHOWN_MAX: usize = 500;
 
 /// What is shown in place of a secret. Of one length for all, so that not even the length is told.
 const MASK: &str = "********";
@@ -22,13 +28,15 @@ pub fn render_text(report: &Report, sources: &SourceMap, color: bool, width: usi
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(width);
     let mut text = String::new();
-    for diagnostic in report.sorted(sources) {
-        let group = group(&diagnostic, report, sources);
+    let sorted = report.sorted(sources);
+    for diagnostic in sorted.iter().take(SHOWN_MAX) {
+        let group = group(diagnostic, report, sources);
         text.push_str(&renderer.render(&[group]));
         text.push_str("\n\n");
     }
-    if report.dropped() > 0 {
-        text.push_str(&format!("and {} more problems that are not listed\n", report.dropped()));
+    let more = sorted.len().saturating_sub(SHOWN_MAX) + report.dropped();
+    if more > 0 {
+        text.push_str(&format!("and {more} more problems that are not listed\n"));
     }
     text
 }
@@ -38,7 +46,7 @@ fn group<'a>(diagnostic: &Diagnostic, report: &Report, sources: &SourceMap) -> G
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = inert(&diagnostic.message).into_owned();
+    let title = inert_within(&diagnostic.message, MESSAGE_CHARACTERS_MAX).into_owned();
     let mut group = Group::with_title(level.primary_title(title).id(diagnostic.code));
     let labels = std::iter::once((&diagnostic.primary, AnnotationKind::Primary))
         .chain(diagnostic.related.iter().map(|label| (label, AnnotationKind::Context)));
@@ -54,7 +62,8 @@ fn group<'a>(diagnostic: &Diagnostic, report: &Report, sources: &SourceMap) -> G
         group = group.element(window.snippet(report, sources));
     }
     for help in &diagnostic.help {
-        group = group.element(Level::HELP.message(inert(help).into_owned()));
+        group = group
+            .element(Level::HELP.message(inert_within(help, MESSAGE_CHARACTERS_MAX).into_owned()));
     }
     if let Some(more) = diagnostic.more_text() {
         group = group.element(Level::NOTE.message(more));
@@ -135,7 +144,7 @@ impl<'a> Window<'a> {
             if label.text.is_empty() {
                 annotation
             } else {
-                annotation.label(inert(&label.text).into_owned())
+                annotation.label(inert_within(&label.text, MESSAGE_CHARACTERS_MAX).into_owned())
             }
         });
         let annotations: Vec<_> = annotations.collect();
@@ -295,7 +304,7 @@ pub fn one_line(diagnostic: &Diagnostic, sources: &SourceMap) -> String {
         at.column,
         diagnostic.severity.as_str(),
         diagnostic.code,
-        inert(&diagnostic.message)
+        inert_within(&diagnostic.message, MESSAGE_CHARACTERS_MAX)
     )
 }
 

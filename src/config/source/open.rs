@@ -27,6 +27,9 @@ pub fn open(path: &Path, root: Option<&Path>) -> Result<(Disk, String), String> 
     let root = root.unwrap_or_else(|| nearest_settings(&folder).unwrap_or(&folder));
     let tree = Disk::new(root)
         .map_err(|error| format!("the root `{}` cannot be read: {error}", root.display()))?;
+    if !tree.root().is_dir() {
+        return Err(format!("the root `{}` is no folder", root.display()));
+    }
     let file = folder.join(name);
     let below = file
         .strip_prefix(tree.root())

@@ -12,7 +12,7 @@ use super::super::diagnostic::{Diagnostic, FileId, Report, Span};
 use super::{
     ALIAS_NODES_MAX, DEPTH_MAX, Entry, NODES_MAX, Node, SCALAR_BYTES_MAX, Style, Value, plain,
 };
-use crate::config::diagnostic::inert;
+use crate::{config::diagnostic::inert, model::is_invisible};
 
 /// Strings up to this length are kept once however often they occur; names repeat a lot, prose does not.
 const INTERNED_BYTES_MAX: usize = 48;
@@ -41,9 +41,8 @@ pub fn parse(text: &str, file: FileId, report: &mut Report) -> Option<Node> {
 
 /// Characters that no YAML file may hold, and those that make reviewers read something else than the program.
 fn check_characters(text: &str, file: FileId, report: &mut Report) -> bool {
-    let clean = text.bytes().all(|byte| {
-        (0x20..0x7F).contains(&byte) || byte == b'\n' || byte == b'\r' || byte == b'\t'
-    });
+    let clean =
+        text.bytes().all(|byte| (0x20..0x7F).contains(&byte) || byte == b'\n' || byte == b'\t');
     if clean {
         return true;
     }
@@ -51,11 +50,16 @@ fn check_characters(text: &str, file: FileId, report: &mut Report) -> bool {
     let mut seen = HashSet::new();
     for (at, character) in text.char_indices() {
         let code = match character {
-            '\n' | '\r' | '\t' | '\u{85}' => continue,
+            '\n' | '\t' => continue,
+            '\r' if text[at + 1..].starts_with('\n') => continue,
+            '\r' => "carriage-return",
             '\0' => "nul-byte",
             _ if character.is_control() => "control-character",
             '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => "bidi-control",
             '\u{FEFF}' => "byte-order-mark",
+            // Persian and Indic words and families of emoji are written with these two.
+            '\u{200C}' | '\u{200D}' => continue,
+            _ if is_invisible(character) => "invisible-character",
             _ => continue,
         };
         fine = false;
@@ -65,6 +69,8 @@ fn check_characters(text: &str, file: FileId, report: &mut Report) -> bool {
             let shown = inert(character.encode_utf8(&mut [0; 4])).into_owned();
             let what = match code {
                 "bidi-control" => "changes the order in which the line is read",
+                "carriage-return" => "begins a new line here, and not in what reviewers see",
+                "invisible-character" => "is not seen by whoever reads the file",
                 "byte-order-mark" => "belongs at the start of a file only",
                 _ => "is not allowed in YAML",
             };

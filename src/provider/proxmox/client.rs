@@ -37,12 +37,15 @@ pub(super) use super::call::Method;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server's own proxy gives up after 30 s and says so with 59x; waiting a little
 /// longer means that its word is heard and not ours.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(45);
+pub(super) const TOTAL_TIMEOUT: Duration = Duration::from_secs(45);
 /// The server closes idle connections after 5 s; one that is older than this may be
 /// dead when it is picked up.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// A listing row has about 400 bytes: enough for 100,000 guests, and a bound.
 const RESPONSE_MAX_BYTES: usize = 64 << 20;
+/// Characters of a refusal that are kept: parameter errors of a large form are a few
+/// hundred each. The words go into errors and the journal.
+const TEXT_CHARACTERS_MAX: usize = 4_000;
 /// Tickets live for 2 h; renewed well before, because clocks differ.
 const TICKET_RENEW_AFTER: Duration = Duration::from_secs(100 * 60);
 /// Tries of a read after the first: with the pauses below about a second in all,
@@ -95,8 +98,6 @@ pub(super) struct Client {
     writes: Semaphore,
     pub reads_max: usize,
     clock: Clock,
-    /// When a request is given up.
-    pub timeout: Duration,
 }
 
 /// A ticket with its token against cross-site requests.
@@ -124,6 +125,8 @@ pub(super) struct ClientSettings {
     pub allowed_hosts: BTreeSet<String>,
     pub reads_max: usize,
     pub writes_max: usize,
+    /// How long one request may take, however slowly its answer drips.
+    pub patience: Duration,
 }
 
 /// Settings that would send a credential where it must not go, or that cannot work.
@@ -177,6 +180,7 @@ impl Client {
             .referer(false)
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(settings.patience)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .user_agent(concat!("novahost/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -192,7 +196,6 @@ impl Client {
             writes: Semaphore::new(writes_max),
             reads_max,
             clock,
-            timeout: TOTAL_TIMEOUT,
         })
     }
 
@@ -448,7 +451,7 @@ impl Client {
             Method::Post => self.http.post(url),
             Method::Put => self.http.put(url),
         };
-        request = request.headers(headers.clone()).timeout(self.timeout);
+        request = request.headers(headers.clone());
         if !query {
             const FORM_TYPE: HeaderValue =
                 HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -524,7 +527,7 @@ async fn whole_body(mut response: reqwest::Response) -> Result<Vec<u8>, CallErro
     }
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
     serde_json::from_slice::<wire::Envelope<T>>(body)
         .map(|envelope| envelope.data)
         .map_err(|error| CallError::Decode(error.into()))
@@ -549,13 +552,17 @@ fn reason_phrase(response: &reqwest::Response) -> String {
 
 /// The server's words: the body's, with the faults of single parameters, else the
 /// reason phrase.
-fn failure_text(body: &[u8], reason: &str) -> String {
+pub(super) fn failure_text(body: &[u8], reason: &str) -> String {
     let failure: wire::Failure = serde_json::from_slice(body).unwrap_or_default();
     let message = failure.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let mut text = message.unwrap_or(reason).trim().to_owned();
     for (name, fault) in failure.errors.unwrap_or_default() {
         let separator = if text.is_empty() { "" } else { " " };
         text = format!("{text}{separator}{name}: {}", fault.0.trim());
+    }
+    if let Some((at, _)) = text.char_indices().nth(TEXT_CHARACTERS_MAX) {
+        text.truncate(at);
+        text.push_str("...");
     }
     text
 }
@@ -631,6 +638,7 @@ mod tests {
             allowed_hosts: BTreeSet::new(),
             reads_max: 2,
             writes_max: 2,
+            patience: TOTAL_TIMEOUT,
         }
     }
 
@@ -690,6 +698,103 @@ mod tests {
             "HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
         let (endpoint, _) = server(&[redirect]).await;
         assert!(matches!(post(endpoint).await, Err(CallError::Refused { status: 301, .. })));
+    }
+
+    /// A server that writes this head, then this piece again and again, until nobody
+    /// takes it any more. Says how many bytes it got rid of.
+    async fn endless(head: &str, piece: Vec<u8>) -> (Endpoint, tokio::task::JoinHandle<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let head = head.to_owned();
+        let sent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut sent = 0;
+            // Ten times the bound is for ever.
+            while sent < 10 * RESPONSE_MAX_BYTES && stream.write_all(&piece).await.is_ok() {
+                sent += piece.len();
+            }
+            sent
+        });
+        (Endpoint { host: "127.0.0.1".into(), port, https: false }, sent)
+    }
+
+    /// What lies between two programs of one machine: buffers of sockets.
+    const ON_THE_WAY: usize = 32 << 20;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up_at_the_bound() {
+        let piece = vec![b' '; 1 << 20];
+        for status in ["200 OK", "500 Internal Server Error"] {
+            let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
+            let (endpoint, sent) = endless(&head, piece.clone()).await;
+            assert!(post(endpoint).await.is_err());
+            let sent = sent.await.unwrap();
+            assert!(sent <= RESPONSE_MAX_BYTES + ON_THE_WAY, "{sent} bytes were taken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_compressed_answer_is_bounded_by_what_it_becomes() {
+        use flate2::{Compression, write::GzEncoder};
+        use std::io::Write as _;
+        // Two hundred megabytes of blanks in two hundred kilobytes.
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        let blanks = vec![b' '; 1 << 20];
+        for _ in 0..200 {
+            packed.write_all(&blanks).unwrap();
+        }
+        let packed = packed.finish().unwrap();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            packed.len()
+        );
+        let (endpoint, _) = endless(&head, packed).await;
+        let error = post(endpoint).await.unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, format!("the answer is longer than {RESPONSE_MAX_BYTES} bytes"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_drips_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let endpoint = Endpoint { host: "127.0.0.1".into(), port, https: false };
+        let drips = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let patience = Duration::from_millis(300);
+        let settings = ClientSettings { patience, ..settings(vec![endpoint]) };
+        let client = Client::new(settings, Clock::system()).unwrap();
+        let error = client.mutate(0, Method::Post, "/x", &[], &[]).await.unwrap_err();
+        assert!(matches!(error, CallError::Lost { .. }), "{error}");
+        // Whoever drips finds nobody any more.
+        drips.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn json_that_is_deep_broken_or_no_text_is_not_understood() {
+        let deep = format!("{{\"data\":{}", "[".repeat(200_000));
+        for body in [&deep, "{\"data\":\"\\ud800\"}", "{\"data\":1e99999}", "{\"data\":\"\u{1}\"}"]
+        {
+            let (endpoint, _) = server(&[&reply("200 OK", body)]).await;
+            let answer = post(endpoint).await;
+            assert!(matches!(answer, Err(CallError::Decode(_))), "{body:.40}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_words_of_a_refusal_are_cut() {
+        let body = format!("{{\"message\":\"{}\"}}", "x".repeat(1 << 20));
+        let (endpoint, _) = server(&[&reply("400 bad", &body)]).await;
+        assert!(post(endpoint).await.unwrap_err().to_string().len() < TEXT_CHARACTERS_MAX + 100);
     }
 
     #[tokio::test]

@@ -5,7 +5,8 @@
 //! `lower` orders the calls of a change, and [`call`] turns one step and a fresh
 //! read into one native request. The effectful half: `wire` is their JSON, `client`
 //! their HTTP, `observe` reads an inventory, `look` one object, `locate` what became
-//! of a lost call, and `provider` ties them together.
+//! of a lost call, and `provider` ties them together. [`reply`] walks a reply without a
+//! connection.
 
 pub mod call;
 mod client;
@@ -21,6 +22,7 @@ mod observe;
 pub mod product;
 pub mod property;
 mod provider;
+pub mod reply;
 mod settings;
 pub mod translate;
 mod upid;

@@ -149,14 +149,14 @@ impl ProxmoxProvider {
             allowed_hosts: settings.allowed_hosts,
             reads_max: settings.reads_max,
             writes_max: settings.writes_max,
+            patience: timeout.unwrap_or(super::client::TOTAL_TIMEOUT),
         };
-        let mut client = Client::new(client, clock.clone()).map_err(|error| ProviderError {
+        let client = Client::new(client, clock.clone()).map_err(|error| ProviderError {
             operation,
             kind: error.kind(),
             retry: Retry::No,
             source: Box::new(error),
         })?;
-        client.timeout = timeout.unwrap_or(client.timeout);
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
