@@ -88,8 +88,7 @@ pub async fn settle(
                 Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
             let Err(refusal) = trust.may_connect(name, &endpoint) else { continue };
             if !matches!(refusal, Refusal::NoEntry { .. }) || !output.interactive {
-                let presented = presented(&endpoint).await;
-                let lines = refusal.lines_to_add(&trust, &secrets(config), &presented);
+                let lines = lines_to_add(&refusal, &endpoint, config, &trust).await;
                 return Err(refused(&refusal, lines));
             }
             let entry = look(name, config).await?;
@@ -104,13 +103,26 @@ pub async fn settle(
     if changed { session::read_trust(global, root) } else { Ok(trust) }
 }
 
-fn endpoints(config: &HypervisorConfig) -> &[String] {
+/// What to add to the trust settings, with the certificate that the endpoint shows.
+pub async fn lines_to_add(
+    refusal: &Refusal,
+    endpoint: &Endpoint,
+    config: &HypervisorConfig,
+    trust: &Trust,
+) -> Option<String> {
+    let presented = presented(endpoint).await;
+    refusal.lines_to_add(trust, &secrets(config), &presented)
+}
+
+/// Where the YAML says that a hypervisor is.
+pub fn endpoints(config: &HypervisorConfig) -> &[String] {
     match config {
         HypervisorConfig::Proxmox(config) => &config.endpoints,
     }
 }
 
-fn secrets(config: &HypervisorConfig) -> Vec<String> {
+/// The references that its login uses.
+pub fn secrets(config: &HypervisorConfig) -> Vec<String> {
     let HypervisorConfig::Proxmox(config) = config;
     match &config.auth {
         ProxmoxAuth::Token { secret, .. } => vec![secret.to_string()],
