@@ -43,7 +43,8 @@ impl Site<'_> {
             return Err(NoPlace {
                 code: Code::NoFeasibleNode,
                 message: format!("{what} can take it ({})", refused.join("; ")),
-                help: "make room, or change `placement`, `plan` or the storages".to_owned(),
+                help: "make room, or change `placement`, `plan` or the storages; what the account may not see counts as missing, `novahost doctor` tells"
+                    .to_owned(),
             });
         };
         let node = (*node).clone();

@@ -92,6 +92,8 @@ pub enum Command {
     Describe(Describe),
     /// Plan, and exit with 2 when anything differs
     Drift(Drift),
+    /// Look for what stands in the way, and say how to mend it; changes nothing
+    Doctor(Doctor),
     /// Which hosts may get which credentials
     #[command(subcommand)]
     Trust(Trust),
@@ -325,6 +327,23 @@ pub struct Drift {
     /// How to look.
     #[command(flatten)]
     pub looking: Looking,
+    /// How to write it
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// `doctor`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 all is well, or worth a look; 4 the credentials are refused;
+5 trust refuses; 9 it cannot be read completely; 1 anything else.")]
+pub struct Doctor {
+    /// Only these hypervisors [default: all]
+    #[arg(value_name = "HYPERVISOR")]
+    pub hypervisors: Vec<String>,
+    /// The YAML that names them [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
     /// How to write it
     #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
     pub format: Option<Format>,

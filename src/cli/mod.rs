@@ -4,6 +4,7 @@
 mod apply;
 pub mod args;
 mod audit;
+mod doctor;
 mod error;
 mod exit;
 mod get;
@@ -82,6 +83,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
         Command::Apply(args) => apply::run(global, args, output).await,
         Command::Get(args) => get::get(global, &args, output).await,
         Command::Describe(args) => get::describe(global, &args, output).await,
+        Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Trust(args) => trust::run(global, args, output).await,
         Command::Audit(args) => audit::audit(global, args, output).await,
         Command::Runs(args) => audit::runs(global, args, output).await,

@@ -132,24 +132,45 @@ impl Session {
     ) -> Result<Self, CliError> {
         let path = path_of(path);
         let (desired, root, settings) = load(global, &path, output)?;
-        let output = output.with(global, &settings);
         let mut trust = read_trust(global, &root)?;
+        if !global.sandbox {
+            let output = output.with(global, &settings);
+            trust = trust::settle(global, &root, &desired, trust, &output).await?;
+        }
+        let loaded = (desired, root, settings);
+        let mut session = Self::unconnected(global, path, loaded, trust, output).await?;
+        // Judged for all of them before the first secret is fetched.
+        may_log_in(&session.trust, &session.desired)?;
+        session.marker_key =
+            session.secrets.marker_key().await.map_err(|error| no_secret(&error))?;
+        if Bug::SignatureNotChecked.is_planted() {
+            session.marker_key = None;
+        }
+        for (name, config) in &session.desired.hypervisors {
+            let provider = session.provider(name, config).await?;
+            session.providers.insert(name.clone(), provider);
+        }
+        Ok(session)
+    }
+
+    /// Everything but providers and the marker key, with whatever trust says: for
+    /// `doctor`, which tells each trouble by itself.
+    pub async fn unconnected(
+        global: &Global,
+        path: PathBuf,
+        (desired, root, settings): (DesiredState, PathBuf, Settings),
+        trust: Trust,
+        output: &Output,
+    ) -> Result<Self, CliError> {
         let sandbox = if global.sandbox {
             let started = Sandbox::start(&root, &desired.hypervisors, global.record.as_deref());
             Some(started.await.map_err(CliError::from)?)
         } else {
-            trust = trust::settle(global, &root, &desired, trust, &output).await?;
             None
         };
-        may_log_in(&trust, &desired)?;
         let variable = |name: &str| std::env::var_os(name);
         let secrets = Arc::new(Secrets::new(Arc::new(trust.clone()), root.clone(), variable));
-        let mut marker_key = secrets.marker_key().await.map_err(|error| no_secret(&error))?;
-        if Bug::SignatureNotChecked.is_planted() {
-            marker_key = None;
-        }
-        let clock = Clock::system();
-        let mut session = Self {
+        Ok(Self {
             store_path: store_path(&trust, &root),
             path,
             root,
@@ -157,28 +178,29 @@ impl Session {
             trust,
             sandbox,
             providers: BTreeMap::new(),
-            marker_key,
+            marker_key: None,
             secrets,
-            clock,
+            clock: Clock::system(),
+            output: output.with(global, &settings),
             settings,
-            output,
-        };
-        session.connect().await?;
-        Ok(session)
+        })
     }
 
-    async fn connect(&mut self) -> Result<(), CliError> {
-        for (name, config) in &self.desired.hypervisors {
-            let HypervisorConfig::Proxmox(config) = config;
-            let settings = match &self.sandbox {
-                Some(sandbox) => self.sandbox_settings(name, config, sandbox)?,
-                None => self.real_settings(name, config).await?,
-            };
-            let provider = ProxmoxProvider::new(settings, self.clock.clone())
-                .map_err(|error| CliError::of(ExitClass::Error, &error))?;
-            self.providers.insert(name.clone(), Arc::new(provider));
-        }
-        Ok(())
+    /// The effectful half of one hypervisor, once trust has agreed to every endpoint
+    /// and to the secret. No request is sent yet.
+    pub async fn provider(
+        &self,
+        name: &HypervisorName,
+        config: &HypervisorConfig,
+    ) -> Result<Arc<dyn Provider>, CliError> {
+        let HypervisorConfig::Proxmox(config) = config;
+        let settings = match &self.sandbox {
+            Some(sandbox) => self.sandbox_settings(name, config, sandbox)?,
+            None => self.real_settings(name, config).await?,
+        };
+        let provider = ProxmoxProvider::new(settings, self.clock.clone())
+            .map_err(|error| CliError::of(ExitClass::Error, &error))?;
+        Ok(Arc::new(provider))
     }
 
     fn sandbox_settings(

@@ -105,13 +105,26 @@ pub async fn settle(
     if changed { session::read_trust(global, root) } else { Ok(trust) }
 }
 
-fn endpoints(config: &HypervisorConfig) -> &[String] {
+/// What to add to the trust settings, with the certificate that the endpoint shows.
+pub async fn lines_to_add(
+    refusal: &Refusal,
+    endpoint: &Endpoint,
+    config: &HypervisorConfig,
+    trust: &Trust,
+) -> Option<String> {
+    let presented = presented(endpoint).await;
+    refusal.lines_to_add(trust, &secrets(config), &presented)
+}
+
+/// Where the YAML says that a hypervisor is.
+pub fn endpoints(config: &HypervisorConfig) -> &[String] {
     match config {
         HypervisorConfig::Proxmox(config) => &config.endpoints,
     }
 }
 
-fn secrets(config: &HypervisorConfig) -> Vec<String> {
+/// The references that its login uses.
+pub fn secrets(config: &HypervisorConfig) -> Vec<String> {
     let HypervisorConfig::Proxmox(config) = config;
     match &config.auth {
         ProxmoxAuth::Token { secret, .. } => vec![secret.to_string()],

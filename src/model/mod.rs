@@ -8,6 +8,7 @@
 pub mod canonical;
 pub mod desired;
 pub mod field;
+pub mod finding;
 pub mod history;
 pub mod inert;
 pub mod intent;
@@ -23,6 +24,7 @@ pub mod step;
 pub use canonical::{NotCanonical, canonical_json, digest_of, hex, plan_id, pool_address};
 pub use desired::*;
 pub use field::*;
+pub use finding::*;
 pub use history::*;
 pub use inert::{inert, inert_within, is_active, is_invisible, push_inert};
 pub use intent::*;

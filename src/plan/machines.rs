@@ -337,7 +337,7 @@ impl Builder<'_> {
             return Err(trouble(
                 Code::ImageMissing,
                 format!("there is no ISO image `{volume}` on {}", machine.hypervisor),
-                "upload it, or correct the volume in `images`",
+                "upload it, or correct the volume in `images`; if it is there, `novahost doctor` tells whether the account may see it",
             ));
         }
         let request = Request {

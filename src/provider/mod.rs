@@ -9,8 +9,8 @@ pub mod tls;
 
 use crate::{
     model::{
-        Fresh, HypervisorInventory, Identity, Intent, Listing, Located, ProviderError, Scope, Step,
-        StepOp, Submitted, Target, TaskRef, TaskState,
+        DesiredState, Examination, Fresh, HypervisorInventory, Identity, Intent, Listing, Located,
+        ProviderError, Scope, Step, StepOp, Submitted, Target, TaskRef, TaskState,
     },
     ownership::MarkerKey,
     store::DurableIntent,
@@ -44,6 +44,12 @@ pub trait Provider: Send + Sync {
 
     /// What became of a call whose reply was lost. Looks; never sends it again.
     async fn locate(&self, intent: &Intent) -> Located;
+
+    /// Looks for whatever would stand in the way of planning and applying: one finding
+    /// for each of [`Check::PROVIDERS`](crate::model::Check::PROVIDERS), in that order,
+    /// with a way out. A check that rests on one that failed is skipped. Changes
+    /// nothing, and sends no credential where a connection was not trusted before.
+    async fn examine(&self, desired: &DesiredState, scope: &Scope) -> Examination;
 
     /// Ends sessions. Errors are of no use to anyone and are swallowed.
     async fn close(&self);

@@ -335,14 +335,45 @@ pub enum ProbeError {
 /// # Errors
 /// When there is no TLS server at that place within `within`.
 pub async fn probe(host: &str, port: u16, within: Duration) -> Result<Probe, ProbeError> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let name =
-        ServerName::try_from(bare.to_owned()).map_err(|_| ProbeError::Host(host.to_owned()))?;
     let recorder = Arc::new(LeafVerifier {
         accept: Accept::Recorded(Mutex::default()),
         algorithms: crypto().signature_verification_algorithms,
     });
     let config = config_with(recorder.clone(), &[])?;
+    let failed = |source| ProbeError::Connect { host: host.to_owned(), port, source };
+    handshake(config, host, port, within).await?;
+    let chain = match &recorder.accept {
+        Accept::Recorded(chain) => chain.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        Accept::Pinned(_) | Accept::Loopback => Vec::new(),
+    };
+    let leaf = chain.first().map(|leaf| Fingerprint::of(leaf));
+    let leaf = leaf.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
+    Ok(Probe { leaf, chain })
+}
+
+/// Shakes hands under this trust, and hangs up.
+///
+/// # Errors
+/// When there is no TLS server at that place within `within`, or it is not trusted:
+/// then [`certificate_trouble`] finds why.
+pub async fn verify(
+    trust: &TlsTrust,
+    host: &str,
+    port: u16,
+    within: Duration,
+) -> Result<(), ProbeError> {
+    handshake(client_config(trust, &["http/1.1"])?, host, port, within).await
+}
+
+async fn handshake(
+    config: ClientConfig,
+    host: &str,
+    port: u16,
+    within: Duration,
+) -> Result<(), ProbeError> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name =
+        ServerName::try_from(bare.to_owned()).map_err(|_| ProbeError::Host(host.to_owned()))?;
     let failed = |source| ProbeError::Connect { host: host.to_owned(), port, source };
     let handshake = async {
         let stream = TcpStream::connect((bare, port)).await?;
@@ -354,13 +385,7 @@ pub async fn probe(host: &str, port: u16, within: Duration) -> Result<Probe, Pro
         .map_err(failed)?;
     // The answer is known; a server that does not say farewell changes nothing.
     let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
-    let chain = match &recorder.accept {
-        Accept::Recorded(chain) => chain.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        Accept::Pinned(_) | Accept::Loopback => Vec::new(),
-    };
-    let leaf = chain.first().map(|leaf| Fingerprint::of(leaf));
-    let leaf = leaf.ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))?;
-    Ok(Probe { leaf, chain })
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod document;
 mod entry;
+mod findings;
 #[cfg(test)]
 mod fixture;
 mod group;
@@ -21,6 +22,7 @@ mod totals;
 mod words;
 
 pub use document::{PlanFileError, parse_plan, plan_json};
+pub use findings::findings_text;
 pub use inert::{inert_json, inert_lines, inert_markdown, inert_page};
 pub use markdown::plan_markdown;
 pub use next::next_command;

@@ -13,6 +13,7 @@ const COMMANDS: &[&str] = &[
     "get",
     "describe",
     "drift",
+    "doctor",
     "trust",
     "trust add",
     "trust list",

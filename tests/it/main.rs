@@ -13,6 +13,7 @@ mod cli_kill;
 mod cli_road;
 mod cli_secrets;
 mod contract;
+mod doctor;
 mod ownership;
 mod fuzz;
 mod hostile;
@@ -21,6 +22,7 @@ mod hostile_tree;
 mod hostile_world;
 mod hostile_yaml;
 mod planner;
+mod privileges;
 #[cfg(feature = "planted")]
 mod planted;
 mod provider_proxmox;

@@ -270,18 +270,6 @@ fn the_table_of_fields_is_the_products() {
     assert!(!written.contains_key(&FieldKind::Marker), "the marker is nobody's field");
 }
 
-#[test]
-fn the_privileges_are_those_of_the_simulated_role() {
-    let text = page("README.md");
-    let (_, rest) = text.split_once("--privs \"").unwrap();
-    let said: BTreeSet<&str> = rest.split('"').next().unwrap().split(' ').collect();
-    let world = page("fixtures/worlds/proxmox.yaml");
-    let world: serde_yaml::Value = serde_yaml::from_str(&world).unwrap();
-    let role = world["access"]["custom_roles"]["NovahostProvisioner"].as_sequence().unwrap();
-    let has: BTreeSet<&str> = role.iter().map(|it| it.as_str().unwrap()).collect();
-    assert_eq!(said, has);
-}
-
 fn novahost(folder: &Path, args: &[&str]) -> (String, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_novahost"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVAHOST_")) {

@@ -61,6 +61,7 @@ const PURE: &[&str] = &[
     "src/provider/proxmox/translate.rs",
     "src/provider/proxmox/property.rs",
     "src/provider/proxmox/call.rs",
+    "src/provider/proxmox/privileges.rs",
 ];
 
 /// What a pure module may not say.

@@ -41,7 +41,7 @@ impl Credentials {
 
     /// The caller, or why there is none.
     pub(crate) fn check(&self, core: &Core, method: &str) -> ApiResult<Identity> {
-        let now = crate::clock::unix_now();
+        let now = core.now();
         let detailed = |text: String| {
             // Since January 2026 the reason stays in the server's log.
             let terse = core.is_nine() != core.switches.terse_auth;
@@ -110,7 +110,7 @@ fn valid_csrf(core: &Core, who: &Identity, given: &str, now: u64) -> bool {
 
 /// `POST /access/ticket`: with a password, or with an old ticket in its place.
 pub(crate) fn ticket(core: &mut Core, call: &Call) -> ApiResult<Outcome> {
-    let now = crate::clock::unix_now();
+    let now = core.now();
     let name = call.get("username").unwrap_or("");
     let user = match call.get("realm") {
         Some(realm) if !name.contains('@') => format!("{name}@{realm}"),

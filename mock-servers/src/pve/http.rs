@@ -281,7 +281,10 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
         Some(Fault::Garbage(text)) => Spoilt::Garbage(text.clone()),
         _ => Spoilt::No,
     };
-    let reply = response(&answer, &body, &head.headers, spoilt);
+    let mut reply = response(&answer, &body, &head.headers, spoilt);
+    if let Ok(date) = HeaderValue::from_str(&date(shared.core().now())) {
+        reply.headers_mut().insert(header::DATE, date);
+    }
     let compressed = reply.headers().contains_key(header::CONTENT_ENCODING);
     log(shared, &method, &template, &path, status, compressed);
     if let Some(recorder) = &shared.recorder {
@@ -412,10 +415,51 @@ fn response(
     reply
 }
 
+/// A time as headers spell it.
+fn date(unix: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (unix / 86_400, unix % 86_400);
+    // Years begin in March here, so that the leap day is the last one.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12;
+    let year = year_of_era + era * 400 + u64::from(month < 2);
+    let named = |names: &[&'static str], at: u64| {
+        usize::try_from(at).ok().and_then(|at| names.get(at).copied()).unwrap_or("")
+    };
+    format!(
+        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
+        named(&DAYS, days % 7),
+        named(&MONTHS, month),
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
 fn compressed(text: Vec<u8>) -> (Vec<u8>, bool) {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     match encoder.write_all(&text).and_then(|()| encoder.finish()) {
         Ok(bytes) => (bytes, true),
         Err(_) => (text, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_spelt_as_headers_do() {
+        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(date(1_767_225_599), "Wed, 31 Dec 2025 23:59:59 GMT");
+        assert_eq!(date(1_772_323_200), "Sun, 01 Mar 2026 00:00:00 GMT");
     }
 }

@@ -27,6 +27,8 @@ pub struct Options {
     pub port: u16,
     /// How many ports serve the cluster; all of them answer for every node.
     pub endpoints: usize,
+    /// By how many seconds the clock of the nodes is ahead of this machine's.
+    pub clock_ahead: i64,
 }
 
 impl Options {
@@ -43,6 +45,7 @@ impl Options {
             persist: None,
             port: 0,
             endpoints: 1,
+            clock_ahead: 0,
         }
     }
 }

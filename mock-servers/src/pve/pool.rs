@@ -131,6 +131,7 @@ pub(crate) fn update(core: &mut Core, call: &Call) -> ApiResult<Outcome> {
                     "VM {vmid} belongs already to pool '{other}' and 'allow-move' is not set"
                 )));
             }
+            core.need(&call.who, &format!("/pool/{other}"), &["Pool.Allocate"])?;
             moved.push((other.to_owned(), vmid));
         }
         pool.guests.insert(vmid);

@@ -31,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) release: Release,
     pub(crate) switches: Switches,
     pub(crate) timing: Timing,
+    pub(crate) clock_ahead: i64,
     pub(crate) requests: Vec<RequestLog>,
     pub(crate) counted: u64,
     pub(crate) fault: Option<FaultHook>,
@@ -58,6 +59,12 @@ pub(crate) struct Shared {
 }
 
 impl Core {
+    /// Seconds since the epoch by the clock of the nodes: what expires and what is listed with a
+    /// time goes by it.
+    pub(crate) fn now(&self) -> u64 {
+        crate::clock::unix_now().saturating_add_signed(self.clock_ahead)
+    }
+
     /// A duration for a task of this type, from the seeded generator.
     pub(crate) fn duration(&mut self, kind: &str) -> Duration {
         let (low, high) = self.timing.bounds(kind);
@@ -218,6 +225,7 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
         release: options.release,
         switches: options.switches,
         timing: options.timing.clone(),
+        clock_ahead: options.clock_ahead,
         requests: Vec::new(),
         counted: 0,
         fault: None,

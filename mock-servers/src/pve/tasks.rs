@@ -22,7 +22,7 @@ pub(crate) fn register(core: &mut Core, node: &str, who: &Identity, work: &Work)
     if core.world.counters.pid < 1000 {
         core.world.counters.pid = 50_000;
     }
-    let starttime = crate::clock::unix_now();
+    let starttime = core.now();
     let task = Task {
         node: node.to_owned(),
         pid: core.world.counters.pid,
@@ -64,6 +64,7 @@ pub(crate) fn mark_begun(core: &mut Core, upid: &str, lines: &[String]) {
 /// Ends a task with the last line that the real worker would write.
 pub(crate) fn close(core: &mut Core, upid: &str, result: &ApiResult<Done>) {
     core.workers.remove(upid);
+    let now = core.now();
     let Some(task) = core.world.tasks.get_mut(upid) else {
         return;
     };
@@ -71,7 +72,7 @@ pub(crate) fn close(core: &mut Core, upid: &str, result: &ApiResult<Done>) {
         return;
     }
     task.work = None;
-    task.endtime = Some(crate::clock::unix_now());
+    task.endtime = Some(now);
     match result {
         Ok(done) => {
             task.log.extend(done.log.iter().cloned());

@@ -490,6 +490,10 @@ impl Provider for World {
         HypervisorInventory::failed("not asked here", FailureKind::Unreachable)
     }
 
+    async fn examine(&self, _: &DesiredState, _: &Scope) -> Examination {
+        Examination::default().skip_rest("not asked here")
+    }
+
     async fn list(&self) -> Result<Listing, ProviderError> {
         let mut state = self.state();
         state.settle(self.clock.monotonic());

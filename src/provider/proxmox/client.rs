@@ -16,7 +16,7 @@ use crate::{
     provider::tls::{self, TlsTrust},
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use std::{
@@ -90,6 +90,7 @@ impl Auth {
 pub(super) struct Client {
     http: reqwest::Client,
     endpoints: Vec<Endpoint>,
+    tls: TlsTrust,
     /// The endpoint that answered last: asked first next time.
     preferred: AtomicUsize,
     auth: Auth,
@@ -189,6 +190,7 @@ impl Client {
         Ok(Self {
             http,
             endpoints: settings.endpoints,
+            tls: settings.tls,
             preferred: AtomicUsize::new(0),
             auth: settings.auth,
             session: Mutex::new(None),
@@ -202,6 +204,28 @@ impl Client {
     /// Who we are, as tasks and access rows name it.
     pub fn identity(&self) -> &str {
         self.auth.identity()
+    }
+
+    /// Its addresses.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Whom it believes.
+    pub fn tls(&self) -> &TlsTrust {
+        &self.tls
+    }
+
+    /// The server's clock, as the header of a reply tells it: seconds since 1970.
+    /// `None` when it tells no time.
+    pub async fn date_s(&self) -> Result<Option<i64>, CallError> {
+        let session = self.session().await?;
+        let headers = self.headers(Method::Get, session.as_deref())?;
+        let endpoint = &self.endpoints[self.preferred()];
+        let response = self.request(endpoint, Method::Get, "/version", &[], &headers).await?;
+        let date = response.headers().get(DATE).and_then(|it| it.to_str().ok());
+        let parsed = date.and_then(|it| jiff::fmt::rfc2822::parse(it).ok());
+        Ok(parsed.map(|it| it.timestamp().as_second()))
     }
 
     /// Reads; tried again a few times when that can help.
@@ -440,6 +464,31 @@ impl Client {
         params: &[(String, String)],
         headers: &HeaderMap,
     ) -> Result<Vec<u8>, CallError> {
+        let response = self.request(endpoint, method, path, params, headers).await?;
+        let status = response.status().as_u16();
+        let reason = reason_phrase(&response);
+        let body = whole_body(response).await;
+        if (200..300).contains(&status) {
+            return body;
+        }
+        // The words are a bonus here: the status has already said no.
+        let text = failure_text(&body.unwrap_or_default(), &reason);
+        Err(match status {
+            401 => CallError::Auth(text),
+            595..=599 => CallError::Gateway { status, text },
+            _ => CallError::Refused { status, text },
+        })
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    async fn request(
+        &self,
+        endpoint: &Endpoint,
+        method: Method,
+        path: &str,
+        params: &[(String, String)],
+        headers: &HeaderMap,
+    ) -> Result<reqwest::Response, CallError> {
         let mut url = format!("{endpoint}/api2/json{path}");
         let query = matches!(method, Method::Get | Method::Delete);
         if query && !params.is_empty() {
@@ -457,20 +506,7 @@ impl Client {
                 HeaderValue::from_static("application/x-www-form-urlencoded");
             request = request.header(CONTENT_TYPE, FORM_TYPE).body(encode(params));
         }
-        let response = request.send().await.map_err(|error| transport_error(endpoint, error))?;
-        let status = response.status().as_u16();
-        let reason = reason_phrase(&response);
-        let body = whole_body(response).await;
-        if (200..300).contains(&status) {
-            return body;
-        }
-        // The words are a bonus here: the status has already said no.
-        let text = failure_text(&body.unwrap_or_default(), &reason);
-        Err(match status {
-            401 => CallError::Auth(text),
-            595..=599 => CallError::Gateway { status, text },
-            _ => CallError::Refused { status, text },
-        })
+        request.send().await.map_err(|error| transport_error(endpoint, error))
     }
 }
 

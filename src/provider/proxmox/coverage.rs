@@ -70,7 +70,10 @@ fn hidden(facts: &Facts<'_>) -> Option<String> {
     if !reads_access {
         return Some(format!("the account may not read access rows ({SEE_ACCESS} on `/access`)"));
     }
-    let row = facts.acl.iter().find(|row| applies(row, facts) && takes_away(row, facts))?;
+    let row = facts
+        .acl
+        .iter()
+        .find(|row| applies(row, facts.identity, facts.groups) && takes_away(row, facts))?;
     Some(format!(
         "role `{}` of {} `{}` hides guests at `{}`",
         row.roleid, row.kind, row.ugid, row.path
@@ -94,12 +97,13 @@ fn is_pool(row: &AclRow) -> bool {
     row.path == "/pool" || row.path.starts_with("/pool/")
 }
 
-fn applies(row: &AclRow, facts: &Facts<'_>) -> bool {
-    let user = facts.identity.split('!').next().unwrap_or_default();
+/// Whether a row is about this account, or may be.
+pub(super) fn applies(row: &AclRow, identity: &str, groups: Option<&BTreeSet<String>>) -> bool {
+    let user = identity.split('!').next().unwrap_or_default();
     match row.kind.as_str() {
         "user" => row.ugid == user,
-        "token" => row.ugid == facts.identity,
-        "group" => facts.groups.is_none_or(|groups| groups.contains(&row.ugid)),
+        "token" => row.ugid == identity,
+        "group" => groups.is_none_or(|groups| groups.contains(&row.ugid)),
         // A kind of a later version may mean anybody.
         _ => true,
     }

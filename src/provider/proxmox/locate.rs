@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 /// How far the clocks of runner and node may differ; tasks that began earlier than
 /// this before our call are not its.
-const CLOCK_SKEW_S: i64 = 60;
+pub(super) const CLOCK_SKEW_S: i64 = 60;
 /// Tasks of one guest within a minute or a few: more than a page cannot be ours.
 const TASKS_MAX: &str = "500";
 

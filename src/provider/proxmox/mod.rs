@@ -5,20 +5,23 @@
 //! `lower` orders the calls of a change, and [`call`] turns one step and a fresh
 //! read into one native request. The effectful half: `wire` is their JSON, `client`
 //! their HTTP, `observe` reads an inventory, `look` one object, `locate` what became
-//! of a lost call, and `provider` ties them together. [`reply`] walks a reply without a
-//! connection.
+//! of a lost call, `examine` what stands in the way of all that (with [`privileges`],
+//! pure, for what the account may do), and `provider` ties them together. [`reply`]
+//! walks a reply without a connection.
 
 pub mod call;
 mod client;
 mod coverage;
 mod endpoint;
 mod error;
+mod examine;
 mod identity;
 mod locate;
 mod look;
 mod lower;
 mod normalize;
 mod observe;
+pub mod privileges;
 pub mod product;
 pub mod property;
 mod provider;

@@ -8,7 +8,7 @@ use super::{
     client::{Auth, Client, ClientSettings},
     endpoint::{Endpoint, segment},
     error::{CallError, Verdict, judge_mutation},
-    locate, look,
+    examine, locate, look,
     observe::{gather, joined, observe},
     translate::GuestRow,
     upid::Upid,
@@ -17,9 +17,9 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        ErrorKind, Fresh, FreshObject, GuestKind, HypervisorInventory, HypervisorName, Intent,
-        Kind, Listing, Located, NodeName, ProjectName, ProviderError, Receipt, Refusal,
-        RefusalKind, Retry, Scope, StepOp, Submitted, Target, TaskRef, TaskState,
+        DesiredState, ErrorKind, Examination, Fresh, FreshObject, GuestKind, HypervisorInventory,
+        HypervisorName, Intent, Kind, Listing, Located, NodeName, ProjectName, ProviderError,
+        Receipt, Refusal, RefusalKind, Retry, Scope, StepOp, Submitted, Target, TaskRef, TaskState,
     },
     provider::{Call, Provider, tls::TlsTrust},
     store::DurableIntent,
@@ -287,6 +287,10 @@ impl Provider for ProxmoxProvider {
             Ok(_) => locate::locate(&self.inner, intent).await,
             Err(error) => Located::StillUnknown(joined(&error)),
         }
+    }
+
+    async fn examine(&self, desired: &DesiredState, scope: &Scope) -> Examination {
+        examine::examine(&self.inner, desired, scope).await
     }
 
     async fn close(&self) {

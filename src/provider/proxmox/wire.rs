@@ -266,6 +266,30 @@ pub(super) type Permissions = BTreeMap<String, BTreeMap<String, Flag>>;
 pub(super) struct User {
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Unix time; 0 = never.
+    #[serde(default)]
+    pub expire: Option<Number>,
+    #[serde(default)]
+    pub tokens: Option<BTreeMap<String, UserToken>>,
+}
+
+/// A token of a user.
+#[derive(Debug, Deserialize)]
+pub(super) struct UserToken {
+    /// Unix time; 0 = never.
+    #[serde(default)]
+    pub expire: Option<Number>,
+    #[serde(default)]
+    pub privsep: Option<Flag>,
+}
+
+/// A row of `GET /access/roles`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Role {
+    pub roleid: String,
+    /// Whether it is built in.
+    #[serde(default)]
+    pub special: Option<Flag>,
 }
 
 /// A row of `GET /nodes/{node}/certificates/info`.

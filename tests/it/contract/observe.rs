@@ -4,7 +4,10 @@ use super::{
     lab::Lab,
     subject::{Act, CROWD, Door, Point, Trouble},
 };
-use novahost::model::{Coverage, FailureKind, GuestKind, HypervisorInventory};
+use novahost::model::{
+    Check, Coverage, DesiredState, FailureKind, GuestKind, Health, HypervisorInventory, Policy,
+};
+use std::collections::BTreeMap;
 
 fn is_incomplete(inventory: &HypervisorInventory) -> bool {
     matches!(&inventory.coverage, Coverage::Incomplete { gaps } if !gaps.is_empty())
@@ -135,4 +138,31 @@ pub async fn a_renamed_machine_and_a_moved_one_are_seen_as_they_are_now(lab: Lab
     assert_eq!(machine.power, novahost::model::PowerState::Stopped);
     let listed = &lab.provider.list().await.unwrap().guests[&foreign];
     assert_eq!(listed.name.as_deref(), Some("web-7"));
+}
+
+pub async fn an_examination_makes_every_check_and_changes_nothing(lab: Lab) {
+    let machine = lab.desired(false);
+    let desired = DesiredState {
+        project: "acme".into(),
+        hypervisors: BTreeMap::new(),
+        pools: BTreeMap::new(),
+        machines: [(machine.key.clone(), machine)].into(),
+        policy: Policy::default(),
+        files: BTreeMap::new(),
+    };
+    let exam = lab.provider.examine(&desired, &lab.scope()).await;
+    let checks: Vec<Check> = exam.findings.iter().map(|it| it.check).collect();
+    assert_eq!(checks, Check::PROVIDERS);
+    let failed: Vec<_> = exam.findings.iter().filter(|it| it.state == Health::Fail).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(exam.identity.is_some_and(|it| !it.is_empty()));
+    // Another installation is told as such, and what rests on that is not looked at.
+    let other = lab.world.provider(Door::WrongIdentity);
+    let exam = other.examine(&desired, &lab.scope()).await;
+    let checks: Vec<Check> = exam.findings.iter().map(|it| it.check).collect();
+    assert_eq!(checks, Check::PROVIDERS);
+    let failed = exam.findings.iter().position(|it| it.state == Health::Fail).unwrap();
+    assert_eq!(exam.findings[failed].check, Check::Identity);
+    assert!(exam.findings[failed + 1..].iter().all(|it| it.state == Health::Skipped));
+    assert_eq!(lab.world.mutations(), 0);
 }

@@ -119,6 +119,7 @@ rules! {
     21 transport::the_next_endpoint_is_used_when_the_first_is_down Usual faulty Nobody;
     21 transport::a_session_is_opened_once_renewed_and_closed Usual faulty Proxmoxer;
     22 read::an_error_says_whether_again_can_help Usual faulty Nobody;
+    23 observe::an_examination_makes_every_check_and_changes_nothing Usual faulty Nobody;
 }
 
 /// What ARCHITECTURE.md has to say in the last two columns of a row.

@@ -54,6 +54,23 @@ fn needed(key: &str) -> &'static [&'static str] {
     }
 }
 
+/// What a drive string needs: the drive that carries first-boot configuration is both a CD
+/// and more than that.
+fn for_drive(value: &str) -> &'static [&'static str] {
+    if value.contains(":cloudinit") || value.contains("-cloudinit") {
+        &["VM.Config.Cloudinit", "VM.Config.CDROM"]
+    } else if is_cdrom(value) {
+        &["VM.Config.CDROM"]
+    } else {
+        &["VM.Config.Disk"]
+    }
+}
+
+/// Checks one drive of a guest that exists.
+pub(crate) fn check_drive(core: &Core, who: &Identity, vmid: u32, value: &str) -> ApiResult<()> {
+    core.need(who, &format!("/vms/{vmid}"), for_drive(value))
+}
+
 /// A privilege on the guest, or on the pool it is to be born in.
 pub(crate) fn need_on_guest(
     core: &Core,
@@ -84,12 +101,9 @@ pub(crate) fn check<'a>(
 ) -> ApiResult<()> {
     for (key, value) in keys {
         if is_disk_key(key) {
-            let kind = if is_cdrom(value) || value.contains(":cloudinit") {
-                "VM.Config.CDROM"
-            } else {
-                "VM.Config.Disk"
-            };
-            need_on_guest(core, who, vmid, pool, &[kind])?;
+            for privilege in for_drive(value) {
+                need_on_guest(core, who, vmid, pool, &[privilege])?;
+            }
             continue;
         }
         let device_of_host = (indexed(key, "serial") && !value.is_empty() && value != "socket")

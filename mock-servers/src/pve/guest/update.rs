@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::options::{check, check_bridges, is_cloudinit_option};
+use super::options::{check, check_bridge, check_bridges, check_drive, is_cloudinit_option};
 use super::{check_digest, check_lock, drive, root_only, vm, vm_mut};
+use crate::pve::access::Identity;
 use crate::pve::error::{ApiError, ApiResult};
 use crate::pve::propstring;
 use crate::pve::router::{Call, Outcome};
@@ -35,6 +36,8 @@ const NOT_OPTIONS: [&str; 10] = [
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Update {
     pub(crate) vmid: u32,
+    /// Who asked: drives and the old bridges of cards are checked by the worker.
+    who: Identity,
     set: Settings,
     delete: Vec<String>,
     revert: Vec<String>,
@@ -72,6 +75,7 @@ pub(crate) fn unlink(core: &mut Core, call: &Call) -> ApiResult<Outcome> {
     vm(core, &node, call.vmid())?;
     let work = Update {
         vmid: call.vmid(),
+        who: call.who.clone(),
         set: Settings::new(),
         delete: call.list("idlist"),
         revert: Vec::new(),
@@ -123,12 +127,15 @@ fn prepare(core: &Core, call: &Call) -> ApiResult<Update> {
         delete.iter().map(|key| (key.clone(), current(key))).collect();
     let pairs = deleted.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let sets = set.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    check(core, &call.who, vmid, None, pairs.chain(sets))?;
+    // Drives are left to the worker.
+    let early = pairs.chain(sets).filter(|(key, _)| !is_disk_key(key) && !is_unused_key(key));
+    check(core, &call.who, vmid, None, early)?;
     drive::check_storages(core, &call.who, node, vmid, &set)?;
     check_bridges(core, &call.who, &set)?;
     vm(core, node, vmid)?;
     Ok(Update {
         vmid,
+        who: call.who.clone(),
         set,
         delete,
         revert,
@@ -168,6 +175,10 @@ impl Update {
         let mut done = Done::default();
         let mut errors = BTreeMap::new();
         let running = vm(core, node, self.vmid)?.running;
+        if let Err(error) = self.allowed(core, node) {
+            self.leave_pending(core, node)?;
+            return Err(error);
+        }
         for key in &self.revert {
             let guest = vm_mut(core, node, self.vmid)?;
             guest.pending_delete.remove(key);
@@ -192,7 +203,48 @@ impl Update {
                 };
             }
         }
+        if errors.is_empty() && !running {
+            // Whatever an earlier call left behind goes along.
+            apply_pending(core, node, self.vmid)?;
+        }
         if errors.is_empty() { Ok(done) } else { Err(ApiError::parameters(errors)) }
+    }
+
+    /// What only the worker checks: drives, old and new, the storage of a volume that goes
+    /// for good, and the bridge that a card had.
+    fn allowed(&self, core: &Core, node: &str) -> ApiResult<()> {
+        let guest = vm(core, node, self.vmid)?;
+        let (who, vmid) = (&self.who, self.vmid);
+        let touched = self.delete.iter().chain(self.set.keys());
+        for (key, old) in touched.filter_map(|key| Some((key, guest.get(key)?))) {
+            if is_unused_key(key) {
+                check_drive(core, who, vmid, old)?;
+                let storage = old.split(':').next().unwrap_or("");
+                core.need(who, &format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
+            } else if is_disk_key(key) {
+                check_drive(core, who, vmid, old)?;
+            } else if is_net_key(key) {
+                check_bridge(core, who, &drive::parse_net(key, old)?)?;
+            }
+        }
+        for (_, new) in self.set.iter().filter(|(key, _)| is_disk_key(key)) {
+            check_drive(core, who, vmid, new)?;
+        }
+        Ok(())
+    }
+
+    /// The worker writes option by option, in no order of its own, and dies where one is not
+    /// allowed: what came before stays pending. Here everything did that could.
+    fn leave_pending(&self, core: &mut Core, node: &str) -> ApiResult<()> {
+        let plain = |key: &str| !is_disk_key(key) && !is_net_key(key) && key != "boot";
+        for (key, value) in self.set.iter().filter(|(key, _)| plain(key)) {
+            let kept = self.kept(core, node, key, value)?;
+            let guest = vm_mut(core, node, self.vmid)?;
+            if guest.get(key) != Some(kept.as_str()) {
+                guest.pending.insert(key.clone(), kept);
+            }
+        }
+        Ok(())
     }
 
     fn delete_one(
