@@ -86,6 +86,8 @@ pub enum Command {
     Show(Show),
     /// Plan, ask, and carry it out
     Apply(Apply),
+    /// Stop managing machines whose entries are gone, without touching them
+    Forget(Forget),
     /// List what is there
     Get(Get),
     /// Show one machine or pool, desired and observed
@@ -268,6 +270,29 @@ impl std::str::FromStr for Allow {
             .transpose()?;
         Ok(Self { class, keys })
     }
+}
+
+/// `forget`.
+#[derive(Clone, Debug, Args)]
+pub struct Forget {
+    /// `vm/NAME`; the entry must be gone from the YAML
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub addresses: Vec<ResourceKey>,
+    /// The YAML [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Ticket, for the journal
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// How to write the result
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
 }
 
 /// `get`.

@@ -6,6 +6,7 @@ pub mod args;
 mod audit;
 mod error;
 mod exit;
+mod forget;
 mod get;
 mod inventory;
 mod output;
@@ -80,6 +81,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
         Command::Drift(args) => plan::drift(global, args, output).await,
         Command::Show(args) => plan::show(global, &args, output).await,
         Command::Apply(args) => apply::run(global, args, output).await,
+        Command::Forget(args) => forget::run(global, args, output).await,
         Command::Get(args) => get::get(global, &args, output).await,
         Command::Describe(args) => get::describe(global, &args, output).await,
         Command::Trust(args) => trust::run(global, args, output).await,

@@ -102,6 +102,7 @@ fn desired(outcome: Outcome, files: BTreeMap<String, String>) -> Option<DesiredS
         machines: machines.map(|one| (one.desired.key.clone(), one.desired)).collect(),
         policy: outcome.policy,
         files,
+        forget: std::collections::BTreeSet::new(),
     })
 }
 

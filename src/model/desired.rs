@@ -26,6 +26,9 @@ pub struct DesiredState {
     pub policy: Policy,
     /// SHA-256, hex, of every file that was read for it, by path below the root.
     pub files: BTreeMap<String, String>,
+    /// Keys that a person asks to stop managing. Not in the YAML: it is a wish of one
+    /// run (`forget`), for keys whose entries are gone.
+    pub forget: BTreeSet<ResourceKey>,
 }
 
 /// A configured hypervisor: one variant per product, so that there is no setting
@@ -160,6 +163,10 @@ pub struct DesiredMachine {
     pub pinned_node: Option<NodeName>,
     /// The id it would like at birth.
     pub wanted_id: Option<NativeId>,
+    /// The machine that exists and is to be taken over, on its hypervisor.
+    pub adopt: Option<NativeId>,
+    /// The key that it had before.
+    pub was: Option<ResourceKey>,
     /// The service plan it follows, for people.
     pub service_plan: Option<Name>,
     /// Where the entry stands.

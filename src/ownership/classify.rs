@@ -216,7 +216,7 @@ fn sort_marked<'a>(
         id: Some(machine.id.clone()),
         code,
         message,
-        help: format!("look at {} on {hypervisor}; remove the `novahost/1` lines from its notes if it is not {key}", machine.id),
+        help: format!("look at it; write `adopt: {hypervisor}/{}` on {key} if it is that machine, else remove the `novahost/1` lines from its notes", machine.id),
     });
 }
 
@@ -299,7 +299,7 @@ fn note_duplicate(result: &mut Ownership, key: &ResourceKey, all: &[Owned]) {
             id: Some(owned.id.clone()),
             code: Code::Duplicate,
             message: format!("{} machines are {key}: {}", all.len(), list.join(", ")),
-            help: "keep one: remove the `novahost/1` lines from the notes of the others".to_owned(),
+            help: format!("write `adopt: HYPERVISOR/ID` on {key} to say which one it is, and remove the `novahost/1` lines from the notes of the others"),
         });
     }
 }
@@ -325,7 +325,7 @@ fn compare_with_history(result: &mut Ownership, inventory: &Inventory, history: 
                         "the journal says that {} on {} is {}, but its marker is gone",
                         record.id, record.hypervisor, record.key
                     ),
-                    help: "put the marker back into its notes (`novahost audit show` has it), or move the machine out of the way".to_owned(),
+                    help: format!("write `adopt: {}/{}` on {} to mark it again, or give it up: `novahost forget {}`", record.hypervisor, record.id, record.key, record.key),
                 });
             }
         } else if seen.coverage.is_complete()
