@@ -62,6 +62,7 @@ fn bench(actions: Vec<Action>, edges: Vec<Edge>) -> Bench {
         policy: Policy::default(),
         files: BTreeMap::new(),
         forget: BTreeSet::new(),
+        networks: BTreeMap::new(),
     };
     Bench {
         plan: Plan { plan_id: String::new(), body, envelope: Envelope::default() },

@@ -18,6 +18,8 @@ pub struct DesiredState {
     pub project: ProjectName,
     /// Where things can be.
     pub hypervisors: BTreeMap<HypervisorName, HypervisorConfig>,
+    /// Networks by name, as far as an entry that is written for a machine needs them.
+    pub networks: BTreeMap<Name, DesiredNetwork>,
     /// Pools by key; one entry per pool, whatever the number of hypervisors.
     pub pools: BTreeMap<ResourceKey, DesiredPool>,
     /// Machines by key.
@@ -129,6 +131,15 @@ pub enum ProxmoxAuth {
         /// The password.
         password: SecretRef,
     },
+}
+
+/// A network that the YAML names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredNetwork {
+    /// The VLAN tag that its cards get.
+    pub vlan: Option<u16>,
+    /// Its native name on each hypervisor.
+    pub at: BTreeMap<HypervisorName, String>,
 }
 
 /// A pool that the YAML asks for.

@@ -6,6 +6,7 @@
 //! made inert on its way through.
 
 mod document;
+mod entries;
 mod entry;
 #[cfg(test)]
 mod fixture;
@@ -21,6 +22,7 @@ mod totals;
 mod words;
 
 pub use document::{PlanFileError, parse_plan, plan_json};
+pub use entries::{Entries, adopting_entries, adopting_line};
 pub use inert::{inert_lines, inert_markdown};
 pub use markdown::plan_markdown;
 pub use next::next_command;

@@ -185,3 +185,128 @@ fn what_was_forgotten_is_adopted_by_another_project() {
     it.sandbox("apply theirs.yaml --yes --target vm/db-9").code(0);
     assert_eq!(it.id_of("vm/db-9"), 101);
 }
+
+/// A project that declares nothing but where to look.
+const BARE: &str = "version: 1
+project: bare
+include: [{ glob: adopted.yaml, optional: true }]
+hypervisors:
+  pve-paris:
+    type: proxmox
+    endpoint: https://127.0.0.1:8006
+    auth: { token_id: novahost@pve!sandbox, token_secret: env:UNUSED }
+networks:
+  lan: { at: { pve-paris: { bridge: vmbr0 } } }
+";
+
+/// Guests of all shapes that somebody may have made by hand.
+fn motley(it: &Scratch) {
+    it.operator(|control| {
+        let two_cards = [
+            ("name", Some("Router.Example")),
+            ("scsi1", Some("fast:vm-102-disk-1,size=10G")),
+            ("virtio0", Some("local-zfs:vm-102-disk-2,size=4M")),
+            ("unused0", Some("fast:vm-102-disk-3")),
+            ("ide2", Some("none,media=cdrom")),
+            ("net1", Some("virtio=BC:24:11:00:02:01,bridge=vmbr1,tag=20")),
+            ("net2", Some("virtio=BC:24:11:00:02:02,bridge=vmbr0,tag=20")),
+            ("boot", Some("order=net0;sata0")),
+            ("protection", Some("1")),
+            ("description", Some("- [ ] on\n\"quoted\": {yes}\n# ::error::no")),
+            ("tags", Some("prod;web")),
+        ];
+        two_cards.iter().for_each(|(key, value)| control.edit_config(102, key, *value));
+        control.clone_guest(101, 103, "legacy-db-2");
+        control.clone_guest(101, 104, "LEGACY-DB");
+        control.clone_guest(101, 105, "legacy-db");
+        // Running with other values than those that are written: neither would stay.
+        control.edit(|world| {
+            let guest = world.guests.get_mut(&101).unwrap();
+            guest.pending.insert("cores".to_owned(), "2".to_owned());
+        });
+    });
+    // The simulator takes up what it was given when it is next served.
+    it.sandbox("get hypervisors").code(0);
+}
+
+#[test]
+fn written_entries_are_adopted_and_then_nothing_is_left() {
+    for release in RELEASES {
+        let it = Scratch::empty("adopt-entries", release);
+        it.write("novahost.yaml", BARE);
+        it.sandbox("validate").code(0);
+        it.sandbox("plan").code(0);
+        motley(&it);
+        let before = it.world();
+        it.sandbox("adopt pve-paris")
+            .code(0)
+            .says("pve-paris/102")
+            .says_not("9000")
+            .says_not("20500")
+            .warns("--all");
+        it.sandbox("adopt pve-paris --all --out novahost.yaml").code(1).warns("could not write");
+        assert_eq!(it.read("novahost.yaml"), BARE, "nobody's file is overwritten");
+        let ran = it.sandbox("adopt pve-paris --all --out adopted.yaml").code(0);
+        // Two have one name: the second cannot be told from the first by an entry.
+        ran.warns("pve-paris/105: another entry there has the name `legacy-db`");
+        let text = it.read("adopted.yaml");
+        for wanted in ["adopt: pve-paris/102", "name: Router.Example", "network: lan", "vlan: 20"] {
+            assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
+        }
+        // What 101 runs with is not what is written: an entry could keep neither value.
+        let legacy = text.split("adopt: pve-paris/101\n").nth(1).unwrap();
+        let first = legacy.lines().find(|it| it.contains("resources")).unwrap();
+        assert_eq!(first.trim(), "resources: { memory: 8GiB }");
+        assert_eq!(others(&it.world()), others(&before), "looking changes nothing");
+
+        it.sandbox("plan").code(0).says("Plan: 4 to adopt. 0 unchanged.").fits();
+        it.applied().says("Apply: 4 done.");
+        it.settled();
+        assert_eq!(it.id_of("vm/router.example"), 102);
+        let marked = [101, 102, 103, 104];
+        assert_eq!(
+            others(&without_marks(it.world(), &marked)),
+            others(&without_marks(before, &marked))
+        );
+        it.sandbox("adopt pve-paris --name team-* --all").code(1).warns("nothing to adopt");
+        it.sandbox("adopt pve-paris/20500").code(1).warns("belongs to project `other-team`");
+        it.sandbox("adopt pve-paris/200").code(1).warns("is a container");
+        it.sandbox("adopt pve-paris/9000").code(1).warns("is a template");
+        it.sandbox("adopt pve-paris/101").code(1).warns("is vm/legacy-db");
+        it.sandbox("adopt elsewhere").code(3).warns("known are: pve-paris");
+    }
+}
+
+#[test]
+fn candidates_are_chosen_by_name_pool_and_tag() {
+    let it = Scratch::with("adopt-filter", BARE);
+    it.sandbox("plan").code(0);
+    motley(&it);
+    it.sandbox("adopt pve-paris --tag prod").code(0).says("pve-paris/102").says_not("/101");
+    it.sandbox("adopt pve-paris --name legacy-*").code(0).says("/103").says_not("/102");
+    it.sandbox("adopt pve-paris --pool nowhere").code(1);
+    it.sandbox("adopt pve-paris/103 pve-paris/104").code(0).says("/104").says_not("/101");
+}
+
+#[test]
+fn what_moved_gets_a_line_for_its_entry() {
+    let it = Scratch::project("adopt-moved", Release::V9_2);
+    it.applied();
+    let id = it.id_of("vm/db-1");
+    it.operator(|control| {
+        control.restore(id, 20_999);
+        control.delete_guest(id);
+    });
+    it.sandbox("plan").code(0).says("[moved]").says_in_words("adopt: pve-paris/20999");
+    it.sandbox("adopt pve-paris --all --moved")
+        .code(0)
+        .says("# to be added to the entry at novahost.yaml:80")
+        .says("  db-1:\n    adopt: pve-paris/20999");
+    it.edit("  db-1:\n", "  db-1:\n    adopt: pve-paris/20999\n");
+    it.sandbox("plan --target vm/db-1").code(0).says("1 to adopt");
+    it.sandbox("apply --yes").code(0);
+    assert_eq!(it.id_of("vm/db-1"), 20_999);
+    // Restored, it is off; started again, all is as declared.
+    it.sandbox("apply --yes").code(0);
+    it.settled();
+}

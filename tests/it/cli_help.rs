@@ -10,6 +10,7 @@ const COMMANDS: &[&str] = &[
     "plan",
     "show",
     "apply",
+    "adopt",
     "forget",
     "get",
     "describe",
