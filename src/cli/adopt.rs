@@ -12,7 +12,7 @@ use super::{
 use crate::{
     apply::ExitClass,
     model::{
-        Code, GuestKind, HypervisorInventory, HypervisorName, Inventory, Listed, MarkerState,
+        Code, GuestKind, HypervisorInventory, HypervisorName, Inventory, Listed, MarkerState, Name,
         NativeId, ObservedMachine, ResourceKey, inert,
     },
     ownership::{Ownership, adoptable},
@@ -158,7 +158,7 @@ fn standing<'a>(
             None => {}
         }
     }
-    let (project, key) = (&session.desired.project, ResourceKey::vm(crate::model::Name::from("-")));
+    let (project, key) = (&session.desired.project, ResourceKey::vm(Name::from("-")));
     match adoptable(project, &key, machine, session.marker_key.as_ref()) {
         Ok(()) if machine.marker == MarkerState::None => Standing::Free(machine),
         Ok(()) => Standing::No("bears a marker of this project".to_owned()),
@@ -178,7 +178,7 @@ fn fits(guest: &Guest<'_>, args: &Adopt, glob: Option<&GlobMatcher>, wanted: &Wa
         Standing::No(_) => false,
     };
     let name = guest.listed.name.as_deref().unwrap_or_default();
-    let pool = guest.listed.pool.as_ref().map(|it| it.as_str());
+    let pool = guest.listed.pool.as_ref().map(Name::as_str);
     kind && !narrowed
         && glob.is_none_or(|it| it.is_match(name))
         && args.pool.as_deref().is_none_or(|it| pool == Some(it))
@@ -193,7 +193,7 @@ fn list(session: &Session, args: &Adopt, guests: &[Guest<'_>]) {
             text(guest.listed.name.as_deref()),
             format!("{}/{}", guest.hypervisor, guest.id),
             guest.listed.power.as_str().to_owned(),
-            text(guest.listed.pool.as_ref().map(|it| it.as_str())),
+            text(guest.listed.pool.as_ref().map(Name::as_str)),
             text(Some(&tags.join(","))),
         ]
     };

@@ -151,7 +151,7 @@ fn what_has_an_entry_is_not_forgotten() {
 fn a_lost_and_a_vanished_machine_are_forgotten_in_the_journal() {
     let it = adopted_and_dropped("forget-lost");
     it.operator(|control| {
-        control.edit_config(101, "description", Some("Do not touch, ask Marie."))
+        control.edit_config(101, "description", Some("Do not touch, ask Marie."));
     });
     it.sandbox("plan").code(0).says("lost-marker");
     let before = others(&it.world());

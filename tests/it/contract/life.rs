@@ -47,8 +47,8 @@ pub async fn a_machine_changes_hands_by_its_marker_alone(lab: Lab) {
     let ours = lab.seen().await;
     let bare = |seen: &ObservedMachine| {
         let spec = MachineSpec {
-            disks: Default::default(),
-            nics: Default::default(),
+            disks: std::collections::BTreeMap::default(),
+            nics: std::collections::BTreeMap::default(),
             ..seen.spec.clone()
         };
         (
