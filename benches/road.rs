@@ -193,6 +193,8 @@ fn disk(slot: &str, volume: String, spec: &DiskSpec) -> Device {
         storage: spec.storage.clone(),
         size: spec.size,
         mac: None,
+        network: None,
+        vlan: None,
     }
 }
 
@@ -272,6 +274,8 @@ fn observed(desired: &DesiredState, machine: &DesiredMachine, number: usize) -> 
             storage: None,
             size: None,
             mac: nic.mac,
+            network: None,
+            vlan: None,
         });
         mark.map.nics.insert(name.clone(), entry(&slot));
     }

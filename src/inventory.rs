@@ -71,6 +71,8 @@ pub fn scopes(desired: &DesiredState, history: &History) -> BTreeMap<HypervisorN
         );
         scope.ids.extend(machine.wanted_id.clone());
         scope.pinned.extend(machine.wanted_id.clone());
+        scope.ids.extend(machine.adopt.clone());
+        scope.names.extend(machine.was.as_ref().map(|key| key.name.as_str().to_owned()));
         match machine.birth.as_ref().map(|birth| &birth.medium) {
             Some(Medium::Template { id: Some(id), .. }) => {
                 scope.templates.insert(id.clone());

@@ -65,7 +65,12 @@ pub fn reconcile(
     if !targets.is_empty() {
         let desired = known.desired;
         let all = desired.machines.keys().chain(desired.pools.keys());
-        let known = all.chain(reconciled.ownership.owned.keys()).cloned().collect();
+        let ownership = &reconciled.ownership;
+        // What only the journal or a stray marker speaks of can be given up.
+        let remembered = known.history.owned.iter().map(|it| &it.key);
+        let lost = remembered.chain(ownership.obstacles.keys());
+        let lost = lost.filter(|key| desired.forget.contains(*key));
+        let known = all.chain(ownership.owned.keys()).chain(lost).cloned().collect();
         reconciled.chosen = Some(plan::target(&mut reconciled.plan, targets, &known)?);
     }
     judge(known, &mut reconciled, consent);

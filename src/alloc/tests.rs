@@ -78,6 +78,8 @@ fn template(storage: &str) -> ObservedMachine {
             storage: Some(storage.into()),
             size: Some(Bytes::gib(8)),
             mac: None,
+            network: None,
+            vlan: None,
         }],
         addresses: Vec::new(),
     }
@@ -111,6 +113,8 @@ fn machine(name: &str) -> DesiredMachine {
         after: Vec::new(),
         pinned_node: None,
         wanted_id: None,
+        adopt: None,
+        was: None,
         service_plan: None,
         place: place(),
         places: Vec::new(),

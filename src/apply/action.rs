@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{
     Action, Claim, CloneFrom, Fresh, FreshObject, Identity, Kind, Setting, Stage, Step, StepOp,
-    Target,
+    Target, Verb,
 };
 use crate::ownership::{intent_id, machine_uuid};
 use crate::planted::Bug;
@@ -90,7 +90,11 @@ impl<'a> Job<'a> {
             self.may_go_on(index)?;
             self.step(index, step).await?;
         }
-        self.converged().await
+        if action.verb == Verb::Forget {
+            return self.forgotten().await;
+        }
+        self.converged().await?;
+        self.remember().await
     }
 
     /// Nothing new is begun after an interrupt or without a journal. A guest that we

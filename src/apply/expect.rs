@@ -2,7 +2,7 @@
 
 use crate::model::{
     Bytes, DeviceMap, Disruption, Expect, FieldChange, FieldKind, FieldPath, Fresh, FreshObject,
-    Identity, MarkerDraft, ObservedMachine, ObservedPool, Setting, Step, StepOp, Value,
+    Identity, MarkerDraft, ObservedMachine, ObservedPool, Owner, Setting, Step, StepOp, Value,
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -135,6 +135,12 @@ fn unmet_machine(expect: &Expect, machine: &ObservedMachine, lines: &mut Vec<Str
             ));
         }
     }
+    match &expect.owner {
+        Some(owner) if owner.has(machine) => {}
+        Some(Owner::Entry(key)) => lines.push(format!("its marker does not make it {key}")),
+        Some(Owner::Nobody) => lines.push("its marker is still there".to_owned()),
+        None => {}
+    }
     for (path, wanted) in &expect.fields {
         let found = machine_value(machine, path, expect.in_force);
         compare(path, wanted.as_ref(), found.as_ref(), lines);
@@ -198,7 +204,10 @@ pub(super) fn not_taken(
 ) -> Vec<String> {
     let mut settled = left_behind(steps, false);
     let mut in_force = left_behind(steps, true);
-    for change in fields {
+    // The owner, which a step that changes it states as its end, says more than the stage.
+    let owned = settled.owner.is_some();
+    let told = |it: &&FieldChange| !(owned && it.field.kind == FieldKind::Marker);
+    for change in fields.iter().filter(told) {
         let at = if change.disruption == Disruption::Restart || change.pending {
             &mut in_force
         } else {
@@ -226,6 +235,9 @@ fn left_behind(steps: &[Step], in_force: bool) -> Expect {
         all.exists = step.end.exists.or(all.exists);
         all.power = step.end.power.or(all.power);
         all.stage = step.end.stage.or(all.stage);
+        if step.end.owner.is_some() {
+            all.owner.clone_from(&step.end.owner);
+        }
         all.slots.extend(step.end.slots.iter().map(|(slot, held)| (slot.clone(), *held)));
         for (path, value) in &step.end.fields {
             fields.insert(path.clone(), (value.clone(), step.end.in_force));

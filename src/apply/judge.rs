@@ -31,6 +31,9 @@ impl Job<'_> {
         if op.is_birth() {
             return self.judge_birth(step, fresh);
         }
+        if let Some(owner) = &step.end.owner {
+            return self.judge_owner(index, step, owner, fresh);
+        }
         let (stage, identity) = match self.whose(&fresh.object) {
             // Whatever was to be done before a delete is moot when it is gone.
             Ours::Absent if self.ends_later(index) => return Ok(Judged::AlreadySo),
@@ -139,7 +142,8 @@ impl Job<'_> {
             Verb::Create | Verb::Continue => stage != Stage::Deleting,
             Verb::Update => stage == Stage::Ready || (stage == Stage::Deleting && calls_back),
             Verb::Start | Verb::Stop | Verb::Restart => stage == Stage::Ready,
-            Verb::Replace | Verb::Delete => true,
+            // What changes hands is judged by its owner.
+            Verb::Replace | Verb::Delete | Verb::Adopt | Verb::Rename | Verb::Forget => true,
         };
         if allowed {
             Ok(())
@@ -170,7 +174,7 @@ impl Job<'_> {
             .any(|step| step.op.is_end())
     }
 
-    fn base_holds(&mut self, index: usize, fresh: &Fresh) -> Result<(), Halt> {
+    pub(super) fn base_holds(&mut self, index: usize, fresh: &Fresh) -> Result<(), Halt> {
         if let Some(previous) = index.checked_sub(1).and_then(|at| self.action.steps.get(at)) {
             let moved = unmet(&previous.end, &fresh.object);
             if !moved.is_empty() {

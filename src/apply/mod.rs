@@ -19,6 +19,7 @@ mod judge;
 mod limits;
 mod ours;
 mod outcome;
+mod owner;
 mod poller;
 mod resume;
 mod schedule;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::planted::Bug;
 use crate::{
-    model::{Fresh, FreshObject, Intent, Located, Step, StepOp, TaskRef, TaskState, Wait},
+    model::{Fresh, FreshObject, Intent, Located, Owner, Step, StepOp, TaskRef, TaskState, Wait},
     store::{DurableIntent, StepOutcome},
 };
 use std::time::Duration;
@@ -145,7 +145,8 @@ impl Job<'_> {
             Ours::Yes { identity, .. } if op.is_birth() => identity == self.born_as(),
             Ours::Yes { identity, .. } => self.identity.as_ref() == Some(&identity),
             Ours::Absent => op.is_end(),
-            Ours::No(_) | Ours::Unreadable(_) => false,
+            Ours::No(_) => step.end.owner == Some(Owner::Nobody),
+            Ours::Unreadable(_) => false,
         };
         let says_something = !step.end.is_empty() || op.is_birth() || op.is_end();
         is_ours && says_something && undone(step, op, object, self.identity.as_ref()).is_empty()
@@ -224,7 +225,7 @@ impl Job<'_> {
         self.finish(durable, outcome, after).await?;
         match self.whose(&fresh.object) {
             // Somebody else was faster: looked at, never adopted.
-            Ours::No(why) => {
+            Ours::No(why) if step.end.owner.is_none() => {
                 return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.id)));
             }
             Ours::Yes { identity, .. }
@@ -232,7 +233,7 @@ impl Job<'_> {
             {
                 return Err(Halt::Stale(format!("the marker on {} changed", self.target.id)));
             }
-            Ours::Yes { .. } | Ours::Absent | Ours::Unreadable(_) => {}
+            Ours::Yes { .. } | Ours::No(_) | Ours::Absent | Ours::Unreadable(_) => {}
         }
         if Bug::FailureIsDone.strikes(self.target.id.as_str()) {
             return Ok(Next::Done);

@@ -94,7 +94,7 @@ fn consent_of(args: &Apply, yes: bool) -> Consent {
     }
 }
 
-async fn run_in(
+pub(super) async fn run_in(
     session: &Session,
     args: &Apply,
     saved: Option<Plan>,
@@ -121,7 +121,9 @@ async fn run_in(
         let asked = args.yes || output.interactive;
         let running =
             asked && made.verdict.refusals.is_empty() && !made.verdict.runnable.is_empty();
-        let options = options(session, args, running);
+        // `apply` is not the command that would go on with it.
+        let forgets = !session.desired.forget.is_empty();
+        let options = options(session, args, running || forgets);
         plan_command::show_plan_as(&made.plan, Format::Text, &options, output);
     }
     for line in &stale {
@@ -169,7 +171,7 @@ async fn run_in(
         class = class.min(if ran { ExitClass::Partial } else { ExitClass::Refused });
     }
     show_summary(&summary, &made, id, &head, format, class, output);
-    if format != Format::Json {
+    if format != Format::Json && session.desired.forget.is_empty() {
         show_rest(&summary, &made, &options(session, args, false), output);
     }
     Ok(class)
@@ -460,7 +462,7 @@ async fn begin(
         project: session.desired.project.clone(),
         plan_id: made.plan.plan_id.clone(),
         plan_json: report::plan_json(&made.plan),
-        kind: "apply".to_owned(),
+        kind: if session.desired.forget.is_empty() { "apply" } else { "forget" }.to_owned(),
         who: session::who(&session.root, args.reason.clone(), args.ticket.clone()),
         started_ms: session.clock.now_ms(),
         actions,

@@ -86,6 +86,10 @@ pub enum Command {
     Show(Show),
     /// Plan, ask, and carry it out
     Apply(Apply),
+    /// List machines that could be taken over, and write entries for them
+    Adopt(Adopt),
+    /// Stop managing machines whose entries are gone, without touching them
+    Forget(Forget),
     /// List what is there
     Get(Get),
     /// Show one machine or pool, desired and observed
@@ -272,6 +276,61 @@ impl std::str::FromStr for Allow {
     }
 }
 
+/// `adopt`.
+#[derive(Clone, Debug, Args)]
+pub struct Adopt {
+    /// A hypervisor, or one machine on it
+    #[arg(value_name = "HYPERVISOR[/ID]", required = true)]
+    pub machines: Vec<String>,
+    /// Only members of this pool
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+    /// Only machines whose name is like this: `web-*`
+    #[arg(long, value_name = "GLOB")]
+    pub name: Option<String>,
+    /// Only machines with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+    /// Write entries for all of them; without this or a filter they are listed
+    #[arg(long)]
+    pub all: bool,
+    /// Machines of entries that have another id after a restore, instead of unmanaged ones
+    #[arg(long)]
+    pub moved: bool,
+    /// Write the entries to a new file
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// The YAML that names the hypervisors [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// How to write the list
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// `forget`.
+#[derive(Clone, Debug, Args)]
+pub struct Forget {
+    /// `vm/NAME`; the entry must be gone from the YAML
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub addresses: Vec<ResourceKey>,
+    /// The YAML [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Ticket, for the journal
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// How to write the result
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
 /// `get`.
 #[derive(Clone, Debug, Args)]
 pub struct Get {
@@ -327,6 +386,9 @@ pub struct Drift {
     /// How to look.
     #[command(flatten)]
     pub looking: Looking,
+    /// Exit with 2 when anything differs; it always does, so this only says so
+    #[arg(long)]
+    pub detailed_exitcode: bool,
     /// How to write it
     #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
     pub format: Option<Format>,

@@ -294,7 +294,8 @@ async fn bound(session: &Session, name: &HypervisorName, config: &HypervisorConf
             Err(error) => return Finding::fail(Check::Host, error.to_string()),
         };
         let Err(refusal) = session.trust.may_connect(name, &endpoint) else { continue };
-        let lines = trust::lines_to_add(&refusal, &endpoint, config, &session.trust).await;
+        let person = session.output.interactive;
+        let lines = trust::lines_to_add(&refusal, &endpoint, config, &session.trust, person).await;
         let mut finding = Finding::fail(Check::Host, refusal.to_string());
         if let Some(lines) = lines {
             finding = finding.say("after checking the fingerprint, add:");

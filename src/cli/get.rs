@@ -24,13 +24,13 @@ const CELL_CHARACTERS_MAX: usize = 120;
 const VALUE_CHARACTERS_MAX: usize = 2_000;
 
 /// A table for people that is a list of records for programs.
-struct Table {
-    columns: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+pub(super) struct Table {
+    pub(super) columns: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn print(&self, format: Format, output: &Output) {
+    pub(super) fn print(&self, format: Format, output: &Output) {
         match format {
             Format::Json => {
                 let record = |row: &Vec<String>| -> BTreeMap<String, String> {

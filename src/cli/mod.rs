@@ -1,12 +1,14 @@
 //! The command line: a thin shell over the road. It parses, asks, prints and picks
 //! the exit code; it decides nothing.
 
+mod adopt;
 mod apply;
 pub mod args;
 mod audit;
 mod doctor;
 mod error;
 mod exit;
+mod forget;
 mod get;
 mod inventory;
 mod output;
@@ -81,6 +83,8 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
         Command::Drift(args) => plan::drift(global, args, output).await,
         Command::Show(args) => plan::show(global, &args, output).await,
         Command::Apply(args) => apply::run(global, args, output).await,
+        Command::Adopt(args) => adopt::run(global, args, output).await,
+        Command::Forget(args) => forget::run(global, args, output).await,
         Command::Get(args) => get::get(global, &args, output).await,
         Command::Describe(args) => get::describe(global, &args, output).await,
         Command::Doctor(args) => doctor::run(global, args, output).await,

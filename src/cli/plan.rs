@@ -176,7 +176,8 @@ pub fn show_plan_as(plan: &Plan, format: Format, options: &report::Options, outp
 
 /// `drift`: a plan that is never applied, with 2 for any difference.
 pub async fn drift(global: &Global, args: Drift, output: &Output) -> Result<ExitClass, CliError> {
-    let Drift { source, looking, format } = args;
+    // It always exits like this; the flag is there for people who spell it out.
+    let Drift { source, looking, detailed_exitcode: _, format } = args;
     let looking = Looking { target: looking.target, allow_partial: looking.allow_partial };
     let args = PlanArgs {
         source,

@@ -26,7 +26,7 @@ use crate::{
 };
 use secrecy::SecretString;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -300,7 +300,7 @@ impl Session {
             name: name.clone(),
             project: Some(self.desired.project.clone()),
             endpoints: Vec::new(),
-            allowed_hosts: std::collections::BTreeSet::new(),
+            allowed_hosts: BTreeSet::new(),
             auth: Auth::Token { id: String::new(), secret: SecretString::from("") },
             tls: TlsTrust::System,
             vmid_range: config.vmid_range,
@@ -339,7 +339,19 @@ impl Session {
 
     /// Asks every hypervisor.
     pub async fn observe(&self, history: &History) -> Result<Inventory, CliError> {
-        let scopes = inventory::scopes(&self.desired, history);
+        self.observe_closely(history, &BTreeSet::new()).await
+    }
+
+    /// Asks every hypervisor, and some of them for every machine.
+    pub async fn observe_closely(
+        &self,
+        history: &History,
+        closely: &BTreeSet<HypervisorName>,
+    ) -> Result<Inventory, CliError> {
+        let mut scopes = inventory::scopes(&self.desired, history);
+        for (name, scope) in &mut scopes {
+            scope.every = closely.contains(name);
+        }
         let mut inventory = inventory::collect(&self.providers, &scopes, &self.clock).await;
         self.check_identities(&mut inventory);
         let identities =

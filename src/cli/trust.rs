@@ -88,9 +88,7 @@ pub async fn settle(
                 Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
             let Err(refusal) = trust.may_connect(name, &endpoint) else { continue };
             if !matches!(refusal, Refusal::NoEntry { .. }) || !output.interactive {
-                // Not even its certificate is looked at: a reviewed file must not be able to make a
-                // machine without a person at it connect to wherever it says.
-                let lines = refusal.lines_to_add(&trust, &secrets(config), &Presented::default());
+                let lines = lines_to_add(&refusal, &endpoint, config, &trust, false).await;
                 return Err(refused(&refusal, lines));
             }
             let entry = look(name, config).await?;
@@ -105,14 +103,22 @@ pub async fn settle(
     if changed { session::read_trust(global, root) } else { Ok(trust) }
 }
 
-/// What to add to the trust settings, with the certificate that the endpoint shows.
+/// What to add to the trust settings. The certificate that the endpoint shows is part of
+/// it only where a person is there: a reviewed file must not be able to make a machine
+/// that works alone connect to wherever it says.
 pub async fn lines_to_add(
     refusal: &Refusal,
     endpoint: &Endpoint,
     config: &HypervisorConfig,
     trust: &Trust,
+    interactive: bool,
 ) -> Option<String> {
-    let presented = presented(endpoint).await;
+    let presented = if interactive {
+        let probe = tls::probe(endpoint.host(), endpoint.port(), PROBE_MAX).await;
+        Presented { identity: None, pin: probe.ok().map(|it| hex(&it.leaf)) }
+    } else {
+        Presented::default()
+    };
     refusal.lines_to_add(trust, &secrets(config), &presented)
 }
 

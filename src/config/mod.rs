@@ -98,10 +98,12 @@ fn desired(outcome: Outcome, files: BTreeMap<String, String>) -> Option<DesiredS
     Some(DesiredState {
         project: outcome.project?,
         hypervisors: outcome.world.hypervisor_configs(),
+        networks: outcome.world.desired_networks(),
         pools: outcome.pools,
         machines: machines.map(|one| (one.desired.key.clone(), one.desired)).collect(),
         policy: outcome.policy,
         files,
+        forget: std::collections::BTreeSet::new(),
     })
 }
 

@@ -13,12 +13,15 @@ mod sections;
 mod table;
 mod world;
 
-use super::decode::{Cx, Lenient};
+use super::decode::{Cx, Keyed, Lenient};
 use super::diagnostic::{Diagnostic, Span};
 use super::expand::Expansion;
-use super::raw::{RawConfig, RawHypervisor};
+use super::raw::{RawConfig, RawHypervisor, RawNetwork, RawNetworkAt};
+use super::scalar::Name;
 use super::source::{DataFile, DataRef};
-use crate::model::{DesiredPool, HypervisorConfig, Policy, ProjectName, ResourceKey};
+use crate::model::{
+    DesiredNetwork, DesiredPool, HypervisorConfig, Policy, ProjectName, ResourceKey,
+};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,6 +110,22 @@ impl World {
     pub fn hypervisor_configs(&self) -> BTreeMap<crate::model::HypervisorName, HypervisorConfig> {
         let all = self.hypervisors.iter();
         all.filter_map(|(name, item)| Some((name.as_str().into(), item.value.clone()?))).collect()
+    }
+
+    /// What each network is called where, with its tag.
+    pub fn desired_networks(&self) -> BTreeMap<Name, DesiredNetwork> {
+        let network = |network: &RawNetwork| {
+            let at = network.at.0.iter();
+            let native = |(hypervisor, it): (&Name, &Keyed<Lenient<RawNetworkAt>>)| {
+                Some((hypervisor.as_str().into(), it.value.0.as_ref()?.bridge.to_string()))
+            };
+            DesiredNetwork {
+                vlan: network.vlan.and_then(|tag| u16::try_from(tag.0).ok()),
+                at: at.filter_map(native).collect(),
+            }
+        };
+        let all = self.networks.iter();
+        all.filter_map(|(name, item)| Some((name.clone(), network(item.value.as_ref()?)))).collect()
     }
 }
 

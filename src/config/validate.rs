@@ -44,7 +44,8 @@ fn name_pattern(raw: &RawConfig, outcome: &Outcome, cx: &mut Cx<'_>) {
             return cx.push(Diagnostic::error("invalid-value", written.span, message));
         }
     };
-    for machine in &outcome.machines {
+    // The pattern is for births: what is adopted has its name already.
+    for machine in outcome.machines.iter().filter(|it| it.adopt.is_none()) {
         let name = machine.desired.spec.name.as_deref().unwrap_or_default();
         if !pattern.is_match(name) {
             let message = format!("the name `{name}` does not match the policy's `name_pattern`");

@@ -52,6 +52,8 @@ fn pair() -> Pair {
         after: Vec::new(),
         pinned_node: None,
         wanted_id: None,
+        adopt: None,
+        was: None,
         service_plan: None,
         place,
         places: Vec::new(),
@@ -120,6 +122,8 @@ impl Pair {
                 storage: Some("fast".into()),
                 size,
                 mac: None,
+                network: None,
+                vlan: None,
             });
         }
     }

@@ -283,9 +283,13 @@ fn other_project(case: &Case<'_>) -> Option<Refused> {
 fn empty_source(case: &Case<'_>) -> Option<Refused> {
     let owned: Vec<&ResourceKey> =
         case.ownership.owned.keys().filter(|key| key.kind == Kind::Vm).collect();
+    let renamed: BTreeSet<&ResourceKey> =
+        case.desired.machines.values().filter_map(|it| it.was.as_ref()).collect();
     let lost: Vec<String> = owned
         .iter()
         .filter(|key| !case.desired.machines.contains_key(**key))
+        // What is renamed or given up on purpose did not go missing.
+        .filter(|key| !renamed.contains(**key) && !case.desired.forget.contains(**key))
         .map(ToString::to_string)
         .collect();
     let limit = SHRINK_MAX.max(owned.len() * SHRINK_PERCENT_MAX / 100);

@@ -61,6 +61,8 @@ fn bench(actions: Vec<Action>, edges: Vec<Edge>) -> Bench {
         machines: BTreeMap::new(),
         policy: Policy::default(),
         files: BTreeMap::new(),
+        forget: BTreeSet::new(),
+        networks: BTreeMap::new(),
     };
     Bench {
         plan: Plan { plan_id: String::new(), body, envelope: Envelope::default() },

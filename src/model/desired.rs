@@ -18,6 +18,8 @@ pub struct DesiredState {
     pub project: ProjectName,
     /// Where things can be.
     pub hypervisors: BTreeMap<HypervisorName, HypervisorConfig>,
+    /// Networks by name, as far as an entry that is written for a machine needs them.
+    pub networks: BTreeMap<Name, DesiredNetwork>,
     /// Pools by key; one entry per pool, whatever the number of hypervisors.
     pub pools: BTreeMap<ResourceKey, DesiredPool>,
     /// Machines by key.
@@ -26,6 +28,9 @@ pub struct DesiredState {
     pub policy: Policy,
     /// SHA-256, hex, of every file that was read for it, by path below the root.
     pub files: BTreeMap<String, String>,
+    /// Keys that a person asks to stop managing. Not in the YAML: it is a wish of one
+    /// run (`forget`), for keys whose entries are gone.
+    pub forget: BTreeSet<ResourceKey>,
 }
 
 /// A configured hypervisor: one variant per product, so that there is no setting
@@ -128,6 +133,15 @@ pub enum ProxmoxAuth {
     },
 }
 
+/// A network that the YAML names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredNetwork {
+    /// The VLAN tag that its cards get.
+    pub vlan: Option<u16>,
+    /// Its native name on each hypervisor.
+    pub at: BTreeMap<HypervisorName, String>,
+}
+
 /// A pool that the YAML asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredPool {
@@ -160,6 +174,10 @@ pub struct DesiredMachine {
     pub pinned_node: Option<NodeName>,
     /// The id it would like at birth.
     pub wanted_id: Option<NativeId>,
+    /// The machine that exists and is to be taken over, on its hypervisor.
+    pub adopt: Option<NativeId>,
+    /// The key that it had before.
+    pub was: Option<ResourceKey>,
     /// The service plan it follows, for people.
     pub service_plan: Option<Name>,
     /// Where the entry stands.

@@ -293,6 +293,8 @@ pub struct Scope {
     pub template_names: BTreeSet<String>,
     /// ISO images by native volume name.
     pub isos: BTreeSet<String>,
+    /// Every machine there is, whoever's: for a look at what could be adopted.
+    pub every: bool,
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -118,6 +118,12 @@ pub enum Verb {
     Replace,
     /// Delete it.
     Delete,
+    /// Begin to manage one that exists, without touching the machine.
+    Adopt,
+    /// Manage it under another key.
+    Rename,
+    /// Stop managing it, without touching the machine.
+    Forget,
 }
 
 impl Verb {
@@ -132,6 +138,9 @@ impl Verb {
             Verb::Restart => "restart",
             Verb::Replace => "replace",
             Verb::Delete => "delete",
+            Verb::Adopt => "adopt",
+            Verb::Rename => "rename",
+            Verb::Forget => "forget",
         }
     }
 }
@@ -356,6 +365,8 @@ pub enum Code {
     GarbledMarker,
     RunsUnfinished,
     OtherProject,
+    NotAdoptable,
+    AlreadyOurs,
     TemplateMissing,
     TemplateMismatch,
     TemplateDisks,
@@ -403,6 +414,8 @@ impl Code {
             Code::GarbledMarker => "garbled-marker",
             Code::RunsUnfinished => "runs-unfinished",
             Code::OtherProject => "other-project",
+            Code::NotAdoptable => "not-adoptable",
+            Code::AlreadyOurs => "already-ours",
             Code::TemplateMissing => "template-missing",
             Code::TemplateMismatch => "template-mismatch",
             Code::TemplateDisks => "template-disks",

@@ -86,6 +86,12 @@ pub enum Change<'a> {
     Stop,
     /// Shut it down and start it.
     Restart(&'a ObservedMachine),
+    /// Write our marker on a machine that exists, and change nothing else.
+    Adopt(Adopt<'a>),
+    /// Write the marker of a machine for another entry.
+    Rename(Rename<'a>),
+    /// Take the marker off, and change nothing else.
+    Forget(&'a ObservedMachine),
     /// Delete a machine with its volumes; a shutdown, then a hard stop when it runs.
     Delete(&'a ObservedMachine),
     /// Make a pool.
@@ -109,6 +115,27 @@ pub struct Build<'a> {
     pub allotted: &'a Allotted,
     /// The half-made machine, when a former run began it.
     pub seen: Option<&'a ObservedMachine>,
+}
+
+/// A machine to be taken over.
+#[derive(Clone, Debug)]
+pub struct Adopt<'a> {
+    /// What is asked for; its devices get the names.
+    pub machine: &'a DesiredMachine,
+    /// Its spec, normalised.
+    pub spec: &'a MachineSpec,
+    /// What is there. A marker of ours on it, which does not bind, still says which
+    /// device was which.
+    pub seen: &'a ObservedMachine,
+}
+
+/// A machine that another entry manages from now on.
+#[derive(Clone, Debug)]
+pub struct Rename<'a> {
+    /// The entry that it is to be.
+    pub to: &'a ResourceKey,
+    /// What is there, ours under its old key.
+    pub seen: &'a ObservedMachine,
 }
 
 /// A machine to be changed.

@@ -391,6 +391,12 @@ pub struct Device {
     /// The hardware address of a card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,
+    /// What a card is plugged into, by native name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The VLAN tag that the hypervisor puts on a card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// What a device is.

@@ -5,8 +5,9 @@
 
 use super::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, DeviceMap, DeviceName, FieldKind,
-    FieldPath, Firmware, InitSpec, IpSetting, MacAddress, MapEntry, Name, NativeId, NetworkBinding,
-    NicModel, NodeName, PowerState, Slot, Stage, StorageName, Value,
+    FieldPath, Firmware, InitSpec, IpSetting, MacAddress, MapEntry, MarkerState, Name, NativeId,
+    NetworkBinding, NicModel, NodeName, ObservedMachine, PowerState, ResourceKey, Slot, Stage,
+    StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -263,6 +264,8 @@ pub enum Setting {
     MachineUuid,
     /// The marker.
     Marker(MarkerDraft),
+    /// No marker, and no mark of ours beside it.
+    Unmark,
 }
 
 /// One network card, complete.
@@ -403,6 +406,9 @@ pub struct Expect {
     /// Marker stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// Whose it is; `None` = not asked. A step that states it as its end changes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// Fields with their values; `None` = unset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<FieldPath, Option<Value>>,
@@ -419,6 +425,32 @@ impl Expect {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Whose a machine is, by its marker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Owner {
+    /// This entry's: the marker names it, with the object's own id and uuid.
+    Entry(ResourceKey),
+    /// Nobody's: there is no marker.
+    Nobody,
+}
+
+impl Owner {
+    /// Whether a machine is this owner's. Says nothing about project and signature.
+    pub fn has(&self, machine: &ObservedMachine) -> bool {
+        match (self, &machine.marker) {
+            (Owner::Nobody, marker) => *marker == MarkerState::None,
+            (Owner::Entry(key), MarkerState::Found(marker)) => {
+                marker.key == *key
+                    && marker.id.as_ref() == Some(&machine.id)
+                    && marker.uuid.is_some()
+                    && marker.uuid == machine.uuid
+            }
+            (Owner::Entry(_), MarkerState::None | MarkerState::Garbled(_)) => false,
+        }
     }
 }
 

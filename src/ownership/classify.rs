@@ -204,27 +204,25 @@ fn sort_marked<'a>(
     let old_gone = marker.id.as_ref().is_some_and(|id| !seen.listed.contains_key(id));
     let signed = marker_key.is_none_or(|secret| secret.verifies(marker));
     let who = called(hypervisor, seen, &machine.id);
-    let (code, message, help) = if uuid_binds && old_gone && signed {
+    let (code, message) = if uuid_binds && old_gone && signed {
         let was = marker.id.as_ref().map_or("?", |id| id.as_str());
         let moved = format!(
             "{who} is {key}, which was {was}: it was restored, registered again or failed over"
         );
-        // A signature covers the id, so that only an unsigned marker can be corrected by hand.
-        let back = match marker_key {
-            Some(_) => format!("bring it back under the id {was}"),
-            None => format!("write `id={}` in its `novahost/1` line", machine.id),
-        };
-        (Code::Moved, moved, format!("look at it; if it is {key}, {back}; if not, "))
+        (Code::Moved, moved)
     } else {
         let copy = format!("{who} names {key}, but {why}: it looks like a copy");
-        (Code::Impostor, copy, format!("look at it; if it is not {key}, "))
+        (Code::Impostor, copy)
     };
     result.obstacles.entry(key.clone()).or_default().push(Obstacle {
         hypervisor: hypervisor.clone(),
         id: Some(machine.id.clone()),
         code,
         message,
-        help: format!("{help}remove the `novahost/1` lines from its notes"),
+        help: format!(
+            "look at it; if it is {key}, write `adopt: {hypervisor}/{}` on its entry; if not, remove the `novahost/1` lines from its notes",
+            machine.id
+        ),
     });
 }
 
@@ -322,7 +320,7 @@ fn note_duplicate(result: &mut Ownership, inventory: &Inventory, key: &ResourceK
             id: Some(owned.id.clone()),
             code: Code::Duplicate,
             message: format!("{} machines are {key}: {}", all.len(), list.join(", ")),
-            help: "keep one: remove the `novahost/1` lines from the notes of the others".to_owned(),
+            help: format!("write `adopt: HYPERVISOR/ID` on {key} to say which one it is, and remove the `novahost/1` lines from the notes of the others"),
         });
     }
 }
@@ -356,8 +354,8 @@ fn compare_with_history(
                         record.key
                     ),
                     help: format!(
-                        "if it is {}, put its marker back into its notes (`novahost audit show` has it); if another machine was given its id, that one has to take another",
-                        record.key
+                        "if it is {}, write `adopt: {}/{}` on its entry; if another machine was given its id, `novahost forget {}`",
+                        record.key, record.hypervisor, record.id, record.key
                     ),
                 });
             }

@@ -3,9 +3,11 @@
 //! Inputs are observations, outputs are verdicts. Nothing here touches a
 //! hypervisor, and nothing else decides what is ours.
 
+mod adopt;
 mod classify;
 mod text;
 
+pub use adopt::{NotAdoptable, adoptable};
 pub use classify::{Binding, Obstacle, Owned, Ownership, binding, classify};
 pub use text::{
     BULK_TAG_PREFIX, MarkerKey, bulk_tag, intent_id, machine_uuid, parse, render, split_notes,

@@ -1,7 +1,7 @@
 //! The base of an action: what the world must still look like when it runs.
 
 use crate::model::{
-    Base, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool, digest_of,
+    Base, DeviceMap, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool, digest_of,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -40,11 +40,14 @@ pub fn pool_base(seen: &ObservedPool) -> Base {
 
 /// A disk or card as a whole: what sits in the slot that the map gives it.
 fn whole_device(seen: &ObservedMachine, path: &FieldPath) -> Value {
+    let none = DeviceMap::default();
     let map = match &seen.marker {
         MarkerState::Found(marker) => &marker.map,
-        MarkerState::None | MarkerState::Garbled(_) => return Value::Null,
+        MarkerState::None | MarkerState::Garbled(_) => &none,
     };
     let entries = if path.kind == FieldKind::Disk { &map.disks } else { &map.nics };
-    let slot = path.device.as_ref().and_then(|name| entries.get(name)).map(|entry| &entry.slot);
-    json!(slot.and_then(|slot| seen.device(slot.as_str())))
+    let Some(name) = &path.device else { return Value::Null };
+    // What the map does not name may be a slot: that of a device which is to be adopted.
+    let slot = entries.get(name).map_or(name.as_str(), |entry| entry.slot.as_str());
+    json!(seen.device(slot))
 }

@@ -168,7 +168,10 @@ impl Builder<'_> {
             | Verb::Start
             | Verb::Stop
             | Verb::Restart
-            | Verb::Delete => false,
+            | Verb::Delete
+            | Verb::Adopt
+            | Verb::Rename
+            | Verb::Forget => false,
         };
         let halves: Vec<ActionId> =
             self.actions.values().filter(half).map(|it| it.id.clone()).collect();
@@ -243,7 +246,7 @@ fn waits_for_others(verb: Verb) -> bool {
 /// The order of several actions on one machine.
 fn rank(action: &Action) -> u8 {
     match action.verb {
-        Verb::Delete | Verb::Replace => 0,
+        Verb::Delete | Verb::Replace | Verb::Adopt | Verb::Rename | Verb::Forget => 0,
         Verb::Create | Verb::Continue => 1,
         Verb::Update if action.data_loss.is_none() && !action.disruption().needs_consent() => 2,
         Verb::Update if action.data_loss.is_none() => 3,

@@ -28,11 +28,11 @@ enum Group {
 }
 
 /// What is wrong with a machine, before it is a `Blocked`.
-struct Trouble {
-    code: Code,
-    message: String,
-    help: String,
-    place: Option<Place>,
+pub(super) struct Trouble {
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) help: String,
+    pub(super) place: Option<Place>,
 }
 
 impl From<NoPlace> for Trouble {
@@ -47,9 +47,14 @@ impl Builder<'_> {
         for machine in desired.machines.values() {
             self.plan_machine(machine);
         }
+        let renamed: BTreeSet<&ResourceKey> =
+            desired.machines.values().filter_map(|it| it.was.as_ref()).collect();
         let ownership = self.ownership;
         for (key, owned) in &ownership.owned {
-            if key.kind == crate::model::Kind::Vm && !desired.machines.contains_key(key) {
+            let stays = desired.machines.contains_key(key)
+                || desired.forget.contains(key)
+                || renamed.contains(key);
+            if key.kind == crate::model::Kind::Vm && !stays {
                 self.plan_removed(key, owned);
             }
         }
@@ -65,7 +70,10 @@ impl Builder<'_> {
         // A key with an obstacle and no entry in the YAML is somebody's copy of what we
         // once owned; it is shown so that nothing that bears our mark stays unseen.
         for (key, obstacles) in &ownership.obstacles {
-            let known = desired.machines.contains_key(key) || ownership.owned.contains_key(key);
+            let known = desired.machines.contains_key(key)
+                || ownership.owned.contains_key(key)
+                || desired.forget.contains(key)
+                || renamed.contains(key);
             if let Some(obstacle) = obstacles.first().filter(|_| !known) {
                 self.block(Blocked {
                     key: key.clone(),
@@ -83,7 +91,7 @@ impl Builder<'_> {
     fn plan_machine(&mut self, machine: &DesiredMachine) {
         let ownership = self.ownership;
         let place = &machine.place;
-        if let Some(obstacle) = ownership.obstacle(&machine.key, &machine.hypervisor) {
+        if let Some(obstacle) = self.obstacle_of(machine).cloned() {
             self.block(Blocked {
                 key: machine.key.clone(),
                 hypervisor: obstacle.hypervisor.clone(),
@@ -95,12 +103,18 @@ impl Builder<'_> {
             });
             return;
         }
-        let outcome = match ownership.owned.get(&machine.key) {
+        let owned = ownership.owned.get(&machine.key);
+        let checked = owned.map_or(Ok(()), |owned| self.check_taken(machine, owned));
+        let outcome = match owned {
+            _ if checked.is_err() => checked.map_err(|trouble| (None, trouble)),
             Some(owned) if owned.hypervisor == machine.hypervisor => {
                 self.plan_owned(machine, owned)
             }
             Some(owned) => self.plan_move_away(machine, owned),
-            None => self.plan_birth(machine, None, Reason::New),
+            None => match self.plan_taking(machine) {
+                Some(outcome) => outcome,
+                None => self.plan_birth(machine, None, Reason::New),
+            },
         };
         if let Err((verb, trouble)) = outcome {
             self.block(Blocked {
@@ -823,11 +837,11 @@ fn dropped_volumes(
     names.iter().filter_map(volume).collect()
 }
 
-fn unsupported(machine: &DesiredMachine, all: &[Unsupported]) -> Trouble {
+pub(super) fn unsupported(machine: &DesiredMachine, all: &[Unsupported]) -> Trouble {
     first_unsupported(all, Some(machine))
 }
 
-fn first_unsupported(all: &[Unsupported], machine: Option<&DesiredMachine>) -> Trouble {
+pub(super) fn first_unsupported(all: &[Unsupported], machine: Option<&DesiredMachine>) -> Trouble {
     let text: Vec<String> = all.iter().map(|it| format!("{}: {}", it.field, it.why)).collect();
     let first = all.first();
     Trouble {

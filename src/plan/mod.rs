@@ -6,6 +6,7 @@
 //! nothing is left for apply to decide. Refusing and withholding is `guard`'s.
 
 mod base;
+mod change_hands;
 mod edges;
 mod machines;
 mod pools;
@@ -53,13 +54,14 @@ pub struct Planned {
 
 /// Plans everything.
 pub fn plan(input: Input<'_>) -> Planned {
-    let ownership = classify(
+    let mut ownership = classify(
         &input.desired.project,
         input.inventory,
         input.history,
         &wanted_names(input),
         input.marker_key,
     );
+    let chosen = change_hands::settle_duplicates(&mut ownership, &input);
     let mut builder = Builder {
         input,
         ownership: &ownership,
@@ -76,10 +78,14 @@ pub fn plan(input: Input<'_>) -> Planned {
         names: BTreeMap::new(),
         addresses: BTreeMap::new(),
     };
+    for (key, text) in chosen {
+        builder.note(&key, text);
+    }
     builder.index_what_is_taken();
     builder.reserve_what_is_asked_for();
     builder.plan_pools();
     builder.plan_machines();
+    builder.plan_forgotten();
     let edges = builder.finish_edges();
     let Builder { actions, mut blocked, unchanged, reasons, notes, .. } = builder;
     blocked.sort();

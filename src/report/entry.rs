@@ -212,7 +212,9 @@ fn field(canvas: &Canvas, group: &Group<'_>, change: &FieldChange) -> Option<Row
     let text = match (&change.before, &change.after) {
         (None, Some(Value::Flag(true))) if is_device(kind) => "new".to_owned(),
         (Some(_), None) if is_device(kind) => "removed".to_owned(),
-        (None, Some(after)) if group.first.verb == Verb::Create => show(after),
+        (None, Some(after)) if matches!(group.first.verb, Verb::Create | Verb::Adopt) => {
+            show(after)
+        }
         (None, Some(after)) => format!("(not set) {} {}", canvas.arrow(), show(after)),
         (Some(before), None) => format!("{} {} (not set)", show(before), canvas.arrow()),
         (Some(before), Some(after)) => {

@@ -6,6 +6,7 @@
 //! made inert on its way through.
 
 mod document;
+mod entries;
 mod entry;
 mod findings;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod totals;
 mod words;
 
 pub use document::{PlanFileError, parse_plan, plan_json};
+pub use entries::{Entries, adopting_entries, adopting_line};
 pub use findings::findings_text;
 pub use inert::{inert_json, inert_lines, inert_markdown, inert_page};
 pub use markdown::plan_markdown;

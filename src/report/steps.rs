@@ -87,5 +87,6 @@ fn setting(setting: &Setting) -> String {
         Setting::Seed(_) => "first-boot data".to_owned(),
         Setting::MachineUuid => "machine uuid".to_owned(),
         Setting::Marker(draft) => format!("marker ({})", draft.stage.as_str()),
+        Setting::Unmark => "no marker".to_owned(),
     }
 }

@@ -15,6 +15,12 @@ pub struct Totals {
     pub replace: usize,
     /// Deleted.
     pub delete: usize,
+    /// Taken over as they are.
+    pub adopt: usize,
+    /// Given another key.
+    pub rename: usize,
+    /// Given up as they are.
+    pub forget: usize,
     /// Examined and left alone.
     pub unchanged: usize,
     /// Of the above, those that do not run yet.
@@ -26,7 +32,13 @@ pub struct Totals {
 impl Totals {
     /// Actions of any kind.
     pub fn actions(&self) -> usize {
-        self.create + self.update + self.replace + self.delete
+        self.create
+            + self.update
+            + self.replace
+            + self.delete
+            + self.adopt
+            + self.rename
+            + self.forget
     }
 
     fn count(&mut self, action: &Action) {
@@ -35,6 +47,9 @@ impl Totals {
             Verb::Update | Verb::Start | Verb::Stop | Verb::Restart => self.update += 1,
             Verb::Replace => self.replace += 1,
             Verb::Delete => self.delete += 1,
+            Verb::Adopt => self.adopt += 1,
+            Verb::Rename => self.rename += 1,
+            Verb::Forget => self.forget += 1,
         }
     }
 
@@ -63,6 +78,9 @@ impl Totals {
             (self.update, "update"),
             (self.replace, "replace"),
             (self.delete, "delete"),
+            (self.adopt, "adopt"),
+            (self.rename, "rename"),
+            (self.forget, "forget"),
         ]
         .into_iter()
         .filter(|(count, _)| *count > 0)

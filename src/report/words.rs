@@ -9,7 +9,13 @@ use crate::model::{
 pub(super) fn sign(verb: Verb) -> (&'static str, &'static str, Paint) {
     match verb {
         Verb::Create | Verb::Continue => ("+", "+", Paint::Create),
-        Verb::Update | Verb::Start | Verb::Stop | Verb::Restart => ("~", "~", Paint::Update),
+        Verb::Update
+        | Verb::Start
+        | Verb::Stop
+        | Verb::Restart
+        | Verb::Adopt
+        | Verb::Rename
+        | Verb::Forget => ("~", "~", Paint::Update),
         Verb::Replace => ("±", "+/-", Paint::Replace),
         Verb::Delete => ("-", "-", Paint::Delete),
     }

@@ -10,6 +10,8 @@ const COMMANDS: &[&str] = &[
     "plan",
     "show",
     "apply",
+    "adopt",
+    "forget",
     "get",
     "describe",
     "drift",

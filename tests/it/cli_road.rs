@@ -56,6 +56,8 @@ fn every_example_is_in_the_list() {
         .filter(|it| it.ends_with(".yaml"))
         .collect();
     found.sort();
+    // It takes over a guest of the sandbox's world: `cli_adopt` runs it.
+    found.retain(|it| it != "adopt.yaml");
     assert_eq!(found, EXAMPLES);
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod cases;
+mod cli_adopt;
 mod cli_edits;
 mod cli_exit;
 mod cli_help;
@@ -14,17 +15,17 @@ mod cli_road;
 mod cli_secrets;
 mod contract;
 mod doctor;
-mod ownership;
 mod fuzz;
 mod hostile;
 mod hostile_review;
 mod hostile_tree;
 mod hostile_world;
 mod hostile_yaml;
+mod ownership;
 mod planner;
-mod privileges;
 #[cfg(feature = "planted")]
 mod planted;
+mod privileges;
 mod provider_proxmox;
 mod readme;
 mod scratch;

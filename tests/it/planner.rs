@@ -215,6 +215,8 @@ fn device(slot: &str, kind: DeviceKind, index: usize) -> Device {
         storage: disk.then(|| "fast".into()),
         size: disk.then(|| novahost::model::Bytes::gib(8)),
         mac: (!disk).then(|| format!("BC:24:11:00:00:{:02X}", index % 256).parse().unwrap()),
+        network: None,
+        vlan: None,
     }
 }
 
@@ -522,7 +524,14 @@ proptest! {
                 Verb::Create | Verb::Delete | Verb::Replace => {
                     prop_assert!(coverage.is_complete(), "{} under {coverage:?}", action.id);
                 }
-                Verb::Continue | Verb::Update | Verb::Start | Verb::Stop | Verb::Restart => {
+                Verb::Continue
+                | Verb::Update
+                | Verb::Start
+                | Verb::Stop
+                | Verb::Restart
+                | Verb::Adopt
+                | Verb::Rename
+                | Verb::Forget => {
                     prop_assert!(!coverage.is_failed());
                 }
             }

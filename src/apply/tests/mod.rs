@@ -1,5 +1,6 @@
 //! The runner against a small world with faults.
 
+mod owner;
 mod simulation;
 mod world;
 

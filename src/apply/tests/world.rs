@@ -297,6 +297,8 @@ impl State {
             // ours is not.
             match there {
                 Some(it) if names_us(it, &call.identity.key) => {}
+                // What changes hands is written before it is ours; another project's never.
+                Some(it) if changes_hands(&call.op) && !is_foreign(it) => {}
                 Some(_) => {
                     wrong("it is not ours");
                     return;
@@ -344,6 +346,7 @@ impl State {
                         Setting::Marker(draft) => {
                             it.marker = drafted(call, draft, id, call.identity.uuid);
                         }
+                        Setting::Unmark => it.marker = MarkerState::None,
                         Setting::Protect(on) => it.spec.protect = Some(*on),
                         other => unreachable!("not used here: {other:?}"),
                     }
@@ -453,6 +456,15 @@ impl State {
         let starts = call.op == StepOp::Start;
         (!starts || picked != Fault::CompetingEdit).then_some(picked)
     }
+}
+
+fn changes_hands(op: &StepOp) -> bool {
+    let StepOp::Configure(settings) = op else { return false };
+    settings.iter().all(|it| matches!(it, Setting::Marker(_) | Setting::Unmark))
+}
+
+fn is_foreign(it: &ObservedMachine) -> bool {
+    it.marker.found().is_some_and(|marker| marker.project != project())
 }
 
 fn names_us(it: &ObservedMachine, key: &ResourceKey) -> bool {

@@ -1,8 +1,8 @@
 //! Machines as they are written, and profiles, which are partial ones.
 
 use super::words::{
-    AddressText, CdromText, GatewayText, GuestUser, HostText, KeyText, NodeText, Reference,
-    StorageText, TagText,
+    AddressText, AdoptText, CdromText, GatewayText, GuestUser, HostText, KeyText, NodeText,
+    Reference, StorageText, TagText,
 };
 use crate::config::decode::{Cx, Decode, Defs, Int, Keyed, Lazy, either, record};
 use crate::config::diagnostic::{Diagnostic, Span};
@@ -59,12 +59,18 @@ record! {
         pool: Option<Spanned<Reference>>,
         /// Where it goes on its hypervisor.
         placement: Option<RawPlacement>,
+        /// A machine that exists and is to be taken over as it is: `HYPERVISOR/ID`. Then `image` may be absent, and
+        /// `name_pattern` does not apply. Once that is done the line changes nothing more, and
+        /// may stay.
+        adopt: Option<Spanned<AdoptText>>,
+        /// The name that this entry had before: its machine is kept. Once that is done the line changes nothing more.
+        was: Option<Spanned<Arc<str>>>,
         /// What only Proxmox VE has.
         proxmox: Option<Keyed<RawProxmoxExtras>>,
     }
     later {
-        client, devices, ready, labels, ha, snapshots, request, ignore, was, adopt, vcenter,
-        nutanix, workstation
+        client, devices, ready, labels, ha, snapshots, request, ignore, vcenter, nutanix,
+        workstation
     }
 }
 

@@ -87,6 +87,9 @@ checked! {
     /// An ISO image, by volume name.
     IsoVolume = is_iso, "^[A-Za-z][A-Za-z0-9._-]*:iso/[^/\\s\\u0000-\\u001F\\u007F]+$",
         "the volume name of an ISO image, such as `local:iso/debian.iso`";
+    /// A machine that exists: its hypervisor and its id there.
+    AdoptText = is_machine, "^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?/[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$",
+        "a hypervisor and an id there, such as `pve-paris/106`";
     /// A public key, or `file:PATH`.
     KeyText = is_key_or_file, "^(?:file:[^\\u0000-\\u001F\\u007F]+|(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ +[A-Za-z0-9+/]+={0,3}(?: [^\\u0000-\\u001F\\u007F]*)?)$",
         "one line of a public key file, or `file:PATH` relative to this file";
@@ -176,6 +179,26 @@ fn is_iso(text: &str) -> bool {
         && all(storage, |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         && !file.is_empty()
         && !file.contains(|any: char| any == '/' || any.is_whitespace() || any.is_ascii_control())
+}
+
+fn is_machine(text: &str) -> bool {
+    let Some((hypervisor, id)) = text.split_once('/') else { return false };
+    let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends =
+        |text: &str| text.bytes().next().is_some_and(name) && text.bytes().last().is_some_and(name);
+    (1..=63).contains(&hypervisor.len())
+        && all(hypervisor, |byte| name(byte) || b".-".contains(&byte))
+        && ends(hypervisor)
+        && (1..=100).contains(&id.len())
+        && id.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && all(id, |byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
+}
+
+impl AdoptText {
+    /// Hypervisor and id.
+    pub fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').unwrap_or((&self.0, ""))
+    }
 }
 
 fn is_key_or_file(text: &str) -> bool {

@@ -58,6 +58,10 @@ pub struct Resolved {
     pub macs: Vec<(MacAddress, Span)>,
     /// The id that it asks for.
     pub vmid: Option<(u32, Span)>,
+    /// Where the machine is named that it takes over.
+    pub adopt: Option<Span>,
+    /// Where the name is that it had before.
+    pub was: Option<Span>,
     /// Where each of `after` is written, in the same order.
     pub after: Vec<(ResourceKey, Span)>,
 }
@@ -115,16 +119,22 @@ impl<'a> Builder<'a> {
         let after = self.after(cx);
         let settings = hypervisor.as_ref().and_then(|(_, settings)| *settings);
         let pinned_node = self.pinned_node(settings, cx);
-        if let Some(birth) = &birth {
-            self.take_from_image(birth, cx);
-            self.init(birth, &networks, cx);
+        match &birth {
+            Some(birth) => {
+                self.take_from_image(birth, cx);
+                self.init(birth, &networks, cx);
+            }
+            None => self.without_image(cx),
         }
+        let adopt = self.adopt(at, cx);
+        let was = self.was(cx);
         let vmid = raw.proxmox.as_ref().and_then(|extras| extras.value.vmid.as_ref());
         let vmid = vmid.and_then(|vmid| Some((u32::try_from(vmid.value.0).ok()?, vmid.span)));
         let cards = raw.nics.values().filter_map(|nic| nic.value.mac.as_ref());
         let macs = cards.map(|mac| (mac.value, mac.span)).collect();
-        let (hypervisor, birth) = (hypervisor?.0, birth?);
-        if !self.fine {
+        let hypervisor = hypervisor?.0;
+        let imageless = raw.adopt.is_some() && raw.image.is_none();
+        if !self.fine || (birth.is_none() && !imageless) {
             return None;
         }
         let desired = DesiredMachine {
@@ -132,16 +142,19 @@ impl<'a> Builder<'a> {
             hypervisor: HypervisorName::new(hypervisor.shared()),
             spec: self.spec,
             power: raw.power.as_ref().map_or(Power::Once, |power| power.value),
-            birth: Some(birth),
+            birth,
             after: after.iter().map(|(key, _)| key.clone()).collect(),
             pinned_node,
             wanted_id: vmid.map(|(vmid, _)| NativeId::new(vmid.to_string())),
+            adopt: adopt.as_ref().map(|(id, _)| id.clone()),
+            was: was.as_ref().map(|(key, _)| key.clone()),
             service_plan: raw.plan.as_ref().map(|plan| Name::new(plan.value.0.clone())),
             place: self.around.places.at(key),
             places: places_of(self.written, self.around.places),
         };
         let name = raw.name.as_ref().map_or(key, |name| name.span);
-        Some(Resolved { desired, key, name, addresses, gateways, macs, vmid, after })
+        let (adopt, was) = (adopt.map(|(_, span)| span), was.map(|(_, span)| span));
+        Some(Resolved { desired, key, name, addresses, gateways, macs, vmid, adopt, was, after })
     }
 
     /// Reports a problem that makes the machine unusable.
@@ -204,6 +217,10 @@ impl<'a> Builder<'a> {
         let fits = |image: &super::world::Image| {
             at.is_none_or(|hypervisor| image.at.contains_key(hypervisor))
         };
+        if self.raw.image.is_none() && self.raw.adopt.is_some() {
+            // It is never born, so it needs nothing to be born from.
+            return None;
+        }
         let Some(reference) = &self.raw.image else {
             self.missing_field("image", self.entry.key, all.candidates("", fits), cx);
             return None;
@@ -409,6 +426,75 @@ impl<'a> Builder<'a> {
         Some(NodeName::new(node.value.0.clone()))
     }
 
+    /// The machine to take over, which must be where the entry is.
+    fn adopt(&mut self, at: Option<&Name>, cx: &mut Cx<'_>) -> Option<(NativeId, Span)> {
+        let written = self.raw.adopt.as_ref()?;
+        let (hypervisor, id) = written.value.parts();
+        self.stands(FieldKind::Marker, written.span);
+        if let Some(at) = at
+            && at.as_str() != hypervisor
+        {
+            let message = format!("the machine to adopt is on `{hypervisor}`, the entry on `{at}`");
+            let mut problem = Diagnostic::error("conflict", written.span, message)
+                .help(format!("write `adopt: {at}/{id}`, or another `hypervisor`"));
+            if let Some(own) = &self.raw.hypervisor {
+                problem = problem.related(own.span, "the entry's hypervisor");
+            }
+            self.refuse(problem, cx);
+        }
+        Some((NativeId::new(id.to_owned()), written.span))
+    }
+
+    /// The key that the entry had before.
+    fn was(&mut self, cx: &mut Cx<'_>) -> Option<(ResourceKey, Span)> {
+        let written = self.raw.was.as_ref()?;
+        let (text, span) =
+            (written.value.strip_prefix("vm/").unwrap_or(&written.value), written.span);
+        let name = match Name::from_shared(text.into()) {
+            Ok(name) => name,
+            Err(error) => {
+                let problem = Diagnostic::error("invalid-name", span, error.message);
+                self.refuse(error.help.into_iter().fold(problem, Diagnostic::help), cx);
+                return None;
+            }
+        };
+        if let Some(adopt) = &self.raw.adopt {
+            let message = "a machine that is adopted had no name here before";
+            let problem = Diagnostic::error("conflict", span, message)
+                .related(adopt.span, "it is adopted here")
+                .help("keep one of `adopt` and `was`");
+            self.refuse(problem, cx);
+        } else if self.around.names.resolve(text).is_some() {
+            let message = format!("`{}` still has an entry", shown(text));
+            let help = "remove that entry, or this `was`";
+            self.refuse(Diagnostic::error("was-exists", span, message).help(help), cx);
+        } else {
+            self.stands(FieldKind::Marker, span);
+        }
+        Some((ResourceKey::vm(name), span))
+    }
+
+    /// A machine that is only taken over: nobody knows what its guest reads.
+    fn without_image(&mut self, cx: &mut Cx<'_>) {
+        if self.raw.adopt.is_none() || self.raw.image.is_some() {
+            return;
+        }
+        if let Some(init) = &self.raw.init {
+            let message = "`init` needs an `image`, which says whether the guest reads it";
+            let help = "name the image that it was made from, or remove `init`";
+            self.refuse(Diagnostic::error("init-without-reader", init.key, message).help(help), cx);
+        }
+        self.forget_addresses();
+    }
+
+    /// Nobody tells the guest, so there is nothing to compare. The address was checked all the same.
+    fn forget_addresses(&mut self) {
+        for nic in self.spec.nics.values_mut() {
+            nic.ip = None;
+            nic.gateway = None;
+        }
+    }
+
     /// What an image decides for machines that do not say.
     fn take_from_image(&mut self, birth: &BirthSource, cx: &mut Cx<'_>) {
         let spec = &mut self.spec;
@@ -457,11 +543,7 @@ impl<'a> Builder<'a> {
                 }
                 self.refuse(problem, cx);
             }
-            // Nobody tells the guest, so there is nothing to compare. The address was checked all the same.
-            for nic in self.spec.nics.values_mut() {
-                nic.ip = None;
-                nic.gateway = None;
-            }
+            self.forget_addresses();
             return;
         }
         let addressed = self.spec.nics.values().any(|nic| nic.ip.is_some());

@@ -3,7 +3,7 @@
 use crate::config::decode::Cx;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::resolve::{Outcome, Resolved};
-use crate::model::{HypervisorName, MacAddress};
+use crate::model::{HypervisorName, MacAddress, NativeId, ResourceKey};
 use std::collections::BTreeMap;
 
 /// Checks all machines against each other.
@@ -11,6 +11,8 @@ pub(super) fn check(outcome: &Outcome, cx: &mut Cx<'_>) {
     let mut names: BTreeMap<(&HypervisorName, &str), (&Resolved, Span)> = BTreeMap::new();
     let mut ids: BTreeMap<(&HypervisorName, u32), (&Resolved, Span)> = BTreeMap::new();
     let mut macs: BTreeMap<MacAddress, (&Resolved, Span)> = BTreeMap::new();
+    let mut adopted: BTreeMap<(&HypervisorName, &NativeId), (&Resolved, Span)> = BTreeMap::new();
+    let mut former: BTreeMap<&ResourceKey, (&Resolved, Span)> = BTreeMap::new();
     for machine in &outcome.machines {
         let at = &machine.desired.hypervisor;
         if let Some(name) = machine.desired.spec.name.as_deref() {
@@ -25,6 +27,18 @@ pub(super) fn check(outcome: &Outcome, cx: &mut Cx<'_>) {
         {
             let what = format!("the id {id} on `{at}`");
             cx.push(twice("duplicate-vmid", &what, (machine, span), first));
+        }
+        if let Some((id, span)) = machine.desired.adopt.as_ref().zip(machine.adopt)
+            && let Some(first) = adopted.insert((at, id), (machine, span))
+        {
+            let what = format!("`adopt: {at}/{id}`");
+            cx.push(twice("duplicate-adopt", &what, (machine, span), first));
+        }
+        if let Some((was, span)) = machine.desired.was.as_ref().zip(machine.was)
+            && let Some(first) = former.insert(was, (machine, span))
+        {
+            let what = format!("`was: {}`", was.name);
+            cx.push(twice("duplicate-was", &what, (machine, span), first));
         }
         for (mac, span) in &machine.macs {
             // Bridges of one site are often one segment, so a hardware address is unique everywhere.

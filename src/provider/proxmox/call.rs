@@ -352,7 +352,8 @@ fn edit<'a>(
     Ok(edit)
 }
 
-/// Our tag is put back with every write, also when the step does not speak of tags.
+/// Our tag is put back with every write, also when the step does not speak of tags;
+/// but for the one that takes the marker off.
 fn weave_tags(call: &Call<'_>, settings: &[Setting], base: &Options, edit: &mut Edit<'_>) {
     let old = base.get("tags").map(|tags| parse_tags(tags)).unwrap_or_default();
     let given = settings.iter().find_map(|setting| match setting {
@@ -360,8 +361,15 @@ fn weave_tags(call: &Call<'_>, settings: &[Setting], base: &Options, edit: &mut 
         _ => None,
     });
     let mut tags = given.unwrap_or_else(|| old.clone());
-    tags.insert(ownership::bulk_tag(&call.identity.project));
-    if tags != old {
+    let mark = ownership::bulk_tag(&call.identity.project);
+    if settings.contains(&Setting::Unmark) {
+        tags.remove(&mark);
+    } else {
+        tags.insert(mark);
+    }
+    if tags.is_empty() {
+        edit.unset("tags");
+    } else if tags != old {
         edit.set.insert("tags".into(), print_tags(&tags));
     }
 }
@@ -382,10 +390,17 @@ fn weave_notes(
         Setting::Marker(draft) => Some(draft),
         _ => None,
     });
+    let (old_notes, old) = notes_of(base);
+    if settings.contains(&Setting::Unmark) {
+        match old_notes.is_empty() {
+            true => edit.unset("description"),
+            false => drop(edit.set.insert("description".into(), old_notes)),
+        }
+        return Ok(());
+    }
     if notes.is_none() && draft.is_none() {
         return Ok(());
     }
-    let (old_notes, old) = notes_of(base);
     let taken: BTreeSet<Slot> = devices(base).into_iter().map(|device| device.slot).collect();
     let marker = match (draft, old) {
         (Some(draft), old) => marker(call, draft, old.found(), uuid, &taken),

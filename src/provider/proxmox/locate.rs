@@ -158,6 +158,7 @@ fn holds(end: &Expect, machine: &ObservedMachine) -> Option<bool> {
         end.exists.is_none_or(|exists| exists)
             && end.power.is_none_or(|power| machine.power == power)
             && end.stage.is_none_or(|wanted| stage == Some(wanted))
+            && end.owner.as_ref().is_none_or(|owner| owner.has(machine))
             && fields
             && slots,
     )

@@ -44,6 +44,12 @@ pub(super) fn slots_of(bus: Bus) -> u8 {
     }
 }
 
+/// Room that a marker may need in the notes, with these devices in its map.
+pub(super) fn marker_room<'a>(names: impl Iterator<Item = &'a DeviceName>) -> usize {
+    let map: usize = names.map(|name| name.as_str().len() + MAP_ENTRY_ROOM).sum();
+    MARKER_ROOM + map
+}
+
 /// Collects errors on the way.
 struct Check {
     found: Vec<Unsupported>,
@@ -155,14 +161,14 @@ fn tags(check: &mut Check, spec: &mut MachineSpec) {
 
 fn notes(check: &mut Check, spec: &mut MachineSpec) {
     let names = spec.disks.keys().chain(spec.nics.keys());
-    let map: usize = names.map(|name| name.as_str().len() + MAP_ENTRY_ROOM).sum();
+    let marker_room = marker_room(names);
     let Some(notes) = &mut spec.notes else { return };
     let (text, marker) = ownership::split_notes(notes);
     if marker != MarkerState::None {
         let why = "a line of the notes begins like an ownership marker";
         check.fail_of(FieldKind::Notes, why, "begin that line with another word");
     }
-    let room = NOTES_MAX.saturating_sub(MARKER_ROOM + map);
+    let room = NOTES_MAX.saturating_sub(marker_room);
     if text.len() > room {
         let why = format!("notes of {} bytes leave no room for the marker", text.len());
         check.fail_of(FieldKind::Notes, why, &format!("keep them within {room} bytes"));

@@ -315,7 +315,7 @@ fn candidates(
         let ranged = (first..=last).contains(&row.vmid);
         // A newborn has no name yet for up to ten seconds, so it may be anybody.
         let nameless = row.name.is_none() && !scope.names.is_empty();
-        row.kind == GuestKind::Vm && (marked || named || asked || ranged || nameless)
+        row.kind == GuestKind::Vm && (scope.every || marked || named || asked || ranged || nameless)
     };
     rows.values().filter(is_candidate).cloned().collect()
 }

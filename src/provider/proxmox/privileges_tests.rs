@@ -171,6 +171,8 @@ fn a_first_boot_drive_that_the_template_brings_is_not_made() {
         storage: None,
         size: None,
         mac: None,
+        network: None,
+        vlan: None,
     });
     seen.machines.insert("9000".into(), template);
     let all = names(&needs_of(rest, &seen));

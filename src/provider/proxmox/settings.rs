@@ -50,7 +50,7 @@ impl<'a> Edit<'a> {
 
     /// Deletes an option, when it is there: deleting what is not set is a warning
     /// in the task's log, and a warning should mean something.
-    fn unset(&mut self, key: &str) {
+    pub(super) fn unset(&mut self, key: &str) {
         self.set.remove(key);
         if self.base.contains_key(key) {
             self.delete.insert(key.to_owned());
@@ -97,7 +97,7 @@ impl<'a> Edit<'a> {
                 smbios.set("uuid", uuid.to_string());
                 self.put("smbios1", smbios.to_string());
             }
-            Setting::Tags(_) | Setting::Notes(_) | Setting::Marker(_) => {}
+            Setting::Tags(_) | Setting::Notes(_) | Setting::Marker(_) | Setting::Unmark => {}
         }
         Ok(())
     }

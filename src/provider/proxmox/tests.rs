@@ -308,6 +308,8 @@ fn desired(spec: MachineSpec, medium: Medium) -> DesiredMachine {
         after: Vec::new(),
         pinned_node: None,
         wanted_id: None,
+        adopt: None,
+        was: None,
         service_plan: None,
         place: place(),
         places: Vec::new(),

@@ -307,7 +307,16 @@ fn device(key: &str, value: &str) -> Option<Device> {
     let slot = Slot::from(key);
     if kind == DeviceKind::Nic {
         let (_, mac) = net_card(&property);
-        return Some(Device { slot, kind, volume: None, storage: None, size: None, mac });
+        return Some(Device {
+            slot,
+            kind,
+            volume: None,
+            storage: None,
+            size: None,
+            mac,
+            network: property.get("bridge").map(str::to_owned),
+            vlan: property.get("tag").and_then(|tag| tag.parse().ok()),
+        });
     }
     let volume = volume.filter(|volume| volume != "none");
     Some(Device {
@@ -317,6 +326,8 @@ fn device(key: &str, value: &str) -> Option<Device> {
         volume,
         size: property.get("size").and_then(parse_size),
         mac: None,
+        network: None,
+        vlan: None,
     })
 }
 

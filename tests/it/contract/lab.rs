@@ -10,10 +10,10 @@ use novahost::{
     model::{
         Allotted, Autostart, BirthSource, BootDevice, Build, Bus, Bytes, Cdrom, Change,
         DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
-        HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec, Medium,
-        NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine, Place, Power, Refusal,
-        RefusalKind, ResourceKey, Scope, SecretRef, SecretSource, Setting, Step, StepOp, Submitted,
-        Target, TaskRef, TaskState, Update, Value, Verb,
+        HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec,
+        MarkerState, Medium, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine, Owner,
+        Place, Power, Refusal, RefusalKind, ResourceKey, Scope, SecretRef, SecretSource, Setting,
+        Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value, Verb,
     },
     ownership,
     provider::{Call, Provider},
@@ -201,6 +201,8 @@ impl Lab {
             after: Vec::new(),
             pinned_node: None,
             wanted_id: None,
+            adopt: None,
+            was: None,
             service_plan: None,
             place: place(),
             places: Vec::new(),
@@ -510,6 +512,18 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 let found = spec.get(path);
                 hold(format!("{path} = {wanted:?}, is {found:?}"), found == *wanted);
             }
+            if let Some(owner) = &expect.owner {
+                let marker = machine.marker.found();
+                let holds = match owner {
+                    Owner::Nobody => machine.marker == MarkerState::None,
+                    Owner::Entry(key) => marker.is_some_and(|it| {
+                        it.key == *key
+                            && it.id.as_ref() == Some(&machine.id)
+                            && it.uuid == machine.uuid
+                    }),
+                };
+                hold(format!("{owner:?}, is {marker:?}"), holds);
+            }
             for (slot, wanted) in &expect.slots {
                 let found = machine.device(slot.as_str()).is_some();
                 hold(format!("{slot}: {wanted}, is {found}"), found == *wanted);
@@ -573,6 +587,7 @@ fn setting_word(setting: &Setting) -> &'static str {
         Setting::Seed(_) => "seed",
         Setting::MachineUuid => "machine-uuid",
         Setting::Marker(_) => "marker",
+        Setting::Unmark => "unmark",
     }
 }
 
@@ -614,6 +629,7 @@ pub fn vocabulary() -> BTreeSet<String> {
         "seed",
         "machine-uuid",
         "marker",
+        "unmark",
     ];
     let settings = settings.iter().map(|word| format!("setting {word}"));
     ops.iter().map(|word| (*word).to_owned()).chain(settings).collect()

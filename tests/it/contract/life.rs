@@ -6,9 +6,10 @@ use super::{
     subject::Act,
 };
 use novahost::model::{
-    Autostart, Bytes, Cdrom, Change, DesiredPool, DeviceKind, DiskSpec, FieldKind, FieldPath,
-    FreshObject, IpSetting, MachineSpec, NetworkBinding, NicModel, NicSpec, OnRemove, Power,
-    PowerState, Stage, StepOp, Submitted, TaskState,
+    Adopt, Autostart, Bytes, Cdrom, Change, DesiredPool, DeviceKind, DiskSpec, FieldKind,
+    FieldPath, FreshObject, IpSetting, MachineSpec, MarkerState, NetworkBinding, NicModel, NicSpec,
+    ObservedMachine, OnRemove, Power, PowerState, Rename, ResourceKey, Stage, StepOp, Submitted,
+    Target, TaskState,
 };
 
 /// A change to what is declared.
@@ -36,6 +37,56 @@ pub async fn a_machine_is_born_from_an_image_as_declared(lab: Lab) {
     lab.assert_as_declared(&machine, &seen);
     assert_eq!(seen.power, PowerState::Running);
     assert_eq!(seen.uuid, lab.identity(&lab.target()).uuid);
+}
+
+/// Adopted, renamed, forgotten: one write of the marker, and nothing else of the machine
+/// is other than before.
+pub async fn a_machine_changes_hands_by_its_marker_alone(lab: Lab) {
+    let machine = lab.desired(true);
+    lab.build(&machine).await;
+    let ours = lab.seen().await;
+    let bare = |seen: &ObservedMachine| {
+        let spec = MachineSpec {
+            disks: std::collections::BTreeMap::default(),
+            nics: std::collections::BTreeMap::default(),
+            ..seen.spec.clone()
+        };
+        (
+            MachineSpec { init: None, boot: None, ..spec },
+            seen.devices.clone(),
+            seen.power,
+            seen.uuid,
+        )
+    };
+    let [forget] = &lab.lower(&Change::Forget(&ours))[..] else { panic!("one call") };
+    assert!(forget.guarded);
+    lab.must(forget).await;
+    let nobodys = lab.seen().await;
+    assert_eq!((&nobodys.marker, nobodys.bulk_mark), (&MarkerState::None, false));
+    assert_eq!(bare(&nobodys), bare(&ours));
+
+    let spec = lab.normalized(&machine);
+    let change = Change::Adopt(Adopt { machine: &machine, spec: &spec, seen: &nobodys });
+    let [adopt] = &lab.lower(&change)[..] else { panic!("one call") };
+    assert!(adopt.guarded);
+    lab.must(adopt).await;
+    let adopted = lab.seen().await;
+    assert!(adopted.bulk_mark);
+    assert_eq!(bare(&adopted), bare(&ours));
+    let (old, new) = (ours.marker.found().unwrap(), adopted.marker.found().unwrap());
+    assert_eq!((new.uuid, &new.id, new.stage), (ours.uuid, &old.id, Stage::Ready));
+    assert_eq!((&new.map.disks, &new.map.nics), (&old.map.disks, &old.map.nics));
+
+    let to = ResourceKey::vm("other");
+    let [rename] = &lab.lower(&Change::Rename(Rename { to: &to, seen: &adopted }))[..] else {
+        panic!("one call")
+    };
+    let target = Target { key: to.clone(), ..lab.target() };
+    lab.must_at(&target, rename).await;
+    let renamed = lab.seen().await;
+    let marker = renamed.marker.found().unwrap();
+    assert_eq!((&marker.key, &marker.map, marker.uuid), (&to, &new.map, new.uuid));
+    assert_eq!(bare(&renamed), bare(&ours));
 }
 
 pub async fn a_birth_is_off_marked_and_collides(lab: Lab) {

@@ -145,10 +145,12 @@ pub async fn an_examination_makes_every_check_and_changes_nothing(lab: Lab) {
     let desired = DesiredState {
         project: "acme".into(),
         hypervisors: BTreeMap::new(),
+        networks: BTreeMap::new(),
         pools: BTreeMap::new(),
         machines: [(machine.key.clone(), machine)].into(),
         policy: Policy::default(),
         files: BTreeMap::new(),
+        forget: std::collections::BTreeSet::new(),
     };
     let exam = lab.provider.examine(&desired, &lab.scope()).await;
     let checks: Vec<Check> = exam.findings.iter().map(|it| it.check).collect();

@@ -93,6 +93,7 @@ rules! {
     9 refused::what_never_left_is_not_sent Usual faulty Nobody;
     10 refused::a_stale_version_is_a_conflict Usual faulty Nobody;
     11 life::what_a_step_does_not_speak_of_survives_it Usual clean Schema;
+    11 life::a_machine_changes_hands_by_its_marker_alone Usual clean Schema;
     12 life::a_birth_is_off_marked_and_collides Usual clean Schema;
     13 tasks::a_task_runs_then_is_done_and_answers_keep_their_order Slow clean Proxmoxer;
     13 tasks::a_task_that_cannot_be_found_is_unknown Usual faulty Nobody;

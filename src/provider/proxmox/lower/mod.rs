@@ -4,6 +4,7 @@
 //! chosen here but slots. Every step states an end, so that a runner can tell what
 //! is done already.
 
+mod adopt;
 mod build;
 mod layout;
 mod parts;
@@ -23,6 +24,9 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
     let steps = match change {
         Change::Build(build) => return build::lower(build),
         Change::Update(update) => return update::lower(update),
+        Change::Adopt(it) => return adopt::lower(it),
+        Change::Rename(it) => vec![adopt::rename(it)?],
+        Change::Forget(seen) => vec![adopt::forget(seen)?],
         Change::Start => vec![start(Expect::default())],
         Change::Stop => vec![shutdown(None)],
         Change::Restart(_) => vec![shutdown(None), start(Expect::default())],

@@ -126,7 +126,9 @@ impl Updater<'_> {
             K::NicNetwork | K::NicVlan | K::NicMac | K::NicModel => {
                 device.iter().for_each(|name| self.nic(name));
             }
-            K::Firmware | K::DiskBus | K::DiskStorage | K::Power | K::Comment => {
+            // A start or stop that comes with other changes is a step after them.
+            K::Power => {}
+            K::Firmware | K::DiskBus | K::DiskStorage | K::Comment => {
                 self.refuse(change);
             }
         }
