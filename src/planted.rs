@@ -44,8 +44,8 @@ pub enum Bug {
     DigestNotSent,
     /// A machine is deleted without the guarded write before it.
     DeleteUnannounced,
-    /// A host that is down counts as read.
-    SilentNodeCounts,
+    /// A row that hides a machine does not make the view incomplete.
+    HiddenRowIgnored,
     /// Every second plan from the same inputs is another one.
     PlanCountsItself,
     /// Tags are written and never seen again.
@@ -179,7 +179,13 @@ impl Bug {
             "",
             "a machine is deleted without the guarded write before it",
         ),
-        (Bug::SilentNodeCounts, "silent-node-counts", 2, "", "a host that is down counts as read"),
+        (
+            Bug::HiddenRowIgnored,
+            "hidden-row-ignored",
+            2,
+            "",
+            "a row that hides a machine does not make the view incomplete",
+        ),
         (
             Bug::PlanCountsItself,
             "plan-counts-itself",

@@ -77,6 +77,9 @@ pub struct Arrival {
 
 /// Called with each change, while the world stands still: it must not look back at it.
 pub type EffectSink = Box<dyn FnMut(Effect) + Send>;
+/// Called with the number and the status of each answer, before it leaves and while the
+/// world stands still. Nothing is told where a connection was cut before any effect.
+pub type AnswerSink = Box<dyn FnMut(u64, u16) + Send>;
 /// Called with each request, while the world stands still: it must not look back at it.
 pub type ArrivalSink = Box<dyn FnMut(&Arrival) + Send>;
 

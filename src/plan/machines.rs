@@ -7,8 +7,8 @@ use crate::{
     diff,
     model::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
-        DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
-        HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, Note,
+        DesiredMachine, DeviceKind, DeviceName, Disruption, Expect, FieldChange, FieldKind,
+        FieldPath, HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, Note,
         ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey, Stage, StepOp,
         Unsupported, Update, Verb,
     },
@@ -372,6 +372,7 @@ impl Builder<'_> {
             && Bug::StartedUnready.strikes(id)
         {
             std::mem::swap(ready, start);
+            ready.begin = Expect::default();
         }
         for note in &lowered.notes {
             self.note(&machine.key, note.clone());

@@ -12,7 +12,7 @@ use novahost::{
     config, inventory,
     model::{
         Allowance, Consent, Coverage, DesiredState, HypervisorConfig, HypervisorName, Inventory,
-        Product,
+        Product, Verb,
     },
     provider::{
         Provider,
@@ -171,6 +171,8 @@ impl Lab {
         let oracle = Oracle::new(rules, control.objects());
         let (watcher, witness) = (oracle.clone(), oracle.clone());
         control.watch(Box::new(move |effect| watcher.happened(effect)));
+        let answers = oracle.clone();
+        control.answers(Box::new(move |n, status| answers.answered(n, status)));
         control.witness(Box::new(move |arrival| witness.arrived(arrival)));
         Self {
             server,
@@ -273,6 +275,7 @@ impl Lab {
         let history = runner.store.history(&desired.project).await.unwrap();
         let providers = self.provider(runner, &desired).await;
         let scopes = inventory::scopes(&desired, &history);
+        let (there, struck) = (self.oracle.keys(), self.fired().len());
         let inventory = inventory::collect(&providers, &scopes, &runner.clock).await;
         let products = products(&desired);
         let known = Known {
@@ -286,6 +289,10 @@ impl Lab {
         let again = reconcile::reconcile(known, &[], &Consent::default()).unwrap();
         if again.plan.plan_id != made.plan.plan_id {
             self.oracle.blame("the same inputs gave two plans");
+        }
+        // A list that is older than the machine is the simulator's lie alone.
+        if self.fired()[struck..].iter().all(|it| it.rule != "stale-list") {
+            self.believes_no_absence(&made, &there);
         }
         let yes = Consent { yes: true, ..Consent::default() };
         let consent = if full { everything(&desired, &made) } else { yes };
@@ -312,6 +319,24 @@ impl Lab {
             exit = exit.min(coverage);
         }
         Applied { exit, summary: Some(summary), words, refused }
+    }
+
+    /// What is there, and was there before anybody looked, is not planned to be made.
+    fn believes_no_absence(&self, made: &Reconciled, before: &BTreeSet<String>) {
+        let now = self.oracle.keys();
+        let creates = made.plan.body.actions.iter().filter(|it| it.verb == Verb::Create);
+        for action in creates {
+            let key = action.key.to_string();
+            let goes = made
+                .plan
+                .body
+                .actions
+                .iter()
+                .any(|it| it.key == action.key && it.verb == Verb::Replace);
+            if before.contains(&key) && now.contains(&key) && !goes {
+                self.oracle.blame(format!("{key} is there, and planned to be made"));
+            }
+        }
     }
 
     async fn carry_out(

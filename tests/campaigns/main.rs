@@ -16,6 +16,8 @@ mod lab;
 mod matrix;
 mod oracle;
 mod page;
+#[cfg(feature = "planted")]
+mod planted;
 mod races;
 
 /// What all campaigns run in: as many workers as the smallest machine has.

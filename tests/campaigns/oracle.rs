@@ -53,6 +53,8 @@ struct State {
     last_arrival: u64,
     /// Requests that would change something, by object: the last one.
     sent_at: BTreeMap<String, u64>,
+    /// What each of them asked for.
+    calls: BTreeMap<u64, &'static str>,
     /// Which journal and row each such request was sent on.
     rows: BTreeMap<u64, (usize, i64)>,
     /// Which request an object was born of.
@@ -170,6 +172,14 @@ impl Oracle {
         self.state().arrived(arrival);
     }
 
+    /// A request was answered. One that was refused for its credentials was never looked at,
+    /// and the same call may come again with better ones.
+    pub fn answered(&self, n: u64, status: u16) {
+        if status == 401 {
+            self.state().unsend(n);
+        }
+    }
+
     /// Something changed.
     pub fn happened(&self, effect: Effect) {
         self.state().happened(effect);
@@ -198,6 +208,13 @@ impl Oracle {
     /// Keys of ours that somebody else has meddled with.
     pub fn disturbed(&self) -> BTreeSet<String> {
         self.state().disturbed_keys.clone()
+    }
+
+    /// Keys with a machine that bears their mark and is bound to it.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let ours = state.now.iter().filter_map(|(id, it)| is_ours(&state.rules.project, id, it));
+        ours.map(|mark| mark.key).collect()
     }
 
     /// Requests to change something, changes, and starts.
@@ -263,6 +280,7 @@ impl State {
             self.match_row(arrival, &id);
             self.looked_first(arrival, &id);
             self.sent_at.insert(id.clone(), arrival.n);
+            self.calls.insert(arrival.n, arrival.call);
             let never_ran = self.now.get(&id).is_some_and(|it| it.starts == 0);
             let disturbs = matches!(arrival.call, "shutdown" | "stop" | "delete");
             if disturbs && !self.rules.consent && !(never_ran && self.born.contains(&id)) {
@@ -282,6 +300,13 @@ impl State {
         if read.is_none() || sent.is_some_and(|sent| read < Some(sent)) {
             self.blame(format!("request {n} `{call}` about {id} came without a look at it"));
         }
+    }
+
+    fn unsend(&mut self, n: u64) {
+        if let Some((book, row)) = self.rows.remove(&n) {
+            self.books[book].used.remove(&row);
+        }
+        self.sent_at.retain(|_, at| *at != n);
     }
 
     /// The row that this request was sent on: written before, and used only once.
@@ -387,7 +412,7 @@ impl State {
         let moved_since = self.disturbed_at.get(id).is_some_and(|at| *at > read_at);
         let was_ours = as_read.is_some_and(|it| is_ours(&project, id, &it).is_some());
         let before_text = before.notes.clone();
-        let guarded = self.guarded_change(before, effect);
+        let guarded = self.is_guarded(effect);
         if moved_since && was_ours && !guarded {
             return;
         }
@@ -397,13 +422,11 @@ impl State {
         ));
     }
 
-    /// Whether a change is of the kind that the product guards.
-    fn guarded_change(&self, before: &Object, effect: &Effect) -> bool {
-        effect.after.as_ref().is_some_and(|after| {
-            after.starts == before.starts
-                && after.running == before.running
-                && (after.notes != before.notes || after.detail != before.detail)
-        })
+    /// Whether a change came by a call that the product itself refuses when the object has
+    /// moved since it was read.
+    fn is_guarded(&self, effect: &Effect) -> bool {
+        let call = effect.request.and_then(|n| self.calls.get(&n));
+        call.is_some_and(|call| matches!(*call, "configure" | "resize"))
     }
 
     fn start(&mut self, id: &str, before: &Object, after: &Object) {

@@ -9,7 +9,7 @@ use super::guest::{power, snapshot};
 use super::server::Shared;
 use super::world::{Guest, World, is_net_key, named_volume, volume_key};
 use super::{tasks, tls, truth};
-use crate::harness::{Actor, ArrivalSink, EffectSink, Object};
+use crate::harness::{Actor, AnswerSink, ArrivalSink, EffectSink, Object};
 
 /// A request that was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,11 @@ impl Control {
     /// Tells from now on of each request before anything is done about it.
     pub fn witness(&self, sink: ArrivalSink) {
         self.shared.core().arrivals = Some(sink);
+    }
+
+    /// Tells from now on how each request was answered.
+    pub fn answers(&self, sink: AnswerSink) {
+        self.shared.core().answers = Some(sink);
     }
 
     /// Every guest and pool, in neutral words.

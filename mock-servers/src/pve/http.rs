@@ -259,6 +259,9 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
         stale => remembered(shared, &arrival, answer, matches!(stale, Some(Fault::Stale))),
     };
     let status = answer.as_ref().map_or_else(|error| error.status, |_| 200);
+    if let Some(sink) = shared.core().answers.as_mut() {
+        sink(number, status);
+    }
     if method != "GET" && status < 400 {
         // The change is on disk before anyone is told of it.
         let core = shared.core();

@@ -23,7 +23,7 @@ use super::record::Recorder;
 use super::schema::Release;
 use super::world::World;
 use super::{http, jobs, tls, truth};
-use crate::harness::{Actor, ArrivalSink, Watch};
+use crate::harness::{Actor, AnswerSink, ArrivalSink, Watch};
 
 /// What one lock guards: the world and everything that must change with it.
 pub(crate) struct Core {
@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) fault: Option<FaultHook>,
     /// Told of each request before anything is done about it.
     pub(crate) arrivals: Option<ArrivalSink>,
+    /// Told of each answer.
+    pub(crate) answers: Option<AnswerSink>,
     pub(crate) watch: Watch,
     /// The request that a deed of the operator comes before, while it is done.
     pub(crate) deed_before: Option<u64>,
@@ -230,6 +232,7 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
         counted: 0,
         fault: None,
         arrivals: None,
+        answers: None,
         watch: Watch::default(),
         deed_before: None,
         lists: BTreeMap::new(),

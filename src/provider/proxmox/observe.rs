@@ -129,16 +129,12 @@ async fn try_observe(
     let answers = ask_nodes(inner, &nodes).await;
     let networks = take_answers(&mut head, &mut inventory, answers);
     let groups = read_groups(client, &head).await;
-    let counted: BTreeMap<NodeName, bool> = nodes
-        .iter()
-        .map(|(node, online)| (node.clone(), *online || Bug::SilentNodeCounts.is_planted()))
-        .collect();
     inventory.coverage = coverage::judge_coverage(&Facts {
         gaps: &head.gaps,
         quorate: head.status.as_deref().map(look::quorate),
-        nodes: &counted,
+        nodes: &nodes,
         permissions: &head.permissions,
-        acl: &head.acl,
+        acl: if Bug::HiddenRowIgnored.is_planted() { &[] } else { &head.acl },
         identity: client.identity(),
         groups: groups.as_ref(),
     });

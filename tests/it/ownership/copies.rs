@@ -139,7 +139,7 @@ pub fn two_machines_that_bind_are_duplicates_and_both_are_left_alone() {
         let ran = ran.code(5).says("[duplicate]").says_in_words("2 machines are vm/web");
         let ran = ran.says_in_words("20900 (`web`) on pve-paris");
         let ran = ran.says_in_words(&format!("{web} (`web`) on pve-paris"));
-        ran.says_in_words("keep one: remove the `novahost/1` lines from the notes of the others");
+        ran.says_in_words("remove the `novahost/1` lines from the notes of the others");
     });
     fleet.edit(20900, without_marker);
     fleet.operator(|control| control.rename(20900, "kept-by-marie"));
@@ -159,7 +159,7 @@ pub fn a_restore_under_another_id_has_moved_and_is_left_to_a_person() {
         let ran = ran.code(5).says("[moved]");
         let ran =
             ran.says_in_words(&format!("20900 (`web`) on pve-paris is vm/web, which was {web}"));
-        ran.says_in_words("write `id=20900` in its `novahost/1` line");
+        ran.says_in_words("write `adopt: pve-paris/20900` on its entry");
     });
     // Somebody looked, and says so on the object.
     fleet.notes(20900, &format!("id={web}"), "id=20900");

@@ -122,7 +122,7 @@ pub fn a_marker_that_was_removed_blocks_while_the_journal_remembers() {
     fleet.tempt(&WISHES, |_, ran| {
         let ran = ran.code(5).says("[lost-marker]");
         let ran = ran.says_in_words(&format!("{web} (`renamed`) on pve-paris is vm/web"));
-        ran.says_in_words("put its marker back into its notes");
+        ran.says_in_words("write `adopt: pve-paris/");
     });
     put_back(&fleet, web, &marker);
     fleet.operator(|control| control.rename(web, "web"));
