@@ -65,6 +65,8 @@ pub struct Effect {
 pub struct Arrival {
     /// Which request.
     pub n: u64,
+    /// Who sent it, by his own word.
+    pub by: String,
     /// What it asks for, in the simulator's own words.
     pub call: &'static str,
     /// Whether it is meant to change something.
@@ -349,7 +351,8 @@ mod tests {
     use super::*;
 
     fn arrival(call: &'static str, object: &str) -> Arrival {
-        Arrival { n: 0, call, mutates: true, object: Some(object.into()), text: "a=1".into() }
+        let by = "somebody".to_owned();
+        Arrival { n: 0, by, call, mutates: true, object: Some(object.into()), text: "a=1".into() }
     }
 
     #[test]

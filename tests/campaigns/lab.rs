@@ -21,7 +21,7 @@ use novahost::{
     },
     reconcile::{self, Known, Reconciled},
     report,
-    sandbox::{TOKEN_ID, TOKEN_SECRET},
+    sandbox::TOKEN_SECRET,
     store::{NewRun, Store, Who},
 };
 use std::{
@@ -45,6 +45,8 @@ const COMMON: &str = include_str!("common.yaml");
 pub const PROJECT: &str = "campaign";
 /// The account with a password: it has sessions that can end.
 pub const USER: &str = "runner@pve";
+/// What the tokens of the others begin with; their number follows.
+const TOKENS: &str = "novahost@pve!r";
 /// Its password.
 pub const PASSWORD: &str = "c0rrect-h0rse-battery";
 /// What the guests' own password resolves to.
@@ -76,7 +78,7 @@ pub struct Runner {
     pub store: Store,
     path: PathBuf,
     clock: Clock,
-    password: bool,
+    account: Account,
     seed: u64,
     writes: usize,
 }
@@ -87,6 +89,12 @@ pub struct Prepared {
     world: World,
     journal: PathBuf,
     _folder: TempDir,
+}
+
+/// How somebody logs in.
+enum Account {
+    Token(String),
+    Password,
 }
 
 /// What one apply came to.
@@ -140,9 +148,14 @@ impl Lab {
     }
 
     /// Somebody with the journal of that other cluster.
-    pub async fn resumed_runner(&self, prepared: &Prepared) -> Runner {
-        std::fs::copy(&prepared.journal, self.folder.path().join("journal.db")).unwrap();
-        self.runner("journal", prepared.seed).await.one_at_a_time()
+    pub async fn resumed_runner(&self, prepared: &Prepared, password: bool) -> Runner {
+        std::fs::copy(&prepared.journal, self.folder.path().join("0.db")).unwrap();
+        let runner = if password {
+            self.runner_with_password(prepared.seed).await
+        } else {
+            self.runner(0, prepared.seed).await
+        };
+        runner.one_at_a_time()
     }
 
     /// Ends the cluster and keeps what it was.
@@ -184,13 +197,26 @@ impl Lab {
         }
     }
 
-    /// Somebody new.
-    pub async fn runner(&self, name: &str, seed: u64) -> Runner {
-        let path = self.folder.path().join(format!("{name}.db"));
+    /// Somebody new: with a token of his own, by his number.
+    pub async fn runner(&self, number: usize, seed: u64) -> Runner {
+        self.somebody(number, seed, Account::Token(format!("{TOKENS}{number}"))).await
+    }
+
+    /// Somebody with a password, and so with a session that can end.
+    pub async fn runner_with_password(&self, seed: u64) -> Runner {
+        self.somebody(0, seed, Account::Password).await
+    }
+
+    async fn somebody(&self, number: usize, seed: u64, account: Account) -> Runner {
+        let path = self.folder.path().join(format!("{number}.db"));
         let store = Store::open(&path).await.unwrap();
-        self.oracle.reads_journal(&path);
+        let who = match &account {
+            Account::Token(id) => id,
+            Account::Password => USER,
+        };
+        self.oracle.reads_journal(who, &path);
         let clock = Clock::time_lapse(SPEED);
-        Runner { store, path, clock, password: false, seed, writes: 4 }
+        Runner { store, path, clock, account, seed, writes: 4 }
     }
 
     /// Faults, from the next [`Lab::arm`] on.
@@ -238,10 +264,11 @@ impl Lab {
     ) -> BTreeMap<HypervisorName, Arc<dyn Provider>> {
         let provider = |(name, config): (&HypervisorName, &HypervisorConfig)| {
             let HypervisorConfig::Proxmox(config) = config;
-            let auth = if runner.password {
-                Auth::Password { username: USER.into(), password: PASSWORD.into() }
-            } else {
-                Auth::Token { id: TOKEN_ID.into(), secret: TOKEN_SECRET.into() }
+            let auth = match &runner.account {
+                Account::Password => {
+                    Auth::Password { username: USER.into(), password: PASSWORD.into() }
+                }
+                Account::Token(id) => Auth::Token { id: id.clone(), secret: TOKEN_SECRET.into() },
             };
             let settings = Settings {
                 name: name.clone(),
@@ -461,11 +488,6 @@ impl Lab {
 }
 
 impl Runner {
-    /// Logs in with a password, so that there is a session that can end.
-    pub fn with_password(self) -> Self {
-        Self { password: true, ..self }
-    }
-
     /// One action at a time: the same seed then meets the same faults in the same order.
     pub fn one_at_a_time(self) -> Self {
         Self { writes: 1, ..self }

@@ -166,7 +166,7 @@ fn applies(name: &str, fault: &Fault, kind: &str, column: &Column) -> bool {
 /// What is there before a story, made once.
 async fn prepare(story: &Story) -> Prepared {
     let lab = Lab::start(4).await;
-    let runner = lab.runner("journal", 4).await;
+    let runner = lab.runner(0, 4).await;
     if !story.before.is_empty() {
         let applied = lab.apply(&runner, &story.before).await;
         assert_eq!(applied.exit, ExitClass::Ok, "{:?} {:?}", applied.words, applied.summary);
@@ -193,8 +193,7 @@ async fn cell(
     fault: Fault,
 ) -> Result<char, String> {
     let lab = Lab::resume(prepared).await;
-    let runner = lab.resumed_runner(prepared).await;
-    let runner = if name == "session-ended" { runner.with_password() } else { runner };
+    let runner = lab.resumed_runner(prepared, name == "session-ended").await;
     lab.may_delete(story.may_delete.iter().map(|it| (*it).to_owned()));
     let rule =
         Rule { name: name.to_owned(), at: column.at.clone(), after: column.after, times: 1, fault };

@@ -32,6 +32,8 @@ pub struct Rules {
 pub struct Oracle(Arc<Mutex<State>>);
 
 struct Book {
+    /// Whose it is, as that account is called.
+    who: String,
     journal: Connection,
     /// Rows that a request has been matched with: one send each.
     used: BTreeSet<i64>,
@@ -48,11 +50,11 @@ struct State {
     others: BTreeSet<String>,
     /// The request before which the operator last changed an object.
     disturbed_at: BTreeMap<String, u64>,
-    /// The last read of an object, and how the object was then.
-    read: BTreeMap<String, (u64, Option<Object>)>,
+    /// The last read of an object by somebody, and how the object was then.
+    read: BTreeMap<(String, String), (u64, Option<Object>)>,
     last_arrival: u64,
-    /// Requests that would change something, by object: the last one.
-    sent_at: BTreeMap<String, u64>,
+    /// Requests that would change something, by sender and object: the last one.
+    sent_at: BTreeMap<(String, String), u64>,
     /// What each of them asked for.
     calls: BTreeMap<u64, &'static str>,
     /// Which journal and row each such request was sent on.
@@ -150,11 +152,11 @@ impl Oracle {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a journal, beside whoever writes it.
-    pub fn reads_journal(&self, path: &Path) {
+    /// Opens the journal of an account, beside whoever writes it.
+    pub fn reads_journal(&self, who: &str, path: &Path) {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let journal = Connection::open_with_flags(path, flags).unwrap();
-        self.state().books.push(Book { journal, used: BTreeSet::new() });
+        self.state().books.push(Book { who: who.to_owned(), journal, used: BTreeSet::new() });
     }
 
     /// Lets go of all journals.
@@ -272,14 +274,14 @@ impl State {
         };
         if arrival.call == "read-config" {
             let object = self.now.get(&id).cloned();
-            self.read.insert(id, (arrival.n, object));
+            self.read.insert((arrival.by.clone(), id), (arrival.n, object));
             return;
         }
         if arrival.mutates {
             self.sends += 1;
             self.match_row(arrival, &id);
             self.looked_first(arrival, &id);
-            self.sent_at.insert(id.clone(), arrival.n);
+            self.sent_at.insert((arrival.by.clone(), id.clone()), arrival.n);
             self.calls.insert(arrival.n, arrival.call);
             let never_ran = self.now.get(&id).is_some_and(|it| it.starts == 0);
             let disturbs = matches!(arrival.call, "shutdown" | "stop" | "delete");
@@ -295,8 +297,9 @@ impl State {
         if matches!(call, "clone" | "create") || !id.starts_with("vm/") {
             return;
         }
-        let read = self.read.get(id).map(|(at, _)| *at);
-        let sent = self.sent_at.get(id).copied();
+        let whose = (arrival.by.clone(), id.to_owned());
+        let read = self.read.get(&whose).map(|(at, _)| *at);
+        let sent = self.sent_at.get(&whose).copied();
         if read.is_none() || sent.is_some_and(|sent| read < Some(sent)) {
             self.blame(format!("request {n} `{call}` about {id} came without a look at it"));
         }
@@ -312,7 +315,8 @@ impl State {
     /// The row that this request was sent on: written before, and used only once.
     fn match_row(&mut self, arrival: &Arrival, id: &str) {
         let wanted = ops(arrival.call);
-        for (at, book) in self.books.iter_mut().enumerate() {
+        let own = |book: &(usize, &mut Book)| book.1.who == arrival.by;
+        for (at, book) in self.books.iter_mut().enumerate().filter(own) {
             let sql =
                 "SELECT id, op FROM steps WHERE native_id = ?1 AND outcome IS NULL ORDER BY id";
             let mut found = None;
@@ -393,7 +397,7 @@ impl State {
         match &effect.after {
             Some(after) if after.starts > before.starts => self.start(&id, &before, after),
             Some(_) => {}
-            None => self.end(&id, &before),
+            None => self.end(&id, &before, effect),
         }
     }
 
@@ -408,7 +412,7 @@ impl State {
             return;
         }
         // Between a read and a call that the product does not guard, nobody can see.
-        let (read_at, as_read) = self.read.get(id).cloned().unwrap_or_default();
+        let (read_at, as_read) = self.as_read(id, effect);
         let moved_since = self.disturbed_at.get(id).is_some_and(|at| *at > read_at);
         let was_ours = as_read.is_some_and(|it| is_ours(&project, id, &it).is_some());
         let before_text = before.notes.clone();
@@ -420,6 +424,12 @@ impl State {
             "{id} ({}) was changed by request {:?} and is not ours: {before_text:?}",
             before.name, effect.request
         ));
+    }
+
+    /// When whoever made a change last looked at its object, and what was seen.
+    fn as_read(&self, id: &str, effect: &Effect) -> (u64, Option<Object>) {
+        let Actor::Client(who) = &effect.by else { return (0, None) };
+        self.read.get(&(who.clone(), id.to_owned())).cloned().unwrap_or_default()
     }
 
     /// Whether a change came by a call that the product itself refuses when the object has
@@ -451,8 +461,12 @@ impl State {
         }
     }
 
-    fn end(&mut self, id: &str, before: &Object) {
-        let Some(mark) = mark(&before.notes) else { return };
+    fn end(&mut self, id: &str, before: &Object, effect: &Effect) {
+        let Some(found) = mark(&before.notes) else { return };
+        // Between the look and the delete, which no product guards, another runner may have
+        // called the machine back: what counts is what was seen.
+        let (_, as_read) = self.as_read(id, effect);
+        let mark = as_read.and_then(|it| mark(&it.notes)).unwrap_or(found);
         let never_ran = before.starts == 0 && self.born.contains(id);
         if !never_ran && id.starts_with("vm/") && mark.stage != "deleting" {
             self.blame(format!("{id} ({}) was deleted at stage `{}`", mark.key, mark.stage));

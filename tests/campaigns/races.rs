@@ -65,7 +65,7 @@ async fn race(seed: u64) -> Told {
     let (before, asked, may_delete) = course(seed % 5, &mut dice);
     let mut runners: Vec<Runner> = Vec::new();
     for number in 0..asked.len() {
-        runners.push(lab.runner(&format!("journal-{number}"), seed * 10 + number as u64).await);
+        runners.push(lab.runner(number, seed * 10 + number as u64).await);
     }
     lab.may_delete(may_delete);
     if !before.is_empty() {

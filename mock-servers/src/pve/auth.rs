@@ -69,6 +69,13 @@ impl Credentials {
         core.world.access.check_token(user, id, secret, now).map_err(detailed)
     }
 
+    /// Who the caller says to be, whether or not that is so.
+    pub(crate) fn claimed(&self) -> String {
+        let ticket = self.cookie.as_deref().and_then(|it| it.split(':').nth(1));
+        let token = self.token.as_deref().and_then(|it| it.rsplit_once('=')).map(|it| it.0);
+        ticket.or(token).unwrap_or_default().to_owned()
+    }
+
     /// Whether a token header came without a cookie that would win over it.
     pub(crate) fn is_token(&self) -> bool {
         self.cookie.is_none() && self.token.is_some()

@@ -197,13 +197,15 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
     let mut query = form::decode_query(head.uri.query().unwrap_or(""));
     let read = read_body(&method, &head.headers, body).await;
     let fields = read.clone().unwrap_or_default();
+    let credentials = Credentials::from_headers(&head.headers);
     let no_ids = BTreeMap::new();
     let ids = route.as_ref().map_or(&no_ids, |route| route.ids());
     let (fault, arrival) = {
         let mut core = shared.core();
         let n = core.counted;
         core.counted += 1;
-        let arrival = truth::arrival(n, &method, &template, ids, &query, &fields);
+        let arrival =
+            truth::arrival((n, credentials.claimed()), &method, &template, ids, &query, &fields);
         if let Some(sink) = core.arrivals.as_mut() {
             sink(&arrival);
         }
@@ -246,7 +248,7 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>, turn: usize) -
                 method: &method,
                 path: &path,
                 route,
-                credentials: Credentials::from_headers(&head.headers),
+                credentials,
                 fault: fault.as_ref().and_then(Fault::for_task),
                 number,
                 turn: turn.wrapping_add(usize::try_from(number).unwrap_or(0)),

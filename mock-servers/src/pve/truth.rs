@@ -43,7 +43,7 @@ pub(crate) fn guest_of(arrival: &Arrival) -> Option<u32> {
 
 /// A request in neutral words.
 pub(crate) fn arrival(
-    n: u64,
+    (n, by): (u64, String),
     method: &str,
     template: &str,
     ids: &BTreeMap<String, String>,
@@ -68,7 +68,7 @@ pub(crate) fn arrival(
     let all = query.iter().chain(fields.iter());
     let text: Vec<String> =
         all.map(|(name, values)| format!("{name}={}", values.join(","))).collect();
-    Arrival { n, call, mutates, object, text: text.join("\n") }
+    Arrival { n, by, call, mutates, object, text: text.join("\n") }
 }
 
 /// Every guest and pool.
