@@ -94,7 +94,7 @@ pub enum Command {
     Get(Get),
     /// Show one machine or pool, desired and observed
     Describe(Describe),
-    /// Plan, and exit with 2 when anything differs
+    /// Show what differs, of which class and by whom, and exit with 2 when anything does
     Drift(Drift),
     /// Look for what stands in the way, and say how to mend it; changes nothing
     Doctor(Doctor),

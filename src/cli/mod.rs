@@ -6,6 +6,7 @@ mod apply;
 pub mod args;
 mod audit;
 mod doctor;
+mod drift;
 mod error;
 mod exit;
 mod forget;
@@ -80,7 +81,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
     match cli.command {
         Command::Validate(args) => validate::run(global, &args, output),
         Command::Plan(args) => plan::plan(global, args, output).await,
-        Command::Drift(args) => plan::drift(global, args, output).await,
+        Command::Drift(args) => drift::run(global, &args, output).await,
         Command::Show(args) => plan::show(global, &args, output).await,
         Command::Apply(args) => apply::run(global, args, output).await,
         Command::Adopt(args) => adopt::run(global, args, output).await,

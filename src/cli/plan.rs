@@ -1,7 +1,7 @@
-//! `plan`, `drift`, `show`.
+//! `plan`, `show`.
 
 use super::{
-    args::{Drift, Format, Global, Looking, Plan as PlanArgs, Show},
+    args::{Format, Global, Plan as PlanArgs, Show},
     audit,
     error::CliError,
     output::Output,
@@ -137,7 +137,8 @@ fn finish(
     Ok(class_of(plan, inventory, args.detailed_exitcode, args.looking.allow_partial))
 }
 
-fn class_of(plan: &Plan, inventory: &Inventory, detailed: bool, partial: bool) -> ExitClass {
+/// The exit class of a plan that is only looked at.
+pub fn class_of(plan: &Plan, inventory: &Inventory, detailed: bool, partial: bool) -> ExitClass {
     let differs = plan.body.actions.iter().any(|it| plan.envelope.covers(&it.id))
         || plan.body.blocked.iter().any(|it| plan.envelope.covers_key(&it.key));
     let difference = if detailed && differs { ExitClass::Differences } else { ExitClass::Ok };
@@ -172,23 +173,6 @@ pub fn show_plan_as(plan: &Plan, format: Format, options: &report::Options, outp
             output.print_whole(report::plan_markdown(plan, &plan.envelope, options));
         }
     }
-}
-
-/// `drift`: a plan that is never applied, with 2 for any difference.
-pub async fn drift(global: &Global, args: Drift, output: &Output) -> Result<ExitClass, CliError> {
-    // It always exits like this; the flag is there for people who spell it out.
-    let Drift { source, looking, detailed_exitcode: _, format } = args;
-    let looking = Looking { target: looking.target, allow_partial: looking.allow_partial };
-    let args = PlanArgs {
-        source,
-        looking,
-        out: None,
-        detailed_exitcode: true,
-        format,
-        inventory: None,
-        steps: false,
-    };
-    plan(global, args, output).await
 }
 
 /// `show PLAN|RUN`.

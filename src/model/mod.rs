@@ -5,6 +5,7 @@
 //! decides, waits, reads a file or asks the time; what two other modules must
 //! share lives here, so that neither has to import the other.
 
+pub mod author;
 pub mod canonical;
 pub mod desired;
 pub mod field;
@@ -21,6 +22,7 @@ pub mod scalar;
 pub mod spec;
 pub mod step;
 
+pub use author::*;
 pub use canonical::{NotCanonical, canonical_json, digest_of, hex, plan_id, pool_address};
 pub use desired::*;
 pub use field::*;

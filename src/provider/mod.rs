@@ -9,8 +9,9 @@ pub mod tls;
 
 use crate::{
     model::{
-        DesiredState, Examination, Fresh, HypervisorInventory, Identity, Intent, Listing, Located,
-        ProviderError, Scope, Step, StepOp, Submitted, Target, TaskRef, TaskState,
+        Altered, Authors, DesiredState, Examination, Fresh, HypervisorInventory, Identity, Intent,
+        Listing, Located, ProviderError, Scope, Step, StepOp, Submitted, Target, TaskRef,
+        TaskState,
     },
     ownership::MarkerKey,
     store::DurableIntent,
@@ -50,6 +51,12 @@ pub trait Provider: Send + Sync {
     /// with a way out. A check that rests on one that failed is skipped. Changes
     /// nothing, and sends no credential where a connection was not trusted before.
     async fn examine(&self, desired: &DesiredState, scope: &Scope) -> Examination;
+
+    /// Who last changed each of these machines, by the product's log of tasks: others'
+    /// tasks that ended well, are of a kind that can explain what differs, and began
+    /// after our own last write. Requests are bounded by hosts, never by machines.
+    /// Never an error: gaps are values.
+    async fn authors(&self, altered: &[Altered]) -> Authors;
 
     /// Ends sessions. Errors are of no use to anyone and are swallowed.
     async fn close(&self);

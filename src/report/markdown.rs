@@ -12,12 +12,12 @@ use crate::model::{Action, Envelope, Plan};
 use std::fmt::Write as _;
 
 /// Rows of the table; what disturbs comes first, so a cut loses the harmless.
-const ROWS_MAX: usize = 50;
+pub(super) const ROWS_MAX: usize = 50;
 /// Bytes of the details. Comments end at 65,536 characters on the services we know.
-const DETAILS_MAX: usize = 40_000;
+pub(super) const DETAILS_MAX: usize = 40_000;
 /// Bytes above the details after which no row is begun: with the longest row and the
 /// details it is still a comment.
-const HEAD_MAX: usize = 16_000;
+pub(super) const HEAD_MAX: usize = 16_000;
 
 /// Totals, a table of what is done, and the page for people folded away.
 pub fn plan_markdown(plan: &Plan, envelope: &Envelope, options: &Options) -> String {
@@ -129,12 +129,17 @@ fn blocked(text: &mut String, plan: &Plan) {
 
 fn details(text: &mut String, plan: &Plan, envelope: &Envelope, options: &Options) {
     let style = Style { color: false, unicode: true, width: 100 };
-    let page = inert_html(&plan_text(plan, envelope, options, &style));
+    fold(text, &plan_text(plan, envelope, options, &style), DETAILS_MAX);
+}
+
+/// A page for people, folded away.
+pub(super) fn fold(text: &mut String, page: &str, bytes_max: usize) {
+    let page = inert_html(page);
     text.push_str("\n<details><summary>Details</summary>\n\n<pre>\n");
-    let mut left = DETAILS_MAX;
+    let mut left = bytes_max;
     for line in page.lines() {
         let Some(after) = left.checked_sub(line.len() + 1) else {
-            text.push_str("… cut here; the plan document has all of it\n");
+            text.push_str("… cut here; --format json has all of it\n");
             break;
         };
         left = after;

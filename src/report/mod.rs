@@ -6,6 +6,8 @@
 //! made inert on its way through.
 
 mod document;
+mod drift;
+mod drift_page;
 mod entries;
 mod entry;
 mod findings;
@@ -23,6 +25,8 @@ mod totals;
 mod words;
 
 pub use document::{PlanFileError, parse_plan, plan_json};
+pub use drift::{Class, Difference, Drift, FieldDifference, Named};
+pub use drift_page::{drift_json, drift_markdown, drift_text};
 pub use entries::{Entries, adopting_entries, adopting_line};
 pub use findings::findings_text;
 pub use inert::{inert_json, inert_lines, inert_markdown, inert_page};

@@ -87,6 +87,13 @@ pub(super) fn next(plan: &Plan, envelope: &Envelope, options: &Options) -> Next 
     Next::Apply { command, harsh }
 }
 
+/// The command that shows what would be done about what was seen.
+pub(super) fn looking(options: &Options, targets: &[String]) -> Vec<String> {
+    let mut words = typed("plan", options);
+    words.extend(targets.iter().map(|it| format!("--target {}", quoted(it))));
+    words
+}
+
 /// Writes the last lines of a plan.
 pub(super) fn write(canvas: &mut Canvas, next: &Next) {
     match next {

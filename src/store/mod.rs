@@ -29,7 +29,7 @@ pub use lease::{Lease, LeaseHolder, LeaseTaken};
 pub use process::this_process;
 pub use rows::{
     ActionRow, ActionState, Entry, EntryFilter, EntryRow, Event, NewRun, RunDetail, RunRow,
-    StepOutcome, StepRow, Who,
+    StepOutcome, StepRow, Who, Written,
 };
 
 use crate::model::{History, HypervisorInventory, HypervisorName, ProjectName, ResourceKey};
@@ -140,6 +140,22 @@ impl Store {
             .run("remember what is settled", move |conn| {
                 read::save_settled(conn, &project, &digests)
             })
+            .await
+    }
+
+    /// When we last wrote to each of these objects, and the tasks that this made; what
+    /// was never written to is left out.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn written(
+        &self,
+        project: &ProjectName,
+        keys: BTreeSet<ResourceKey>,
+    ) -> Result<BTreeMap<ResourceKey, Written>, StoreError> {
+        let project = project.clone();
+        self.reader
+            .run("read the last writes", move |conn| read::written(conn, &project, &keys))
             .await
     }
 

@@ -3,7 +3,7 @@
 use super::{
     chain,
     error::Failure,
-    rows::{ActionRow, ActionState, EntryFilter, RunDetail, RunRow, StepOutcome, StepRow},
+    rows::{ActionRow, ActionState, EntryFilter, RunDetail, RunRow, StepOutcome, StepRow, Written},
 };
 use crate::model::{
     History, HypervisorInventory, HypervisorName, Intent, NotAnAddress, ProjectName, Remembered,
@@ -89,6 +89,31 @@ pub(super) fn save_settled(
         statement.execute(params![project.as_str(), key.to_string(), digest])?;
     }
     Ok(())
+}
+
+/// What was written to some objects, over all runs of a project.
+pub(super) fn written(
+    conn: &Connection,
+    project: &ProjectName,
+    keys: &BTreeSet<ResourceKey>,
+) -> Result<BTreeMap<ResourceKey, Written>, Failure> {
+    let mut statement = conn.prepare_cached(
+        "SELECT key, iif(outcome IN ('refused', 'not-sent'), NULL,
+                         coalesce(finished_ms, accepted_ms, begun_ms)), task
+         FROM steps WHERE run IN (SELECT id FROM runs WHERE project = ?1)",
+    )?;
+    let mut found: BTreeMap<ResourceKey, Written> = BTreeMap::new();
+    let mut rows = statement.query([project.as_str()])?;
+    while let Some(row) = rows.next()? {
+        let key = key_at(row, 0)?;
+        if !keys.contains(&key) {
+            continue;
+        }
+        let written = found.entry(key).or_default();
+        written.at_ms = written.at_ms.max(row.get(1)?);
+        written.tasks.extend(row.get::<_, Option<String>>(2)?.map(TaskRef));
+    }
+    Ok(found)
 }
 
 fn remembered(

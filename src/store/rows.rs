@@ -2,7 +2,7 @@
 
 use crate::model::{ActionId, HypervisorName, NativeId, ProjectName, ResourceKey, TaskRef, Verb};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 use uuid::Uuid;
 
 /// Who ran something, from where and why. Holds the only personal data of the store.
@@ -188,6 +188,16 @@ pub struct ActionRow {
     pub state: Option<ActionState>,
     /// When that was written, milliseconds since 1970.
     pub at_ms: Option<i64>,
+}
+
+/// What was written to one object, over all runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// When the last call that did something ended (milliseconds since 1970); `None` =
+    /// none did.
+    pub at_ms: Option<i64>,
+    /// Every task that was begun.
+    pub tasks: BTreeSet<TaskRef>,
 }
 
 /// One mutating call of a run.

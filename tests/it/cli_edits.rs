@@ -327,7 +327,7 @@ fn drift_is_seen_and_put_right() {
         control.edit_config(id, "cores", Some("7"));
         control.rename(id, "somebody-was-here");
     });
-    it.sandbox("drift").code(2).says("7 → 2").says("somebody-was-here").fits();
+    it.sandbox("drift").code(2).says("declared 2, observed 7").says("somebody-was-here").fits();
     it.sandbox("apply --yes --allow reinit").code(0);
     it.settled();
     // A machine that somebody deleted by hand is made again.

@@ -79,11 +79,11 @@ fn code_2_for_differences_and_nothing_else() {
     it.sandbox("plan --detailed-exitcode").code(2);
     it.sandbox("plan").code(0);
     it.applied();
-    it.sandbox("drift").code(0).says("Nothing to do");
+    it.sandbox("drift").code(0).says("No drift.");
     let id = it.id_of("vm/a");
     it.operator(|control| control.edit_config(id, "cores", Some("3")));
     it.sandbox("drift").code(2).says("vm/a");
-    it.sandbox("drift --target vm/b").code(0).says("Nothing to do").says_not("update vm/a");
+    it.sandbox("drift --target vm/b").code(0).says("No drift.").says_not("vm/a");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod cases;
 mod cli_adopt;
+mod cli_drift;
 mod cli_edits;
 mod cli_exit;
 mod cli_help;

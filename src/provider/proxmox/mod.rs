@@ -5,10 +5,11 @@
 //! `lower` orders the calls of a change, and [`call`] turns one step and a fresh
 //! read into one native request. The effectful half: `wire` is their JSON, `client`
 //! their HTTP, `observe` reads an inventory, `look` one object, `locate` what became
-//! of a lost call, `examine` what stands in the way of all that (with [`privileges`],
+//! of a lost call, `authors` who changed a machine, `examine` what stands in the way of all that (with [`privileges`],
 //! pure, for what the account may do), and `provider` ties them together. [`reply`]
 //! walks a reply without a connection.
 
+mod authors;
 pub mod call;
 mod client;
 mod coverage;

@@ -4,6 +4,7 @@
 //! the pure half, when to send and how long to wait by the runner.
 
 use super::{
+    authors,
     call::{Answers, native_request},
     client::{Auth, Client, ClientSettings},
     endpoint::{Endpoint, segment},
@@ -17,9 +18,10 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        DesiredState, ErrorKind, Examination, Fresh, FreshObject, GuestKind, HypervisorInventory,
-        HypervisorName, Intent, Kind, Listing, Located, NodeName, ProjectName, ProviderError,
-        Receipt, Refusal, RefusalKind, Retry, Scope, StepOp, Submitted, Target, TaskRef, TaskState,
+        Altered, Authors, DesiredState, ErrorKind, Examination, Fresh, FreshObject, GuestKind,
+        HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, NodeName, ProjectName,
+        ProviderError, Receipt, Refusal, RefusalKind, Retry, Scope, StepOp, Submitted, Target,
+        TaskRef, TaskState,
     },
     provider::{Call, Provider, tls::TlsTrust},
     store::DurableIntent,
@@ -291,6 +293,10 @@ impl Provider for ProxmoxProvider {
 
     async fn examine(&self, desired: &DesiredState, scope: &Scope) -> Examination {
         examine::examine(&self.inner, desired, scope).await
+    }
+
+    async fn authors(&self, altered: &[Altered]) -> Authors {
+        authors::authors(&self.inner, altered).await
     }
 
     async fn close(&self) {

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use mock_servers::pve::{
     Control, Fault, FaultPoint, Release, Switches, Timing, World,
     access::{AclEntry, AclKind},
-    world::{Guest, GuestKind},
+    upid::Upid,
+    world::{Guest, GuestKind, Task},
 };
 use novahost::{
     clock::Clock,
@@ -30,7 +31,7 @@ use std::{
 
 /// Every call that the client can send. `every_path_of_the_source_is_in_the_list` holds
 /// it to the source, and each position's run to what arrived.
-const CALLS: [(&str, &str); 29] = [
+const CALLS: [(&str, &str); 30] = [
     ("GET", "/version"),
     ("POST", "/access/ticket"),
     ("GET", "/access/permissions"),
@@ -40,6 +41,7 @@ const CALLS: [(&str, &str); 29] = [
     ("GET", "/cluster/resources"),
     ("GET", "/cluster/status"),
     ("GET", "/cluster/nextid"),
+    ("GET", "/cluster/tasks"),
     ("GET", "/nodes"),
     ("GET", "/nodes/{node}/network"),
     ("GET", "/nodes/{node}/certificates/info"),
@@ -164,6 +166,7 @@ fn props() -> Props {
         foreign: target("20500", "pve2"),
         free: "20071".into(),
         storage: "fast".into(),
+        outsider: "root@pam".into(),
         networks: ["vmbr0".into(), "vmbr1".into()],
         iso: "local:iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
@@ -186,6 +189,40 @@ impl Played {
         self.cluster.control.edit(|world| {
             world.access.acl.retain(|row| row.who != TOKEN_ID);
             world.access.acl.push(row(path, role));
+        });
+    }
+
+    /// A task of somebody else in the log, ended well.
+    fn filed(&self, kind: &str, id: &NativeId) {
+        let now_ms = u64::try_from(Clock::system().now_ms()).unwrap();
+        self.cluster.control.edit(|world| {
+            let node = world.guests[&vmid(id)].node.clone();
+            let upid = Upid {
+                node: node.clone(),
+                pid: 4_000_000 + u32::try_from(world.tasks.len()).unwrap(),
+                pstart: 1_234_567,
+                starttime: now_ms / 1000,
+                kind: kind.to_owned(),
+                id: id.to_string(),
+                user: self.props.outsider.clone(),
+            };
+            let task = Task {
+                node,
+                pid: upid.pid,
+                pstart: upid.pstart,
+                starttime: upid.starttime,
+                kind: upid.kind.clone(),
+                id: upid.id.clone(),
+                user: upid.user.clone(),
+                token: None,
+                endtime: Some(upid.starttime),
+                exit: Some("OK".to_owned()),
+                log: vec!["TASK OK".to_owned()],
+                work: None,
+                begun: true,
+                polls: 0,
+            };
+            world.tasks.insert(upid.to_string(), task);
         });
     }
 
@@ -263,6 +300,14 @@ impl Stage for Played {
                 let cores: u32 = guest.get("cores").map_or(1, |text| text.parse().unwrap());
                 guest.config.insert("cores".into(), (cores + 1).to_string());
             }),
+            Act::Work(id) => {
+                self.filed("qmconfig", id);
+                self.outsider(Act::Edit(id));
+            }
+            Act::Destroy(id) => {
+                self.filed("qmdestroy", id);
+                self.outsider(Act::Delete(id));
+            }
             Act::Rename(id, name) => control.rename(vmid(id), name),
             Act::Delete(id) => control.delete_guest(vmid(id)),
             Act::Lock(id) => control.lock(vmid(id), "backup"),

@@ -74,6 +74,10 @@ pub const WRONG_SECRET: &str = "wr0ng-s3cret-of-the-contract";
 pub enum Act<'a> {
     /// Changes the processors of a machine.
     Edit(&'a NativeId),
+    /// Another account changes the processors of a machine by a task.
+    Work(&'a NativeId),
+    /// The same account removes a machine by a task.
+    Destroy(&'a NativeId),
     /// Renames it.
     Rename(&'a NativeId, &'a str),
     /// Removes it.
@@ -161,6 +165,8 @@ pub struct Props {
     pub free: NativeId,
     /// A storage that every host sees.
     pub storage: StorageName,
+    /// The account of [`Act::Work`], as the product files it.
+    pub outsider: String,
     /// Two networks.
     pub networks: [String; 2],
     /// An image.

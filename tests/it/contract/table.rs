@@ -121,6 +121,8 @@ rules! {
     21 transport::a_session_is_opened_once_renewed_and_closed Usual faulty Proxmoxer;
     22 read::an_error_says_whether_again_can_help Usual faulty Nobody;
     23 observe::an_examination_makes_every_check_and_changes_nothing Usual faulty Nobody;
+    24 tasks::an_author_is_who_the_log_names_and_never_ourselves Usual clean Schema;
+    24 tasks::a_log_that_cannot_be_read_is_a_gap Usual faulty Nobody;
 }
 
 /// What ARCHITECTURE.md has to say in the last two columns of a row.
