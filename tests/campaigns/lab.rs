@@ -88,6 +88,8 @@ pub struct Prepared {
     seed: u64,
     world: World,
     journal: PathBuf,
+    /// What should not have happened on the way there.
+    pub wrong: Vec<String>,
     _folder: TempDir,
 }
 
@@ -159,7 +161,7 @@ impl Lab {
     }
 
     /// Ends the cluster and keeps what it was.
-    pub async fn keep(self, runner: Runner) -> Prepared {
+    pub async fn keep(self, runner: Runner, wrong: Vec<String>) -> Prepared {
         let Self { server, control, folder, .. } = self;
         let (seed, journal) = (runner.seed, runner.path.clone());
         drop(runner.store);
@@ -167,7 +169,7 @@ impl Lab {
         self.oracle.closes_journals();
         let world = control.snapshot();
         server.stop().await;
-        Prepared { seed, world, journal, _folder: folder }
+        Prepared { seed, world, journal, wrong, _folder: folder }
     }
 
     async fn with_world(seed: u64, world: World) -> Self {
