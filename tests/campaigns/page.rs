@@ -1,8 +1,9 @@
 //! What the campaigns found, for the reliability page.
 
 use crate::histories::Told;
+use novahost::clock::Clock;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, ops::Range, path::PathBuf};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::LazyLock};
 
 /// Whether a campaign runs for as long as it takes.
 pub fn is_long() -> bool {
@@ -13,6 +14,14 @@ pub fn is_long() -> bool {
 pub fn size(name: &str, short: u64, long: u64) -> u64 {
     let asked = std::env::var(format!("NOVAHOST_CAMPAIGN_{name}")).ok();
     asked.and_then(|it| it.parse().ok()).unwrap_or(if is_long() { long } else { short })
+}
+
+/// Whether the minutes that were given are over (`NOVAHOST_CAMPAIGN_MINUTES`).
+pub fn is_late() -> bool {
+    static BEGUN: LazyLock<Clock> = LazyLock::new(Clock::system);
+    let asked = std::env::var("NOVAHOST_CAMPAIGN_MINUTES").ok();
+    let minutes: Option<u64> = asked.and_then(|it| it.parse().ok());
+    minutes.is_some_and(|it| BEGUN.monotonic().as_secs() >= it * 60)
 }
 
 /// Where campaigns leave their figures.
@@ -32,7 +41,6 @@ pub fn write(name: &str, figures: &Value) {
 pub struct Tally {
     name: &'static str,
     faults: BTreeMap<String, u64>,
-    seeds: Range<u64>,
     failed: Vec<u64>,
     histories: u64,
     converged: u64,
@@ -48,7 +56,6 @@ impl Tally {
         Self {
             name,
             faults: BTreeMap::new(),
-            seeds: 0..0,
             failed: Vec::new(),
             histories: 0,
             converged: 0,
@@ -60,7 +67,13 @@ impl Tally {
         }
     }
 
-    pub fn ran(&mut self, told: &Told) {
+    pub fn ran(&mut self, seed: u64, told: &Told) {
+        for strike in &told.fired {
+            *self.faults.entry(strike.rule.clone()).or_default() += 1;
+        }
+        if !told.violations.is_empty() {
+            self.failed.push(seed);
+        }
         self.histories += 1;
         self.runs += told.runs;
         self.converged += u64::from(told.violations.is_empty() && told.stopped.is_empty());
@@ -72,28 +85,16 @@ impl Tally {
         self.starts += told.counts.2;
     }
 
-    pub fn struck(&mut self, rule: &str) {
-        *self.faults.entry(rule.to_owned()).or_default() += 1;
-    }
-
-    pub fn failed(&mut self, seed: u64) {
-        self.failed.push(seed);
-    }
-
-    pub fn seeds(&mut self, seeds: Range<u64>) {
-        self.seeds = seeds;
-    }
-
     pub fn violated(&self) -> usize {
         self.failed.len()
     }
 
-    pub fn write(&self) {
+    pub fn write(&self, seeds: Range<u64>) {
         write(
             self.name,
             &json!({
                 "mode": if is_long() { "long" } else { "short" },
-                "seeds": [self.seeds.start, self.seeds.end],
+                "seeds": [seeds.start, seeds.end],
                 "histories": self.histories,
                 "runs": self.runs,
                 "converged": self.converged,

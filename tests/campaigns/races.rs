@@ -174,14 +174,11 @@ fn rivals_never_start_two_machines_of_one_key() {
             Some(seed) => seed..seed + 1,
             None => 0..page::size("RACES", SHORT, LONG),
         };
-        let all = walk(seeds.clone(), false).await;
         let mut tally = Tally::new("races");
         let mut failures = Vec::new();
-        for (seed, told) in &all {
-            tally.ran(told);
-            told.fired.iter().for_each(|it| tally.struck(&it.rule));
+        for (seed, told) in walk(seeds.clone(), false).await {
+            tally.ran(seed, &told);
             if !told.violations.is_empty() {
-                tally.failed(*seed);
                 failures.push(format!(
                     "seed {seed} (NOVAHOST_CAMPAIGN_SEED={seed}), course {}: {}",
                     seed % 5,
@@ -189,8 +186,7 @@ fn rivals_never_start_two_machines_of_one_key() {
                 ));
             }
         }
-        tally.seeds(seeds);
-        tally.write();
+        tally.write(seeds);
         assert!(failures.is_empty(), "{} races:\n{}", failures.len(), failures.join("\n"));
     });
 }

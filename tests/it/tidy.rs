@@ -248,6 +248,43 @@ fn the_simulators_do_not_know_novahost() {
 }
 
 #[test]
+fn the_oracle_of_the_campaigns_does_not_know_novahost() {
+    let path = root().join("tests/campaigns/oracle.rs");
+    let wrong: Vec<(usize, String)> = code(&path)
+        .into_iter()
+        .filter(|(_, line)| line.contains("novahost::") || line.contains("crate::"))
+        .collect();
+    assert!(wrong.is_empty(), "the oracle must judge by itself: {wrong:?}");
+}
+
+#[test]
+fn tests_that_the_documents_name_are_there() {
+    let mut wrong = Vec::new();
+    let mut named = 0;
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for word in text.split('`') {
+            let Some((file, test)) = word.split_once(".rs::") else { continue };
+            named += 1;
+            let source = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+            if !source.contains(&format!("fn {test}(")) {
+                wrong.push(format!("{document}: `{word}`"));
+            }
+        }
+    }
+    assert!(named > 20, "only {named} tests are named");
+    assert!(wrong.is_empty(), "named and not there: {wrong:#?}");
+}
+
+#[test]
+fn planted_bugs_are_in_no_program_that_anybody_uses() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(!manifest.contains("default = ["), "no feature is on by default");
+    let source = fs::read_to_string(root().join("src/planted.rs")).unwrap();
+    assert!(source.contains("pub const fn is_planted(self) -> bool {\n        false\n    }"));
+}
+
+#[test]
 fn product_names_stay_out_of_the_core() {
     // The core gets products as data; a name in it would be a special case.
     for place in ["src/diff", "src/alloc", "src/plan", "src/guard", "src/apply"] {
