@@ -78,10 +78,8 @@ fn object(canvas: &mut Canvas, it: &Difference) {
     if let Some(node) = &it.node {
         let _ = write!(place, ", node {}", canvas.data(node.as_str()));
     }
-    canvas.row(
+    canvas.words(
         0,
-        "",
-        2,
         &[
             Piece::new(paint(it.class), format!("[{}]", it.class)),
             Piece::new(Paint::Bold, address),

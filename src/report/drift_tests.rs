@@ -58,7 +58,7 @@ fn each_field_is_told_as_declared_and_as_observed_with_its_unit() {
     });
     let text = page(&drift);
     for line in [
-        "[drift] vm/web on pve-paris",
+        "\n[drift] vm/web on pve-paris",
         "why       drift: changed on the hypervisor, not in the YAML",
         "cpu       declared 2, observed 7",
         "memory    declared 2 GiB, observed 4 GiB",

@@ -232,13 +232,13 @@ async fn the_last_inventory_of_each_project_is_kept() {
 #[tokio::test]
 async fn the_last_write_and_all_tasks_of_an_object_are_told_over_all_runs() {
     let (store, run) = memory().await;
-    let first = run.intend(birth(1, 0), None).await.unwrap();
+    let first = run.intend(birth(1, 1), None).await.unwrap();
     run.accepted(&first, &task("UPID:1"), 6).await.unwrap();
     run.finished(&first, StepOutcome::Done, None, 7).await.unwrap();
-    let other = run.intend(birth(2, 0), None).await.unwrap();
+    let other = run.intend(birth(1, 2), None).await.unwrap();
     run.finished(&other, StepOutcome::Refused("busy".into()), None, 70).await.unwrap();
     let again = store.begin_run(new_run(2, 4)).await.unwrap();
-    let second = again.intend(birth(1, 1), None).await.unwrap();
+    let second = again.intend(birth(2, 1), None).await.unwrap();
     again.accepted(&second, &task("UPID:2"), 90).await.unwrap();
     let keys = [key(1), key(2), key(3)];
     let written = store.written(&project(), keys.into()).await.unwrap();
