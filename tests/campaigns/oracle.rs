@@ -55,6 +55,8 @@ struct State {
     last_arrival: u64,
     /// Requests that would change something, by sender and object: the last one.
     sent_at: BTreeMap<(String, String), u64>,
+    /// What was known of the object when each of them was sent.
+    as_sent: BTreeMap<u64, (u64, Option<Object>)>,
     /// What each of them asked for.
     calls: BTreeMap<u64, &'static str>,
     /// Which journal and row each such request was sent on.
@@ -281,6 +283,9 @@ impl State {
             self.sends += 1;
             self.match_row(arrival, &id);
             self.looked_first(arrival, &id);
+            let whose = (arrival.by.clone(), id.clone());
+            let seen = self.read.get(&whose).cloned().unwrap_or_default();
+            self.as_sent.insert(arrival.n, seen);
             self.sent_at.insert((arrival.by.clone(), id.clone()), arrival.n);
             self.calls.insert(arrival.n, arrival.call);
             let never_ran = self.now.get(&id).is_some_and(|it| it.starts == 0);
@@ -395,7 +400,9 @@ impl State {
         let before = before.clone();
         self.title(&id, &before, effect);
         match &effect.after {
-            Some(after) if after.starts > before.starts => self.start(&id, &before, after),
+            Some(after) if after.starts > before.starts => {
+                self.start(&id, &before, after, effect);
+            }
             Some(_) => {}
             None => self.end(&id, &before, effect),
         }
@@ -412,7 +419,7 @@ impl State {
             return;
         }
         // Between a read and a call that the product does not guard, nobody can see.
-        let (read_at, as_read) = self.as_read(id, effect);
+        let (read_at, as_read) = self.as_read(effect);
         let moved_since = self.disturbed_at.get(id).is_some_and(|at| *at > read_at);
         let was_ours = as_read.is_some_and(|it| is_ours(&project, id, &it).is_some());
         let before_text = before.notes.clone();
@@ -426,10 +433,10 @@ impl State {
         ));
     }
 
-    /// When whoever made a change last looked at its object, and what was seen.
-    fn as_read(&self, id: &str, effect: &Effect) -> (u64, Option<Object>) {
-        let Actor::Client(who) = &effect.by else { return (0, None) };
-        self.read.get(&(who.clone(), id.to_owned())).cloned().unwrap_or_default()
+    /// When whoever made a change had last looked at its object before he sent it, and
+    /// what was seen.
+    fn as_read(&self, effect: &Effect) -> (u64, Option<Object>) {
+        effect.request.and_then(|n| self.as_sent.get(&n).cloned()).unwrap_or_default()
     }
 
     /// Whether a change came by a call that the product itself refuses when the object has
@@ -439,9 +446,12 @@ impl State {
         call.is_some_and(|call| matches!(*call, "configure" | "resize"))
     }
 
-    fn start(&mut self, id: &str, before: &Object, after: &Object) {
+    fn start(&mut self, id: &str, before: &Object, after: &Object, effect: &Effect) {
         self.starts += 1;
-        let Some(mark) = mark(&before.notes) else {
+        // No product guards a start: what counts is what was seen right before.
+        let (_, as_read) = self.as_read(effect);
+        let seen = as_read.and_then(|it| mark(&it.notes));
+        let Some(mark) = mark(&before.notes).or(seen) else {
             return self.blame(format!("{id} was started without a mark"));
         };
         if mark.stage != "ready" {
@@ -465,7 +475,7 @@ impl State {
         let Some(found) = mark(&before.notes) else { return };
         // Between the look and the delete, which no product guards, another runner may have
         // called the machine back: what counts is what was seen.
-        let (_, as_read) = self.as_read(id, effect);
+        let (_, as_read) = self.as_read(effect);
         let mark = as_read.and_then(|it| mark(&it.notes)).unwrap_or(found);
         let never_ran = before.starts == 0 && self.born.contains(id);
         if !never_ran && id.starts_with("vm/") && mark.stage != "deleting" {

@@ -58,6 +58,13 @@ pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
 impl Builder<'_> {
     fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
         let mut steps = Vec::new();
+        for name in self.layout.disks.keys() {
+            if !name.is_boot() && !self.spec.disks.contains_key(name) {
+                self.notes.push(format!(
+                    "disk `{name}` is no longer declared; the plan after this one removes it"
+                ));
+            }
+        }
         let empty = self.base.is_none();
         if let (Some(template), None) = (self.build.template, self.build.seen) {
             steps.extend(self.clone_step(template));

@@ -71,7 +71,11 @@ impl Layout {
             Some(base) => Self::of(base, map),
             None => Self::default(),
         };
-        layout.disks.retain(|name, _| name.is_boot() || spec.disks.contains_key(name));
+        // A disk that a former run made and that is no longer declared keeps its seat: it goes
+        // as any other does, once the machine is built and under its own consent.
+        layout
+            .disks
+            .retain(|name, seat| name.is_boot() || spec.disks.contains_key(name) || seat.exists);
         layout.nics.retain(|name, _| spec.nics.contains_key(name));
         let mut faults = layout.take_disks(spec, base);
         layout.take_nics(spec, base);

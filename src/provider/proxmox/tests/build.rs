@@ -206,6 +206,25 @@ fn a_write_that_died_half_way_leaves_a_marker_that_binds() {
 }
 
 #[test]
+fn a_disk_of_a_half_made_machine_that_is_no_longer_declared_waits_until_it_is_built() {
+    let options = template_options();
+    let template = template_seen(&options);
+    let lowered = build(&from_template(full_spec()), Some(&template), None).unwrap();
+    let mut server = Server::with_template(&options);
+    // Its disks are there, and it is not ready yet; then the entry of one is taken away.
+    server.run(&lowered.steps[..2]);
+    let mut spec = full_spec();
+    spec.disks.remove("data");
+    let rest = build(&from_template(spec), Some(&template), Some(&server.seen())).unwrap();
+    server.run(&rest.steps);
+    let seen = server.seen();
+    let marker = seen.marker.found().unwrap();
+    assert_eq!(marker.stage, Stage::Ready);
+    assert!(marker.map.disks.contains_key("data"), "what is not in the map is nobody's");
+    assert!(server.running);
+}
+
+#[test]
 fn a_disk_of_the_template_that_nobody_declares_is_named() {
     let mut options = template_options();
     options.push(("scsi5", "fast:base-9000-disk-1,size=8G"));
