@@ -3,7 +3,7 @@
 //! Each breaks one rule that the product lives by. They exist only in builds with the
 //! feature `planted`, which nothing but the campaigns turns on; in every other build
 //! [`Bug::is_planted`] is `false` at compile time and its branches are gone. At most one
-//! is planted at a time, by the environment (`NOVAHOST_PLANTED=name`) or by [`plant`].
+//! is planted at a time, by the environment (`NOVAHOST_PLANTED=name`) or by `plant`.
 
 #[cfg(feature = "planted")]
 pub mod death;
