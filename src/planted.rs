@@ -48,7 +48,7 @@ pub enum Bug {
     HiddenRowIgnored,
     /// Every second plan from the same inputs is another one.
     PlanCountsItself,
-    /// Tags are written and never seen again.
+    /// A certain tag is written and never seen again.
     TagsNotReadBack,
     /// A restart runs without consent.
     RestartUnasked,
@@ -198,7 +198,7 @@ impl Bug {
             "tags-not-read-back",
             4,
             "",
-            "tags are written and never seen again",
+            "a certain tag is written and never seen again",
         ),
         (Bug::RestartUnasked, "restart-unasked", 5, "", "a restart runs without consent"),
         (

@@ -4,7 +4,7 @@ use crate::{
     guard::{self, Case, Verdict},
     model::{
         Action, ActionId, Consent, DesiredState, Disruption, History, HypervisorName, Inventory,
-        Plan, Product, ResourceKey,
+        Plan, Product, ResourceKey, Verb,
     },
     ownership::{MarkerKey, Ownership},
     plan::{self, UnknownTarget},
@@ -62,6 +62,13 @@ pub fn reconcile(
         verdict: Verdict::default(),
         chosen: None,
     };
+    if Bug::DeleteUnannounced.is_planted() {
+        let deletes = |it: &&mut Action| it.verb == Verb::Delete;
+        for action in reconciled.plan.body.actions.iter_mut().filter(deletes) {
+            action.steps.remove(0);
+            action.steps.iter_mut().for_each(|step| step.begin.stage = None);
+        }
+    }
     if !targets.is_empty() {
         let desired = known.desired;
         let all = desired.machines.keys().chain(desired.pools.keys());

@@ -246,7 +246,9 @@ impl Oracle {
             }
         }
         for (id, n) in state.born_of.iter().filter(|(id, _)| state.born.contains(*id)) {
-            let Some((book, row)) = state.rows.get(n) else { continue };
+            // What failed and was taken back is not there.
+            let is_there = state.now.get(id).is_some_and(|it| it.name != "(volumes only)");
+            let Some((book, row)) = state.rows.get(n).filter(|_| is_there) else { continue };
             let sql = "SELECT coalesce(outcome, 'open') FROM steps WHERE id = ?1";
             let outcome: Result<String, _> =
                 state.books[*book].journal.query_row(sql, [row], |row| row.get(0));
@@ -383,7 +385,9 @@ impl State {
     fn client(&mut self, effect: &Effect) {
         self.effects += 1;
         let id = effect.id.clone();
-        let Some(before) = &effect.before else {
+        // Volumes that a birth left behind when it failed are no machine.
+        let was_there = effect.before.as_ref().filter(|it| it.name != "(volumes only)");
+        let Some(before) = was_there else {
             self.born.insert(id.clone());
             self.born_of.extend(effect.request.map(|n| (id.clone(), n)));
             self.others.remove(&id);

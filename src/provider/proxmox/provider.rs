@@ -23,6 +23,7 @@ use crate::{
         ProviderError, Receipt, Refusal, RefusalKind, Retry, Scope, StepOp, Submitted, Target,
         TaskRef, TaskState,
     },
+    planted::Bug,
     provider::{Call, Provider, tls::TlsTrust},
     store::DurableIntent,
 };
@@ -220,12 +221,15 @@ impl Provider for ProxmoxProvider {
     }
 
     async fn submit(&self, call: &Call<'_>, _intent: &DurableIntent) -> Submitted {
-        let request = match native_request(call) {
+        let mut request = match native_request(call) {
             Ok(request) => request,
             Err(text) => {
                 return Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
             }
         };
+        if Bug::DigestNotSent.is_planted() {
+            request.params.retain(|(name, _)| name != "digest");
+        }
         let endpoint = match self.inner.confirm_identity().await {
             Ok(endpoint) => endpoint,
             Err(error) => return Submitted::NotSent(error),

@@ -433,8 +433,8 @@ impl Reader<'_> {
         if let Some(project) = self.project {
             tags.remove(&ownership::bulk_tag(project));
         }
-        if Bug::TagsNotReadBack.strikes(&self.row.vmid.to_string()) {
-            tags.clear();
+        if Bug::TagsNotReadBack.is_planted() {
+            tags.remove("new");
         }
         tags
     }

@@ -14,7 +14,6 @@ use crate::model::{
     Change, DesiredPool, Expect, Fact, FieldKind, FieldPath, Lowered, Marker, MarkerDraft,
     ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported, Value, Wait,
 };
-use crate::planted::Bug;
 use std::collections::BTreeSet;
 
 /// Seconds that a guest has to shut down before that counts as failed.
@@ -123,16 +122,12 @@ fn delete(seen: &ObservedMachine) -> Result<Vec<Step>, Vec<Unsupported>> {
     };
     let begin = Expect { exists: Some(true), ..Expect::default() };
     let mut steps = vec![step(StepOp::Configure(settings), begin, end)];
-    let unannounced = Bug::DeleteUnannounced.strikes(seen.id.as_str());
-    if unannounced {
-        steps.clear();
-    }
     if seen.power != PowerState::Stopped {
         steps.push(shutdown(Some(StepOp::Stop)));
     }
     let begin = Expect {
         power: Some(PowerState::Stopped),
-        stage: Some(Stage::Deleting).filter(|_| !unannounced),
+        stage: Some(Stage::Deleting),
         ..Expect::default()
     };
     let gone = Expect { exists: Some(false), ..Expect::default() };
