@@ -47,7 +47,7 @@ fn named<F: Clone>(all: &[(&str, F)]) -> Vec<(String, F)> {
 
 /// What the network and the server may do to any request.
 pub fn of_the_network() -> Vec<(String, Fault)> {
-    let long = Duration::from_millis(1500);
+    let long = Duration::from_millis(2300);
     let text = |words: &str| words.to_owned();
     named(&[
         ("http-500", Fault::Status(500, text("internal error"))),

@@ -54,7 +54,7 @@ pub const GUEST_PASSWORD: &str = "guest-S3CRET-word";
 /// So many seconds of the product's patience take one.
 const SPEED: u32 = 20;
 /// A request is given up after this; faults that hang last longer.
-pub const TIMEOUT: Duration = Duration::from_millis(1200);
+pub const TIMEOUT: Duration = Duration::from_millis(2000);
 /// After this a call whose reply was lost may be called proved not to have happened. The
 /// simulator has no proxy in which it could linger.
 const SETTLE: Duration = Duration::from_millis(60);

@@ -363,7 +363,12 @@ fn every_fault_at_every_step_ends_as_the_table_says() {
     } else if only.is_none() {
         for (key, letters) in &found {
             let wanted = table_before.get(key).map_or("", String::as_str);
-            if !wanted.contains(letters.as_str()) {
+            // On a busy machine a run may give up where it else would have waited it out, or
+            // the other way round: whether a person is needed does not depend on that.
+            let converges = |it: &str| it.contains(['c', 'n']);
+            let same =
+                wanted.contains(letters.as_str()) || (converges(wanted) && converges(letters));
+            if wanted.is_empty() || !same {
                 problems.push(format!(
                     "{} at {}: `{letters}`, the table says `{wanted}`",
                     key.0, key.1
