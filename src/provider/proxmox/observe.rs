@@ -147,6 +147,7 @@ async fn try_observe(
         listed.into_iter().map(|(id, row)| (NativeId::from(id.to_string()), row)).collect();
 
     inventory.pools = read_pools(inner, scope, &head).await;
+    fill_in_pools(&mut inventory);
     inventory.nodes = observed_nodes(&head.resources.nodes, &nodes, networks);
     inventory.storages = head.resources.storages.iter().filter_map(observed_storage).collect();
     inventory.storages.sort();
@@ -462,6 +463,23 @@ async fn read_pools(
         }
     }
     pools
+}
+
+/// Who is in no list of the cluster yet is a member all the same: its pool says so.
+fn fill_in_pools(inventory: &mut HypervisorInventory) {
+    for (name, pool) in &inventory.pools {
+        for id in &pool.members {
+            if let Some(row) = inventory.listed.get_mut(id) {
+                row.pool.get_or_insert_with(|| name.clone());
+            }
+            if let Some(machine) = inventory.machines.get_mut(id) {
+                machine.spec.pool.get_or_insert_with(|| name.clone());
+                if let Some(next) = &mut machine.next {
+                    next.pool.get_or_insert_with(|| name.clone());
+                }
+            }
+        }
+    }
 }
 
 fn observed_nodes(
