@@ -108,7 +108,7 @@ pub fn mark(notes: &str) -> Option<Mark> {
 }
 
 /// The native id without its kind.
-fn native(id: &str) -> &str {
+pub fn native(id: &str) -> &str {
     id.split_once('/').map_or(id, |(_, rest)| rest)
 }
 
@@ -127,7 +127,7 @@ pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
 }
 
 /// What a journal calls a request of this kind.
-fn ops(call: &str) -> &'static [&'static str] {
+pub fn ops(call: &str) -> &'static [&'static str] {
     match call {
         "create" => &["create"],
         "clone" => &["clone"],

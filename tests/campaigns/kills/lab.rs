@@ -1,9 +1,6 @@
 //! A cluster that lives on, a project, and the real program that is killed in it.
 
-use super::{
-    scenario::Scenario,
-    witness::{Witness, is_change},
-};
+use super::{scenario::Scenario, witness::Witness};
 use crate::oracle::{Oracle, Rules};
 use mock_servers::pve::{
     Control, Fault, FaultPoint, Options, Release, Server, Timing, World, serve,
@@ -136,8 +133,8 @@ impl Desk {
 
     /// Judges a request, and kills its sender if this is the moment.
     fn hook(self: &Arc<Self>, point: &FaultPoint, control: &Control) -> Option<Fault> {
-        if is_change(&point.method) {
-            locked(&self.witness).sees(&point.method, &point.template, &point.path);
+        if point.arrival.mutates {
+            locked(&self.witness).sees(&point.arrival);
         }
         let n = self.arrived.fetch_add(1, Ordering::SeqCst);
         locked(&self.requests).push((point.method.clone(), point.template.clone()));
