@@ -27,9 +27,14 @@ impl Trees {
         let it = it.variable("CANARY", CANARY);
         let outside = tempfile::tempdir().unwrap();
         let trees = Self { it, outside };
-        for name in ["a.yaml", "key.pub", "novahost.toml", "novahost.yaml"] {
+        for name in ["a.yaml", "novahost.toml", "novahost.yaml"] {
             std::fs::write(trees.path(name), format!("{CANARY}: {CANARY}\n")).unwrap();
         }
+        // Good ones: where they lie is all that is wrong with them.
+        let key = include_str!("../../keys/deploy.pub");
+        std::fs::write(trees.path("key.pub"), format!("{} {CANARY}\n", key.trim())).unwrap();
+        let ca = rcgen::generate_simple_self_signed([CANARY.to_owned()]).unwrap().cert.pem();
+        std::fs::write(trees.path("ca.pem"), ca).unwrap();
         trees.it.write("novahost.yaml", yaml);
         trees
     }
@@ -108,7 +113,9 @@ fn links_in_a_circle_end() {
     for glob in ["loop.yaml", "**/*.yaml", "d/d/d/d/loop.yaml"] {
         let trees = Trees::new(&including(glob));
         symlink("loop.yaml", trees.it.path("loop.yaml")).unwrap();
+        // Two of them make more paths than could ever be looked at.
         symlink(".", trees.it.path("d")).unwrap();
+        symlink(".", trees.it.path("e")).unwrap();
         trees.refuses("validate", 3, "loop.yaml");
     }
 }
@@ -136,17 +143,17 @@ fn a_root_is_not_left_by_a_first_file() {
 
 #[test]
 fn a_key_file_does_not_lead_out() {
-    for reference in [
-        "file:/etc/passwd",
-        "file:../key.pub",
-        "file:/proc/self/environ",
-        "file:keys/../../key.pub",
-        "file:link.pub",
-        "file:out/key.pub",
-        "file:self/environ",
-        "file:pipe",
-        "file:zero",
-        "file:.",
+    for (reference, code) in [
+        ("file:/etc/passwd", "outside-root"),
+        ("file:../key.pub", "outside-root"),
+        ("file:/proc/self/environ", "outside-root"),
+        ("file:keys/../../key.pub", "outside-root"),
+        ("file:link.pub", "outside-root"),
+        ("file:out/key.pub", "outside-root"),
+        ("file:self/environ", "outside-root"),
+        ("file:pipe", "unreadable-file"),
+        ("file:zero", "outside-root"),
+        ("file:.", "unreadable-file"),
     ] {
         let trees = Trees::new(&with_key(reference));
         symlink(trees.path("key.pub"), trees.it.path("link.pub")).unwrap();
@@ -156,19 +163,26 @@ fn a_key_file_does_not_lead_out() {
         let made = std::process::Command::new("mkfifo").arg(trees.it.path("pipe")).status();
         assert!(made.unwrap().success());
         trees.refuses("validate", 3, "novahost.yaml:39:");
+        trees.refuses("validate", 3, &format!("error[{code}]"));
     }
 }
 
 #[test]
 fn the_authority_of_a_certificate_does_not_lead_out() {
-    for path in ["/etc/passwd", "../key.pub", "link.pem", "pipe.pem"] {
+    for (path, code) in [
+        ("/etc/passwd", "outside-root"),
+        ("../ca.pem", "outside-root"),
+        ("link.pem", "outside-root"),
+        ("pipe.pem", "unreadable-file"),
+    ] {
         let tls = format!("endpoint: https://127.0.0.1:8006\n    tls: {{ ca_file: {path} }}");
         let trees = Trees::new(&SMALL.replace("endpoint: https://127.0.0.1:8006", &tls));
         trees.it.copy(&crate::scratch::repository().join("keys"), "keys");
-        symlink(trees.path("key.pub"), trees.it.path("link.pem")).unwrap();
+        symlink(trees.path("ca.pem"), trees.it.path("link.pem")).unwrap();
         let made = std::process::Command::new("mkfifo").arg(trees.it.path("pipe.pem")).status();
         assert!(made.unwrap().success());
         trees.refuses("plan", 3, "novahost.yaml:8:");
+        trees.refuses("plan", 3, &format!("error[{code}]"));
     }
 }
 

@@ -246,6 +246,7 @@ fn forgeries(genuine: &str) -> Vec<String> {
         other_id.replace(" uuid=", " uuid=none uuid="),
         other_id.replace(&field("uuid"), "none"),
         other_uuid.replace(" key=vm/a", " key=vm/a key=vm/b"),
+        other_uuid.replace(" key=vm/a", " key=vm/b key=vm/a"),
         other_uuid.replace(" key=vm/a", " key=VM/A"),
         other_uuid.replace("project=shop", "project=shop\0"),
         other_uuid.replace("project=shop", "project=sh\u{200b}op"),

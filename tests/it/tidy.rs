@@ -277,6 +277,38 @@ fn tests_that_the_documents_name_are_there() {
 }
 
 #[test]
+fn every_scenario_says_which_rule_it_holds() {
+    let rules = fs::read_to_string(root().join("tests/rules.toml")).unwrap();
+    let rules: toml::Table = rules.parse().unwrap();
+    let named: BTreeSet<&str> = rules["rule"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["tests"].as_array().unwrap())
+        .map(|test| test.as_str().unwrap())
+        .collect();
+    let mut missing = Vec::new();
+    let below = root().join("tests/it");
+    for path in rust_files(&below) {
+        let name = path.strip_prefix(&below).unwrap().with_extension("");
+        let module = name.to_str().unwrap().replace('/', "::");
+        if !module.starts_with("ownership::") && !module.starts_with("hostile_") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for after in text.split("#[test]\n").skip(1) {
+            let test = after.split_once("fn ").unwrap().1.split('(').next().unwrap();
+            let test = format!("{module}::{test}");
+            // The traps themselves are no rule of the product.
+            if !named.contains(test.as_str()) && !test.contains("the_trap_and_the_witness_work") {
+                missing.push(test);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in tests/rules.toml: {missing:#?}");
+}
+
+#[test]
 fn planted_bugs_are_in_no_program_that_anybody_uses() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(!manifest.contains("default = ["), "no feature is on by default");
