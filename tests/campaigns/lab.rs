@@ -163,9 +163,12 @@ impl Lab {
     /// Ends the cluster and keeps what it was.
     pub async fn keep(self, runner: Runner, wrong: Vec<String>) -> Prepared {
         let Self { server, control, folder, .. } = self;
-        let (seed, journal) = (runner.seed, runner.path.clone());
+        let (seed, journal) = (runner.seed, folder.path().join("kept.db"));
+        // As one snapshot: the store's threads end when they like, and fold the log into the file
+        // as they do.
+        let conn = rusqlite::Connection::open(&runner.path).unwrap();
+        conn.execute("VACUUM INTO ?1", [journal.to_str()]).unwrap();
         drop(runner.store);
-        // The last connection folds the log into the file; the oracle holds one as well.
         self.oracle.closes_journals();
         let world = control.snapshot();
         server.stop().await;

@@ -62,6 +62,22 @@ async fn hunt(by: &By) -> (String, u64, Option<String>) {
     }
 }
 
+/// Takes the bug out again however the hunt ends: another campaign would find it too.
+struct Planted;
+
+impl Planted {
+    fn of(bug: Bug) -> Self {
+        plant(bug);
+        Self
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        plant(Bug::None);
+    }
+}
+
 #[test]
 fn every_planted_bug_is_found() {
     let _guard = crate::PLANTING.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -73,11 +89,11 @@ fn every_planted_bug_is_found() {
         if only.as_ref().is_some_and(|it| it != name) {
             continue;
         }
-        plant(*bug);
         let clock = Clock::system();
+        let planted = Planted::of(*bug);
         let (campaign, tries, found) = crate::runtime().block_on(hunt(by));
+        drop(planted);
         let seconds = clock.monotonic().as_secs_f64();
-        plant(Bug::None);
         if found.is_none() {
             missed.push(name);
         }
