@@ -8,7 +8,7 @@ use super::{
     ours::Ours,
 };
 use crate::{
-    model::{Base, Fresh, FreshObject, Kind, Setting, Stage, Step, StepOp, Verb},
+    model::{Base, Fresh, FreshObject, Kind, Lock, LockKind, Setting, Stage, Step, StepOp, Verb},
     plan::{machine_base, pool_base},
     planted::Bug,
 };
@@ -72,9 +72,9 @@ impl Job<'_> {
             return Ok(Judged::AlreadySo);
         }
         if let FreshObject::Machine(machine) = &fresh.object
-            && let Some(kind) = &machine.lock
+            && let Some(lock) = &machine.lock
         {
-            return Ok(Judged::Wait(format!("it is locked ({kind})")));
+            return locked(lock);
         }
         self.base_holds(index, fresh)?;
         let missing = unmet(&step.begin, &fresh.object);
@@ -230,6 +230,18 @@ impl Job<'_> {
             moved.join(", ")
         };
         Err(Halt::Stale(format!("it changed since the plan: {what}")))
+    }
+}
+
+/// What a lock on an object means for a step: work ends by itself, the rest does not.
+pub(super) fn locked(lock: &Lock) -> Result<Judged, Halt> {
+    let text = format!("it is locked ({})", lock.text);
+    match lock.kind {
+        LockKind::Birth | LockKind::Busy => Ok(Judged::Wait(text)),
+        LockKind::NeedsPerson => Err(Halt::Failed {
+            text: format!("{text}, which a person has to end"),
+            cause: Cause::Other,
+        }),
     }
 }
 

@@ -44,8 +44,8 @@ impl Job<'_> {
             return Ok(Judged::AlreadySo);
         }
         self.identity = Some(self.identity_before(step, machine, &fresh.object)?);
-        if let Some(kind) = &machine.lock {
-            return Ok(Judged::Wait(format!("it is locked ({kind})")));
+        if let Some(lock) = &machine.lock {
+            return super::judge::locked(lock);
         }
         self.base_holds(index, fresh)?;
         let missing = super::expect::unmet(&step.begin, &fresh.object);

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     model::{
-        FreshObject, Listed, MarkerState, NativeId, ObservedMachine, ProjectName, ResourceKey,
-        Target,
+        FreshObject, Listed, LockKind, MarkerState, NativeId, ObservedMachine, ProjectName,
+        ResourceKey, Target,
     },
     ownership::{Binding, binding},
 };
@@ -162,14 +162,14 @@ fn bears(project: &ProjectName, key: &ResourceKey, machine: &ObservedMachine) ->
             let wanted = format!("key={key}");
             if words.any(|word| word == wanted) { Bears::Yes } else { Bears::No }
         }
-        MarkerState::None if machine.lock.as_deref().is_some_and(is_birth_lock) => Bears::NotYet,
+        // Other locks (a backup) say nothing of whose it is.
+        MarkerState::None if is_being_born(machine) => Bears::NotYet,
         MarkerState::None => Bears::No,
     }
 }
 
-/// Locks that an object bears while it is made; others (a backup) say nothing of it.
-fn is_birth_lock(lock: &str) -> bool {
-    matches!(lock, "create" | "clone")
+fn is_being_born(machine: &ObservedMachine) -> bool {
+    machine.lock.as_ref().is_some_and(|lock| lock.kind == LockKind::Birth)
 }
 
 #[cfg(test)]

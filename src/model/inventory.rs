@@ -170,6 +170,28 @@ pub enum GuestKind {
     Container,
 }
 
+/// Why the product itself refuses to change a machine for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// What ends it.
+    pub kind: LockKind,
+    /// The product's own word for it.
+    pub text: String,
+}
+
+/// What ends a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockKind {
+    /// The end of the machine's birth: it may not say yet whose it is.
+    Birth,
+    /// The end of some work, such as a backup.
+    Busy,
+    /// A person alone: nothing that runs will take it away.
+    NeedsPerson,
+}
+
 /// A machine that was read in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -190,9 +212,9 @@ pub struct ObservedMachine {
     pub snapshots: bool,
     /// On or off.
     pub power: PowerState,
-    /// The product's lock on it, when it has one.
+    /// What keeps the product from changing it, when something does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lock: Option<String>,
+    pub lock: Option<Lock>,
     /// Our mark, or another project's, or none.
     #[serde(default)]
     pub marker: MarkerState,

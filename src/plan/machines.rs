@@ -8,9 +8,9 @@ use crate::{
     model::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
         DesiredMachine, DeviceKind, DeviceName, Disruption, Expect, FieldChange, FieldKind,
-        FieldPath, HypervisorInventory, LostVolume, Lowered, MachineSpec, Marker, Medium, Note,
-        ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey, Stage, StepOp,
-        Unsupported, Update, Verb,
+        FieldPath, HypervisorInventory, Lock, LockKind, LostVolume, Lowered, MachineSpec, Marker,
+        Medium, Note, ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey,
+        Stage, StepOp, Unsupported, Update, Verb,
     },
     ownership::Owned,
 };
@@ -184,6 +184,9 @@ impl Builder<'_> {
         if found.fields.is_empty() {
             self.unchanged += 1;
             return Ok(());
+        }
+        if let Some(lock) = seen.lock.as_ref().filter(|it| it.kind == LockKind::NeedsPerson) {
+            return Err((Some(Verb::Update), needs_person(machine, seen, lock)));
         }
         if found.fields.iter().any(|it| it.disruption == Disruption::Replace) {
             return self.plan_replace(machine, seen, marker, found.fields);
@@ -622,6 +625,21 @@ fn runs_unfinished(machine: &DesiredMachine, owned: &Owned, seen: &ObservedMachi
             seen.id, owned.hypervisor
         ),
         help: "shut it down to have it built to its end; if it is complete, write `stage=ready` in its `novahost/1` line".to_owned(),
+        place: Some(machine.place.clone()),
+    }
+}
+
+/// Work that is going on is waited for at apply; this would be waited for in vain.
+fn needs_person(machine: &DesiredMachine, seen: &ObservedMachine, lock: &Lock) -> Trouble {
+    let name = seen.settled().name.as_deref().unwrap_or_default();
+    Trouble {
+        code: Code::Locked,
+        message: format!(
+            "{} (`{name}`) on {} is locked (`{}`), which no work that runs will end",
+            seen.id, machine.hypervisor, lock.text
+        ),
+        help: "end it on the hypervisor (resume the guest, or unlock it), then plan again"
+            .to_owned(),
         place: Some(machine.place.clone()),
     }
 }

@@ -504,13 +504,20 @@ async fn a_lock_is_waited_for_up_to_a_bound() {
     let summary = apply(&world, vec![update(&world, "db-1", "200")]).await;
     assert_eq!(only(&summary), &Ended::Done);
 
-    let world = World::new();
-    let mut locked = owned("200", "db-1");
-    locked.lock = Some("backup".to_owned());
-    world.put(locked);
-    let summary = apply(&world, vec![update(&world, "db-1", "200")]).await;
-    assert!(matches!(only(&summary), Ended::Failed(why) if why.contains("locked (backup)")));
-    assert_eq!(outcomes(&world), []);
+    for (kind, text) in [(LockKind::Busy, "backup"), (LockKind::NeedsPerson, "suspended")] {
+        let world = World::new();
+        let mut locked = owned("200", "db-1");
+        locked.lock = Some(Lock { kind, text: text.to_owned() });
+        world.put(locked);
+        let begun = world.clock.monotonic();
+        let summary = apply(&world, vec![update(&world, "db-1", "200")]).await;
+        let said = format!("locked ({text})");
+        assert!(matches!(only(&summary), Ended::Failed(why) if why.contains(&said)));
+        assert_eq!(outcomes(&world), []);
+        // What no work will end is not waited for.
+        let waited = world.clock.monotonic() - begun > Duration::from_secs(1);
+        assert_eq!(waited, kind == LockKind::Busy);
+    }
 }
 
 #[tokio::test]

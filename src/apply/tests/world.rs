@@ -245,7 +245,7 @@ impl State {
             template: it.template,
             pool: None,
             tags: BTreeSet::new(),
-            lock: it.lock.clone(),
+            lock: it.lock.as_ref().map(|lock| lock.text.clone()),
             memory: it.spec.memory,
             cpu: it.spec.cpu,
             power: it.power,

@@ -9,8 +9,8 @@ use super::{
     endpoint::segment, error::CallError, observe::joined, provider::Inner, upid::Upid, wire,
 };
 use crate::model::{
-    Expect, FieldKind, FieldPath, Fresh, FreshObject, Intent, Kind, Located, Marker, MarkerState,
-    NodeName, ObservedMachine, Receipt, TaskRef, TaskState, Value,
+    Expect, FieldKind, FieldPath, Fresh, FreshObject, Intent, Kind, Located, LockKind, Marker,
+    MarkerState, NodeName, ObservedMachine, Receipt, TaskRef, TaskState, Value,
 };
 use crate::planted::Bug;
 use std::collections::BTreeSet;
@@ -94,8 +94,12 @@ fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
         FreshObject::Machine(machine) if birth => judge_birth(intent, machine),
         FreshObject::Machine(machine) => match holds(&intent.end, machine) {
             Some(true) => Evidence::Happened,
-            Some(false) => match &machine.lock {
-                Some(lock) => Evidence::InFlight(format!("{} has lock `{lock}`", intent.target)),
+            Some(false) => match machine.lock.as_ref() {
+                // A hibernated guest keeps its lock for ever: nobody works on it.
+                Some(lock) if lock.kind != LockKind::NeedsPerson => {
+                    Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
+                }
+                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
                 None => Evidence::NotThere(format!("{} is as it was", intent.target)),
             },
             None => Evidence::CannotTell("the call leaves no trace that a look could find".into()),
@@ -126,10 +130,12 @@ fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
 /// A birth happened when the machine at the claimed id carries our intent and the
 /// product's own lock is gone.
 fn judge_birth(intent: &Intent, machine: &ObservedMachine) -> Evidence {
-    let working = machine.lock.as_deref().filter(|lock| matches!(*lock, "clone" | "create"));
+    let working = machine.lock.as_ref().filter(|lock| lock.kind == LockKind::Birth);
     match (is_ours(intent, &machine.marker), working) {
         (true, None) => Evidence::Happened,
-        (_, Some(lock)) => Evidence::InFlight(format!("{} has lock `{lock}`", intent.target)),
+        (_, Some(lock)) => {
+            Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
+        }
         (false, None) => Evidence::NotThere(format!("{} is another machine", intent.target)),
     }
 }
@@ -313,7 +319,7 @@ mod tests {
             template: false,
             snapshots: false,
             power: PowerState::Stopped,
-            lock: lock.map(str::to_owned),
+            lock: lock.map(super::super::translate::lock),
             marker: MarkerState::Found(Box::new(marker)),
             bulk_mark: true,
             spec: crate::model::MachineSpec::default(),

@@ -9,7 +9,8 @@ use super::{
     wire,
 };
 use crate::model::{
-    Fresh, FreshObject, GuestKind, NativeId, NodeName, ObservedPool, PowerState, ProjectName,
+    Fresh, FreshObject, GuestKind, LockKind, NativeId, NodeName, ObservedPool, PowerState,
+    ProjectName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,7 +133,7 @@ pub(super) async fn current(
 pub(super) fn unfinished_birth(config: &RawConfig) -> Option<String> {
     let lock = config.next.get("lock").or_else(|| config.current.get("lock"))?;
     let silent = !config.next.contains_key("description");
-    let birth = matches!(lock.as_str(), "create" | "clone");
+    let birth = translate::lock(lock).kind == LockKind::Birth;
     (birth && silent).then(|| format!("it is being made (lock `{lock}`)"))
 }
 

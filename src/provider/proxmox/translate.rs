@@ -11,8 +11,8 @@ use super::property::{
 use crate::{
     model::{
         Autostart, BootDevice, Bus, Bytes, Cdrom, Device, DeviceKind, DeviceMap, DeviceName,
-        DiskSpec, Firmware, GuestKind, InitSpec, IpSetting, Listed, MachineSpec, Marker,
-        MarkerState, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
+        DiskSpec, Firmware, GuestKind, InitSpec, IpSetting, Listed, Lock, LockKind, MachineSpec,
+        Marker, MarkerState, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
         ObservedPool, OnRemove, PowerState, ProjectName, Slot, StorageName,
     },
     ownership,
@@ -164,7 +164,7 @@ pub fn machine(
             template: row.template || config.current.get("template").is_some_and(|it| is_true(it)),
             snapshots: config.current.contains_key("parent"),
             power: row.power,
-            lock: config.current.get("lock").or(row.lock.as_ref()).cloned(),
+            lock: config.current.get("lock").or(row.lock.as_ref()).map(|text| lock(text)),
             bulk_mark: bulk.is_some_and(|tag| tags.contains(&tag)),
             next: (next != spec).then(|| Box::new(next)),
             spec,
@@ -174,6 +174,17 @@ pub fn machine(
         },
         project,
     )
+}
+
+/// A lock by its word in the configuration. A new word is some new work; `suspended` marks
+/// a guest that hibernates, and stays until somebody resumes it.
+pub fn lock(text: &str) -> Lock {
+    let kind = match text {
+        "create" | "clone" => LockKind::Birth,
+        "suspended" => LockKind::NeedsPerson,
+        _ => LockKind::Busy,
+    };
+    Lock { kind, text: text.to_owned() }
 }
 
 /// What planted bugs make of whose a machine is; in every other build, nothing.
