@@ -1,7 +1,7 @@
 //! Hardware addresses for new cards.
 
 use super::{Allotment, Request, Site, hash};
-use crate::model::{Capabilities, Choice, MacAddress};
+use crate::model::{Capabilities, Choice, MacAddress, MacRange};
 
 impl Site<'_> {
     /// A declared address, or one derived from key and card inside the product's
@@ -20,9 +20,9 @@ impl Site<'_> {
                 None => {
                     let key = request.machine.key.to_string();
                     let derived = (0..=u32::MAX)
-                        .map(|probe| derive(capabilities.mac_prefix, &key, name.as_str(), probe))
+                        .map(|probe| derive(capabilities.macs, &key, name.as_str(), probe))
                         .find(|mac| !self.macs.contains(mac));
-                    // 2^24 addresses outlast any cluster; should they run out, the
+                    // Millions of addresses outlast any cluster; should they run out, the
                     // hypervisor assigns one itself.
                     let Some(mac) = derived else { continue };
                     (mac, "derived from key and card")
@@ -39,8 +39,6 @@ impl Site<'_> {
     }
 }
 
-fn derive(prefix: [u8; 3], key: &str, nic: &str, probe: u32) -> MacAddress {
-    let number = hash(&[b"mac", key.as_bytes(), nic.as_bytes(), &probe.to_be_bytes()]);
-    let [.., a, b, c] = number.to_be_bytes();
-    MacAddress([prefix[0], prefix[1], prefix[2], a, b, c])
+fn derive(range: MacRange, key: &str, nic: &str, probe: u32) -> MacAddress {
+    range.at(hash(&[b"mac", key.as_bytes(), nic.as_bytes(), &probe.to_be_bytes()]))
 }

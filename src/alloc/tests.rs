@@ -1,8 +1,8 @@
 use super::*;
 use crate::model::{
     BirthSource, Bus, Coverage, Device, DeviceKind, DiskSpec, FailureKind, GuestKind, GuestOs,
-    Listed, MarkerState, Medium, NetworkBinding, NicSpec, ObservedNode, ObservedStorage, Place,
-    Power, ProxmoxAuth, ProxmoxConfig, ResourceKey, SecretRef, SecretSource,
+    Listed, MacRange, MarkerState, Medium, NetworkBinding, NicSpec, ObservedNode, ObservedStorage,
+    Place, Power, ProxmoxAuth, ProxmoxConfig, ResourceKey, SecretRef, SecretSource,
 };
 
 fn place() -> Place {
@@ -128,7 +128,7 @@ fn capabilities() -> Capabilities {
         unreadable: Vec::new(),
         chooses_ids: true,
         chooses_uuid: true,
-        mac_prefix: [0xBC, 0x24, 0x11],
+        macs: MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 },
         default_bus: Bus::Scsi,
         detaches_disks: true,
     }
@@ -263,4 +263,15 @@ fn a_missing_bridge_is_named() {
     nic.network = Some(NetworkBinding { name: None, native: "vmbr9".into() });
     let why = allot(lost, &template("fast")).unwrap_err();
     assert!(why.message.contains("no network `vmbr9`"), "{}", why.message);
+}
+
+#[test]
+fn an_address_stays_within_the_range_that_the_product_takes() {
+    let vmware = MacRange { prefix: [0x00, 0x50, 0x56], bits: 22 };
+    assert_eq!(vmware.at(u64::MAX).to_string(), "00:50:56:3F:FF:FF");
+    assert_eq!(vmware.at(0xC0_0000).to_string(), "00:50:56:00:00:00");
+    let whole = MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 };
+    assert_eq!(whole.at(0x1234_5678).to_string(), "BC:24:11:34:56:78");
+    // More bits than there is room for change nothing before them.
+    assert_eq!(MacRange { bits: 99, ..whole }.at(u64::MAX).to_string(), "BC:24:11:FF:FF:FF");
 }

@@ -29,7 +29,7 @@ fn capabilities() -> Capabilities {
         unreadable: Vec::new(),
         chooses_ids: true,
         chooses_uuid: true,
-        mac_prefix: [2, 0, 0],
+        macs: crate::model::MacRange { prefix: [2, 0, 0], bits: 24 },
         default_bus: Bus::Scsi,
         detaches_disks: true,
     }

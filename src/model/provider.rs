@@ -39,12 +39,32 @@ pub struct Capabilities {
     pub chooses_ids: bool,
     /// Whether we choose the machine's UUID.
     pub chooses_uuid: bool,
-    /// First byte triple of hardware addresses that we may derive.
-    pub mac_prefix: [u8; 3],
+    /// Hardware addresses that we may derive.
+    pub macs: MacRange,
     /// The controller of a disk that names none.
     pub default_bus: Bus,
     /// Whether removing a disk can leave its volume.
     pub detaches_disks: bool,
+}
+
+/// Hardware addresses that the product takes from us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacRange {
+    /// Their first three bytes.
+    pub prefix: [u8; 3],
+    /// How many of the low bits are ours to choose, 24 at most. What lies between prefix and
+    /// these is zero: VMware takes `00:50:56:00:00:00` to `00:50:56:3f:ff:ff`, which is 22.
+    pub bits: u8,
+}
+
+impl MacRange {
+    /// The address that a number stands for; only its low bits count.
+    #[must_use]
+    pub fn at(self, number: u64) -> MacAddress {
+        let free = number & ((1 << u32::from(self.bits.min(24))) - 1);
+        let [.., a, b, c] = free.to_be_bytes();
+        MacAddress([self.prefix[0], self.prefix[1], self.prefix[2], a, b, c])
+    }
 }
 
 impl Capabilities {

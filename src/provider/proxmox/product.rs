@@ -3,8 +3,8 @@
 
 use super::{lower, normalize};
 use crate::model::{
-    Bus, Capabilities, Change, DesiredMachine, Disruption, FieldKind, Lowered, MachineSpec,
-    Product, Unsupported,
+    Bus, Capabilities, Change, DesiredMachine, Disruption, FieldKind, Lowered, MacRange,
+    MachineSpec, Product, Unsupported,
 };
 use std::sync::LazyLock;
 
@@ -73,7 +73,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     chooses_ids: true,
     chooses_uuid: true,
     // The prefix that is registered to Proxmox, and the server's own default.
-    mac_prefix: [0xBC, 0x24, 0x11],
+    macs: MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 },
     default_bus: Bus::Scsi,
     detaches_disks: true,
 });
