@@ -1,7 +1,12 @@
 //! Machines that change hands: taken over, renamed, given up. None of it touches the
 //! machine; what an entry asks beyond that is an ordinary change of the next plan.
 
-use super::{Builder, Input, base::machine_base, machine_action_id, machines::Trouble};
+use super::{
+    Builder, Input,
+    base::machine_base,
+    machine_action_id,
+    machines::{Trouble, changeable},
+};
 use crate::{
     model::{
         Action, Adopt, Blocked, Change, Code, Coverage, DataLoss, DesiredMachine, DeviceKind,
@@ -142,6 +147,7 @@ impl Builder<'_> {
         adoptable(&self.input.desired.project, key, seen, self.input.marker_key).map_err(|it| {
             trouble(Code::NotAdoptable, format!("{id} on {hypervisor} {}", it.why), it.help)
         })?;
+        changeable(hypervisor, seen)?;
         let not_bound = |all: &[crate::model::Unsupported]| Trouble {
             code: Code::NotAdoptable,
             ..super::machines::unsupported(machine, all)
@@ -204,6 +210,7 @@ impl Builder<'_> {
         let seen = found.and_then(|it| it.machines.get(&owned.id));
         let product = self.input.products.get(&owned.hypervisor).copied();
         let (Some(seen), Some(product)) = (seen, product) else { return Ok(()) };
+        changeable(&owned.hypervisor, seen)?;
         let change = Change::Rename(Rename { to: key, seen });
         let lowered =
             product.lower(&change).map_err(|all| super::machines::unsupported(machine, &all))?;
@@ -256,6 +263,7 @@ impl Builder<'_> {
             let seen = found.and_then(|it| it.machines.get(&owned.id));
             let product = self.input.products.get(&owned.hypervisor).copied();
             let (Some(seen), Some(product)) = (seen, product) else { return Ok(()) };
+            changeable(&owned.hypervisor, seen)?;
             let lowered = product
                 .lower(&Change::Forget(seen))
                 .map_err(|all| super::machines::first_unsupported(&all, None))?;

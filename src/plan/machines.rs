@@ -8,9 +8,9 @@ use crate::{
     model::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
         DesiredMachine, DeviceKind, DeviceName, Disruption, Expect, FieldChange, FieldKind,
-        FieldPath, HypervisorInventory, Lock, LockKind, LostVolume, Lowered, MachineSpec, Marker,
-        Medium, Note, ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey,
-        Stage, StepOp, Unsupported, Update, Verb,
+        FieldPath, HypervisorInventory, HypervisorName, LockKind, LostVolume, Lowered, MachineSpec,
+        Marker, Medium, Note, ObservedMachine, Place, Power, PowerState, Product, Reason,
+        ResourceKey, Stage, StepOp, Unsupported, Update, Verb,
     },
     ownership::Owned,
 };
@@ -185,9 +185,6 @@ impl Builder<'_> {
             self.unchanged += 1;
             return Ok(());
         }
-        if let Some(lock) = seen.lock.as_ref().filter(|it| it.kind == LockKind::NeedsPerson) {
-            return Err((Some(Verb::Update), needs_person(machine, seen, lock)));
-        }
         if found.fields.iter().any(|it| it.disruption == Disruption::Replace) {
             return self.plan_replace(machine, seen, marker, found.fields);
         }
@@ -205,6 +202,7 @@ impl Builder<'_> {
         product: &dyn Product,
         found: &diff::Differences,
     ) -> Result<(), Trouble> {
+        changeable(&machine.hypervisor, seen)?;
         let group_of = |change: &FieldChange| match &change.field {
             FieldPath { kind: FieldKind::Disk, device: Some(name) }
                 if change.after.is_none() && found.dropped_disks.contains(name) =>
@@ -470,11 +468,12 @@ impl Builder<'_> {
     fn removal_action(
         &mut self,
         key: &ResourceKey,
-        hypervisor: &crate::model::HypervisorName,
+        hypervisor: &HypervisorName,
         seen: &ObservedMachine,
         marker: &Marker,
         verb: Verb,
     ) -> Result<Action, Trouble> {
+        changeable(hypervisor, seen)?;
         let found = self.input.inventory.hypervisors.get(hypervisor);
         let trouble = |code, message: String, help: &str| Trouble {
             code,
@@ -629,19 +628,23 @@ fn runs_unfinished(machine: &DesiredMachine, owned: &Owned, seen: &ObservedMachi
     }
 }
 
-/// Work that is going on is waited for at apply; this would be waited for in vain.
-fn needs_person(machine: &DesiredMachine, seen: &ObservedMachine, lock: &Lock) -> Trouble {
+/// Refuses what the product would refuse until a person does something. Work that is going
+/// on is waited for at apply; this would be waited for in vain.
+pub(super) fn changeable(at: &HypervisorName, seen: &ObservedMachine) -> Result<(), Trouble> {
+    let Some(lock) = seen.lock.as_ref().filter(|it| it.kind == LockKind::NeedsPerson) else {
+        return Ok(());
+    };
     let name = seen.settled().name.as_deref().unwrap_or_default();
-    Trouble {
+    Err(Trouble {
         code: Code::Locked,
         message: format!(
-            "{} (`{name}`) on {} is locked (`{}`), which no work that runs will end",
-            seen.id, machine.hypervisor, lock.text
+            "{} (`{name}`) on {at} is locked (`{}`), and nothing that runs will end that",
+            seen.id, lock.text
         ),
         help: "end it on the hypervisor (resume the guest, or unlock it), then plan again"
             .to_owned(),
-        place: Some(machine.place.clone()),
-    }
+        place: None,
+    })
 }
 
 fn find_template<'a>(
