@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     model::{
         DesiredState, FailureKind, History, HypervisorInventory, HypervisorName, Inventory, Medium,
-        NativeId, Scope,
+        Scope,
     },
     provider::Provider,
 };
@@ -89,12 +89,13 @@ pub fn scopes(desired: &DesiredState, history: &History) -> BTreeMap<HypervisorN
             scope.isos.insert(volume.clone());
         }
     }
-    for record in history.owned.iter().chain(&history.open) {
-        if let Some(scope) = scopes.get_mut(&record.hypervisor)
-            && record.key.kind == crate::model::Kind::Vm
+    let owned = history.owned.iter().map(|it| (&it.hypervisor, &it.key, Some(&it.id)));
+    let open = history.open.iter().map(|it| (&it.hypervisor, &it.key, it.id.as_ref()));
+    for (hypervisor, key, id) in owned.chain(open) {
+        if let Some(scope) = scopes.get_mut(hypervisor)
+            && key.kind == crate::model::Kind::Vm
         {
-            let id: NativeId = record.id.clone();
-            scope.ids.insert(id);
+            scope.ids.extend(id.cloned());
         }
     }
     scopes

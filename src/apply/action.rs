@@ -10,8 +10,8 @@ use super::{
     unique, words,
 };
 use crate::model::{
-    Action, Claim, CloneFrom, Fresh, FreshObject, Identity, Kind, Setting, Stage, Step, StepOp,
-    Target, Verb,
+    Action, At, Birthplace, Claim, CloneFrom, Fresh, FreshObject, Identity, Kind, Name,
+    ResourceKey, Setting, Stage, Step, StepOp, Target, Verb,
 };
 use crate::ownership::{intent_id, machine_uuid};
 use crate::planted::Bug;
@@ -54,22 +54,17 @@ struct Proofs {
 
 impl<'a> Job<'a> {
     pub(super) fn new(ctx: &'a Context, site: &'a Site, action: &'a Action) -> Result<Self, Halt> {
-        let id = match (&action.native_id, action.key.kind) {
-            (Some(id), _) => id.clone(),
+        let at = match (&action.native_id, action.key.kind) {
+            (Some(id), _) => At::Id(id.clone()),
             // Pools are called on a hypervisor what the plan calls them.
-            (None, Kind::Pool) => action.key.name.as_str().into(),
-            (None, Kind::Vm) => {
-                return Err(Halt::Failed {
-                    text: "the plan names no native id".to_owned(),
-                    cause: Cause::Bug,
-                });
-            }
+            (None, Kind::Pool) => At::Id(action.key.name.as_str().into()),
+            (None, Kind::Vm) => At::Birth(birthplace(ctx, action)?),
         };
         Ok(Self {
             ctx,
             site,
             action,
-            target: Target { key: action.key.clone(), id, node: action.node.clone() },
+            target: Target { key: action.key.clone(), at, node: action.node.clone() },
             identity: None,
             sent: 0,
             effects: 0,
@@ -137,7 +132,7 @@ impl<'a> Job<'a> {
             match self.judge(index, step, op, &fresh)? {
                 Judged::AlreadySo => {
                     self.already_so += u32::from(trial.attempt == 0);
-                    self.reached(op, self.effects > effects).await?;
+                    self.reached(op, self.effects > effects, &fresh.object).await?;
                     return Ok(());
                 }
                 Judged::Wait(why) => {
@@ -156,7 +151,7 @@ impl<'a> Job<'a> {
             trial.attempt += 1;
             match self.send(index, step, op, fallback, &fresh, &mut trial).await? {
                 super::call::Next::Done => return Ok(()),
-                super::call::Next::Again => {}
+                super::call::Next::Again | super::call::Next::Refused(_) => {}
                 super::call::Next::Otherwise => match &step.otherwise {
                     Some(otherwise) if !fallback => (op, fallback) = (otherwise, true),
                     Some(_) | None => return Err(Halt::failed("the guest did not shut down")),
@@ -183,14 +178,7 @@ impl<'a> Job<'a> {
 
     /// The identity that a birth in this action gives its object.
     pub(super) fn born_as(&self) -> Identity {
-        let project = &self.ctx.plan.body.project;
-        let key = &self.action.key;
-        let intent = intent_id(&self.ctx.plan.plan_id, key);
-        let uuid = match key.kind {
-            Kind::Vm => Some(machine_uuid(project, key, intent)),
-            Kind::Pool => None,
-        };
-        Identity { project: project.clone(), key: key.clone(), intent, uuid }
+        born_as(self.ctx, &self.action.key)
     }
 
     /// Proves what a read of the object alone cannot. Tells whether it did anything,
@@ -244,11 +232,8 @@ impl<'a> Job<'a> {
 
     /// The template of a clone is still the one that was planned.
     async fn source_is_as_planned(&self, from: &CloneFrom) -> Result<(), Halt> {
-        let target = Target {
-            key: self.action.key.clone(),
-            id: from.template.clone(),
-            node: from.template_node.clone(),
-        };
+        let (key, node) = (self.action.key.clone(), from.template_node.clone());
+        let target = Target::with_id(key, from.template.clone(), node);
         let fresh =
             self.site.read(self.ctx, &target).await.map_err(|error| Halt::provider(&error))?;
         let stale = |why: &str| Err(Halt::Stale(format!("template {}: {why}", from.template)));
@@ -279,18 +264,32 @@ impl<'a> Job<'a> {
         match verdict {
             unique::Verdict::GoOn => Ok(()),
             unique::Verdict::Unsure(why) => {
-                Err(Halt::Unknown(format!("{} was not started: {why}", self.target.id)))
+                Err(Halt::Unknown(format!("{} was not started: {why}", self.target.at)))
             }
             unique::Verdict::Withdraw(why) => {
                 self.withdraw().await?;
-                Err(Halt::Stale(format!("{} was removed again: {why}", self.target.id)))
+                Err(Halt::Stale(format!("{} was removed again: {why}", self.target.at)))
             }
         }
     }
 
     /// What follows from a step's end being reached.
-    pub(super) async fn reached(&mut self, op: &StepOp, sent: bool) -> Result<(), Halt> {
-        let (key, name, id) = (&self.action.key, &self.site.name, &self.target.id);
+    pub(super) async fn reached(
+        &mut self,
+        op: &StepOp,
+        sent: bool,
+        object: &FreshObject,
+    ) -> Result<(), Halt> {
+        if let FreshObject::Machine(machine) = object
+            && op.is_birth()
+        {
+            self.target.at = At::Id(machine.id.clone());
+        }
+        let (key, name) = (&self.action.key, &self.site.name);
+        let Some(id) = self.target.id() else {
+            // Nothing has an end before it is born.
+            return Ok(());
+        };
         let written = if op.is_birth() {
             self.identity = Some(self.born_as());
             self.seen_tick = Some(self.site.tick());
@@ -339,8 +338,10 @@ impl<'a> Job<'a> {
                 lines =
                     not_taken(&self.action.fields, &self.action.steps, unreadable, &fresh.object);
                 if lines.is_empty() {
-                    if let Some(before) = self.at_base.take().filter(|_| self.effects > 0) {
-                        self.site.note_trail(&self.target.id, before, fresh.object);
+                    if let Some(before) = self.at_base.take().filter(|_| self.effects > 0)
+                        && let Some(id) = self.target.id()
+                    {
+                        self.site.note_trail(id, before, fresh.object);
                     }
                     return Ok(());
                 }
@@ -351,7 +352,7 @@ impl<'a> Job<'a> {
             self.ctx.pause(wait).await;
             wait *= 2;
         }
-        if Bug::FailureIsDone.strikes(self.target.id.as_str()) {
+        if Bug::FailureIsDone.strikes(self.target.at.as_str()) {
             return Ok(());
         }
         Err(Halt::failed(format!("did not take: {}", lines.join("; "))))
@@ -364,6 +365,34 @@ impl<'a> Job<'a> {
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
+}
+
+/// The identity that a plan gives to what it makes for an entry.
+fn born_as(ctx: &Context, key: &ResourceKey) -> Identity {
+    let project = &ctx.plan.body.project;
+    let intent = intent_id(&ctx.plan.plan_id, key);
+    let uuid = match key.kind {
+        Kind::Vm => Some(machine_uuid(project, key, intent)),
+        Kind::Pool => None,
+    };
+    Identity { project: project.clone(), key: key.clone(), intent, uuid }
+}
+
+/// Where the machine of an action will be found before it has an id.
+fn birthplace(ctx: &Context, action: &Action) -> Result<Birthplace, Halt> {
+    let uuid = born_as(ctx, &action.key).uuid;
+    let place = |name: &str, pool: &Option<Name>| Birthplace {
+        name: name.to_owned(),
+        pool: pool.clone(),
+        uuid,
+    };
+    let born = action.steps.iter().find_map(|step| match &step.op {
+        StepOp::Clone(from) => Some(place(&from.name, &from.pool)),
+        StepOp::Create(birth) => Some(place(&birth.name, &birth.pool)),
+        _ => None,
+    });
+    let text = "the plan names no native id of what exists".to_owned();
+    born.ok_or(Halt::Failed { text, cause: Cause::Bug })
 }
 
 fn wanted_password(op: &StepOp) -> Option<&crate::model::SecretRef> {

@@ -26,6 +26,8 @@ pub(super) enum Next {
     Again,
     /// The wait ran out: the step's fallback comes next.
     Otherwise,
+    /// Its task was refused and changed nothing.
+    Refused(Refusal),
 }
 
 /// The tries at one step.
@@ -112,7 +114,7 @@ impl Job<'_> {
                 return self.refused(step, op, &durable, refusal, trial).await;
             }
             Submitted::NotSent(error) => return self.not_sent(&durable, &error, trial).await,
-            Submitted::Done(receipt) => Phase::Arrived(receipt.notes),
+            Submitted::Done(receipt) => Phase::Arrived(receipt),
             Submitted::Accepted(task) => {
                 self.accepted(&durable, &task).await;
                 Phase::Follow(task)
@@ -120,7 +122,7 @@ impl Job<'_> {
             Submitted::Unknown(error) => Phase::LookUp(words(&error)),
         };
         if let Some(password) = &self.password
-            && Bug::SecretNoted.strikes(self.target.id.as_str())
+            && Bug::SecretNoted.strikes(self.target.at.as_str())
         {
             self.note(format!("the guest's password is {}", password.expose_secret()));
         }
@@ -139,11 +141,18 @@ impl Job<'_> {
         } else {
             self.pursue(step, op, &durable, phase).await
         };
-        if matches!(next, Ok(Next::Again)) {
-            trial.lost += 1;
-            self.effects -= 1;
+        match next {
+            Ok(Next::Again) => {
+                trial.lost += 1;
+                self.effects -= 1;
+                Ok(Next::Again)
+            }
+            Ok(Next::Refused(refusal)) => {
+                self.effects -= 1;
+                self.refused(step, op, &durable, refusal, trial).await
+            }
+            other => other,
         }
-        next
     }
 
     fn intent(
@@ -155,11 +164,11 @@ impl Job<'_> {
         identity: &Identity,
     ) -> Intent {
         let source = match op {
-            StepOp::Clone(from) => Some(Target {
-                key: self.action.key.clone(),
-                id: from.template.clone(),
-                node: from.template_node.clone(),
-            }),
+            StepOp::Clone(from) => Some(Target::with_id(
+                self.action.key.clone(),
+                from.template.clone(),
+                from.template_node.clone(),
+            )),
             _ => None,
         };
         Intent {
@@ -204,6 +213,12 @@ impl Job<'_> {
                 trial.wait_busy(self, &text).await?;
                 Ok(Next::Again)
             }
+            // There is nothing to wait for: what comes after the wait comes now.
+            RefusalKind::GuestDeaf if step.otherwise.is_some() => {
+                self.finish(durable, outcome, None).await?;
+                self.note(format!("the guest could not be asked to shut down: {text}"));
+                Ok(Next::Otherwise)
+            }
             // Look, never adopt: what is there is judged like any other birth.
             RefusalKind::Exists if op.is_birth() => {
                 self.finish(durable, outcome, None).await?;
@@ -211,7 +226,7 @@ impl Job<'_> {
                 if self.end_holds(step, op, &fresh.object) {
                     return Ok(Next::Again);
                 }
-                Err(Halt::Stale(format!("{} is taken: {text}", self.target.id)))
+                Err(Halt::Stale(format!("{} is taken: {text}", self.target.at)))
             }
             RefusalKind::Missing if !op.is_birth() => {
                 self.finish(durable, outcome, None).await?;
@@ -225,6 +240,7 @@ impl Job<'_> {
             }
             RefusalKind::Exists
             | RefusalKind::Missing
+            | RefusalKind::GuestDeaf
             | RefusalKind::Permission
             | RefusalKind::Auth
             | RefusalKind::Invalid => {
@@ -234,7 +250,7 @@ impl Job<'_> {
                     let digest = object_digest(&fresh);
                     self.finish(durable, StepOutcome::AlreadySo, digest).await?;
                     self.note(format!("`{}` was refused, and its end holds: {text}", op.name()));
-                    self.reached(op, true).await?;
+                    self.reached(op, true, &fresh.object).await?;
                     return Ok(Next::Done);
                 }
                 self.finish(durable, outcome, None).await?;

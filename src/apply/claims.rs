@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::{
     Action, Bytes, Claim, FreshObject, HypervisorInventory, Listed, Listing, NativeId, NodeName,
-    PowerState, Target,
+    PowerState, ResourceKey, Target,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,14 +82,16 @@ async fn judge(
     for claim in &action.claims {
         let found = match claim {
             Claim::Id(id) => {
-                let mine = ours && *id == target.id;
+                let mine = ours && Some(id) == target.id();
                 let taken = listing.guests.contains_key(id) && !mine;
                 taken.then(|| Found::Lost(format!("id {id} is taken")))
             }
             Claim::Name(name) => listing
                 .guests
                 .iter()
-                .find(|(id, row)| **id != target.id && row.name.as_deref() == Some(name.as_str()))
+                .find(|(id, row)| {
+                    Some(*id) != target.id() && row.name.as_deref() == Some(name.as_str())
+                })
                 .map(|(id, _)| Found::Lost(format!("the name `{name}` is taken by {id}"))),
             Claim::Node(node) => (!listing.online.contains(node))
                 .then(|| Found::Lost(format!("host {node} is not online"))),
@@ -116,7 +118,7 @@ async fn address_taken(
     survey: &Arc<Survey>,
 ) -> Result<Option<Found>, Halt> {
     for (id, row) in &survey.listing.guests {
-        if *id == target.id
+        if Some(id) == target.id()
             || site.made_here(id).is_some()
             || !must_be_read(ctx, then, &target.key, None, id, row)
         {
@@ -155,7 +157,7 @@ fn room(
     let total = then.nodes.get(node)?.memory.0;
     let headroom = u64::from(ctx.plan.body.policy.memory_headroom_percent.min(100));
     let usable = total / 100 * (100 - headroom);
-    let planned: Vec<(&NativeId, u64)> = ctx
+    let planned: Vec<(&Action, u64)> = ctx
         .plan
         .body
         .actions
@@ -170,16 +172,21 @@ fn room(
                 | Claim::Node(_)
                 | Claim::Address(_) => None,
             })?;
-            Some((action.native_id.as_ref()?, wanted))
+            Some((action, wanted))
         })
         .collect();
-    let births: BTreeSet<&NativeId> = planned.iter().map(|(id, _)| *id).collect();
+    // What this run has made of them by now is known by its entry, where the product
+    // chose the id.
+    let births: BTreeSet<&NativeId> =
+        planned.iter().filter_map(|(action, _)| action.native_id.as_ref()).collect();
+    let keys: BTreeSet<&ResourceKey> = planned.iter().map(|(action, _)| &action.key).collect();
+    let is_birth = |id: &NativeId| {
+        births.contains(id) || site.made_here(id).is_some_and(|key| keys.contains(&key))
+    };
     let used = |guests: &BTreeMap<NativeId, Listed>| -> u64 {
         guests
             .iter()
-            .filter(|(id, row)| {
-                row.node.as_ref() == Some(node) && !row.template && !births.contains(id)
-            })
+            .filter(|(id, row)| row.node.as_ref() == Some(node) && !row.template && !is_birth(id))
             // As placement counts: what is stopped uses nothing, what is locked will run.
             .filter(|(_, row)| row.power != PowerState::Stopped || row.lock.is_some())
             .map(|(_, row)| row.memory.map_or(0, |memory| memory.0))

@@ -37,23 +37,23 @@ impl Job<'_> {
         let (stage, identity) = match self.whose(&fresh.object) {
             // Whatever was to be done before a delete is moot when it is gone.
             Ours::Absent if self.ends_later(index) => return Ok(Judged::AlreadySo),
-            Ours::Absent => return Err(Halt::Stale(format!("{} is gone", self.target.id))),
+            Ours::Absent => return Err(Halt::Stale(format!("{} is gone", self.target.at))),
             Ours::No(_)
-                if index > 0 && Bug::OwnershipProvedOnce.strikes(self.target.id.as_str()) =>
+                if index > 0 && Bug::OwnershipProvedOnce.strikes(self.target.at.as_str()) =>
             {
                 return Ok(Judged::Send);
             }
             Ours::No(why) => {
-                return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.id)));
+                return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.at)));
             }
             Ours::Unreadable(why) => {
-                return Ok(Judged::Wait(format!("{} cannot be read: {why}", self.target.id)));
+                return Ok(Judged::Wait(format!("{} cannot be read: {why}", self.target.at)));
             }
             Ours::Yes { stage, identity } => (stage, identity),
         };
         match &self.identity {
             Some(pinned) if *pinned != identity => {
-                return Err(Halt::Stale(format!("the marker on {} changed", self.target.id)));
+                return Err(Halt::Stale(format!("the marker on {} changed", self.target.at)));
             }
             Some(_) => {}
             None => self.identity = Some(identity),
@@ -85,7 +85,7 @@ impl Job<'_> {
     }
 
     fn judge_birth(&mut self, step: &Step, fresh: &Fresh) -> Result<Judged, Halt> {
-        let id = &self.target.id;
+        let id = &self.target.at;
         if step.op.writes_stage().is_some_and(|stage| stage != Stage::New) {
             return Err(Halt::Failed {
                 text: "a birth must not call the machine ready".to_owned(),
@@ -120,7 +120,7 @@ impl Job<'_> {
         if self.action.key.kind == Kind::Pool {
             return Ok(());
         }
-        let id = &self.target.id;
+        let id = &self.target.at;
         if Bug::DeleteUnannounced.strikes(id.as_str()) || Bug::StartedUnready.strikes(id.as_str()) {
             return Ok(());
         }
@@ -204,7 +204,7 @@ impl Job<'_> {
         // Where an earlier action of this run changed the same object, the plan's base
         // was proved there, and nobody else may have touched it since.
         let follows_own_change = || {
-            self.site.trail(&self.target.id).is_some_and(|trail| {
+            self.target.id().and_then(|id| self.site.trail(id)).is_some_and(|trail| {
                 base_now(base, &trail.before).as_ref() == Some(&base.sha256)
                     && base_now(base, &trail.after) == now
             })

@@ -39,8 +39,10 @@ pub(super) fn ours(
             Err(why) => Ours::No(why),
         },
         FreshObject::Machine(machine) => {
-            if machine.id != target.id {
-                return Ours::No(format!("{} was read instead of {}", machine.id, target.id));
+            if let Some(id) = target.id()
+                && machine.id != *id
+            {
+                return Ours::No(format!("{} was read instead of {id}", machine.id));
             }
             if machine.template {
                 return Ours::No("it is a template now".to_owned());
@@ -86,7 +88,7 @@ fn pool_marker<'a>(
     }
     // A pool's name is its native id, and it cannot be renamed: a marker that names
     // none is as good.
-    if marker.id.as_ref().is_some_and(|id| *id != target.id) {
+    if marker.id.as_ref().is_some_and(|id| Some(id) != target.id()) {
         return Err("its marker names another id".to_owned());
     }
     if marker_key.is_some_and(|secret| !secret.verifies(marker)) {

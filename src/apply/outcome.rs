@@ -12,7 +12,10 @@ use super::{
 };
 use crate::planted::Bug;
 use crate::{
-    model::{Fresh, FreshObject, Intent, Located, Owner, Step, StepOp, TaskRef, TaskState, Wait},
+    model::{
+        At, Fresh, FreshObject, Intent, Located, Owner, Receipt, Refusal, Step, StepOp, TaskRef,
+        TaskState, Wait,
+    },
     store::{DurableIntent, StepOutcome},
 };
 use std::time::Duration;
@@ -21,8 +24,8 @@ use std::time::Duration;
 pub(super) enum Phase {
     Follow(TaskRef),
     LookUp(String),
-    Arrived(Vec<String>),
-    TaskFailed(String),
+    Arrived(Receipt),
+    TaskFailed(Refusal),
 }
 
 impl Job<'_> {
@@ -49,14 +52,26 @@ impl Job<'_> {
                         None => return Ok(Next::Again),
                     }
                 }
-                Phase::Arrived(notes) => {
-                    self.notes.extend(notes);
+                Phase::Arrived(receipt) => {
+                    self.arrived(op, receipt);
                     return self.verify(step, op, durable, None).await;
                 }
-                Phase::TaskFailed(words) => {
-                    return self.verify(step, op, durable, Some(words)).await;
+                // The product says that it did nothing: as if it had refused at once.
+                Phase::TaskFailed(refusal) if refusal.kind.leaves_all_as_it_was() => {
+                    return Ok(Next::Refused(refusal));
+                }
+                Phase::TaskFailed(refusal) => {
+                    return self.verify(step, op, durable, Some(refusal.text)).await;
                 }
             };
+        }
+    }
+
+    /// Takes up what came back with a call: where we do not choose the id, a birth tells it.
+    fn arrived(&mut self, op: &StepOp, receipt: Receipt) {
+        self.notes.extend(receipt.notes);
+        if let (Some(id), At::Birth(_), true) = (receipt.id, &self.target.at, op.is_birth()) {
+            self.target.at = At::Id(id);
         }
     }
 
@@ -71,10 +86,9 @@ impl Job<'_> {
         };
         Ok(match ended {
             Followed::TooLong => return Err(detached()),
-            Followed::Ended(TaskState::Done) => Phase::Arrived(Vec::new()),
-            Followed::Ended(TaskState::Warned(text)) => Phase::Arrived(vec![text]),
-            Followed::Ended(TaskState::Failed(text)) => Phase::TaskFailed(text),
-            Followed::Ended(TaskState::Running) => {
+            Followed::Ended(TaskState::Done(receipt)) => Phase::Arrived(receipt),
+            Followed::Ended(TaskState::Failed(refusal)) => Phase::TaskFailed(refusal),
+            Followed::Ended(TaskState::Queued | TaskState::Running) => {
                 Phase::LookUp("its task is neither running nor ended".to_owned())
             }
             Followed::Ended(TaskState::Unknown(why)) => Phase::LookUp(why),
@@ -111,7 +125,7 @@ impl Job<'_> {
                     }
                     "its task runs and cannot be followed".clone_into(&mut why);
                 }
-                Located::Happened(receipt) => return Ok(Some(Phase::Arrived(receipt.notes))),
+                Located::Happened(receipt) => return Ok(Some(Phase::Arrived(receipt))),
                 Located::DidNotHappen(proof) => {
                     self.finish(durable, StepOutcome::Refused(proof), None).await?;
                     return Ok(None);
@@ -133,7 +147,8 @@ impl Job<'_> {
         if let Ok(fresh) = self.read().await
             && self.end_holds(step, op, &fresh.object)
         {
-            return Ok(Some(Phase::Arrived(vec![format!("its reply was lost: {why}")])));
+            let notes = vec![format!("its reply was lost: {why}")];
+            return Ok(Some(Phase::Arrived(Receipt { id: None, notes })));
         }
         self.finish(durable, StepOutcome::Unknown(why.clone()), None).await?;
         Err(Halt::Unknown(format!("what became of `{}` cannot be told: {why}", op.name())))
@@ -179,7 +194,7 @@ impl Job<'_> {
                         if let Some(text) = failure {
                             self.note(format!("`{}` ended with: {text}", op.name()));
                         }
-                        self.reached(op, true).await?;
+                        self.reached(op, true, &fresh.object).await?;
                         return Ok(Next::Done);
                     }
                     let readable = !matches!(fresh.object, FreshObject::Unreadable(_));
@@ -226,16 +241,16 @@ impl Job<'_> {
         match self.whose(&fresh.object) {
             // Somebody else was faster: looked at, never adopted.
             Ours::No(why) if step.end.owner.is_none() => {
-                return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.id)));
+                return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.at)));
             }
             Ours::Yes { identity, .. }
                 if self.identity.as_ref().is_some_and(|pinned| *pinned != identity) =>
             {
-                return Err(Halt::Stale(format!("the marker on {} changed", self.target.id)));
+                return Err(Halt::Stale(format!("the marker on {} changed", self.target.at)));
             }
             Ours::Yes { .. } | Ours::No(_) | Ours::Absent | Ours::Unreadable(_) => {}
         }
-        if Bug::FailureIsDone.strikes(self.target.id.as_str()) {
+        if Bug::FailureIsDone.strikes(self.target.at.as_str()) {
             return Ok(Next::Done);
         }
         let missing = undone(step, op, &fresh.object, self.identity.as_ref()).join("; ");
@@ -279,12 +294,12 @@ impl Job<'_> {
             if let Ok(fresh) = self.site.read(self.ctx, &self.target).await {
                 if self.end_holds(step, op, &fresh.object) {
                     self.finish(durable, StepOutcome::Done, object_digest(&fresh)).await?;
-                    self.reached(op, true).await?;
+                    self.reached(op, true, &fresh.object).await?;
                     return Ok(Next::Done);
                 }
                 if let Ours::No(why) = self.whose(&fresh.object) {
                     self.finish(durable, StepOutcome::Done, object_digest(&fresh)).await?;
-                    return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.id)));
+                    return Err(Halt::Stale(format!("{} is not ours: {why}", self.target.at)));
                 }
             }
             if self.ctx.stop.detached() {
@@ -297,8 +312,8 @@ impl Job<'_> {
                 biased;
                 ended = &mut follow, if task_open => {
                     task_open = false;
-                    if let Followed::Ended(TaskState::Failed(text)) = ended {
-                        words = text;
+                    if let Followed::Ended(TaskState::Failed(refusal)) = ended {
+                        words = refusal.text;
                     }
                 }
                 () = clock.sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),

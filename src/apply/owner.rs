@@ -21,7 +21,7 @@ impl Job<'_> {
         owner: &Owner,
         fresh: &Fresh,
     ) -> Result<Judged, Halt> {
-        let id = &self.target.id;
+        let id = &self.target.at;
         let machine = match &fresh.object {
             FreshObject::Machine(machine) => machine,
             FreshObject::Unreadable(why) => {
@@ -63,7 +63,7 @@ impl Job<'_> {
         object: &FreshObject,
     ) -> Result<Identity, Halt> {
         let project = &self.ctx.plan.body.project;
-        let (key, id) = (&self.action.key, &self.target.id);
+        let (key, id) = (&self.action.key, &self.target.at);
         let marker_key = self.ctx.marker_key.as_ref();
         let not_ours = |why: String| Halt::Stale(format!("{id} is not ours: {why}"));
         match &step.begin.owner {
@@ -76,7 +76,7 @@ impl Job<'_> {
                 }
             }
             Some(Owner::Nobody) | None => {
-                if machine.id != *id {
+                if Some(&machine.id) != self.target.id() {
                     return Err(Halt::Stale(format!("{} was read instead of {id}", machine.id)));
                 }
                 adoptable(project, key, machine, marker_key)
@@ -94,10 +94,11 @@ impl Job<'_> {
     /// After an action that changed hands: what the journal remembers from now on.
     pub(super) async fn remember(&self) -> Result<(), Halt> {
         let (journal, clock) = (&self.ctx.journal, &self.ctx.clock);
-        let (key, name, id) = (&self.action.key, &self.site.name, &self.target.id);
+        let (key, name) = (&self.action.key, &self.site.name);
         if !matches!(self.action.verb, Verb::Adopt | Verb::Rename) {
             return Ok(());
         }
+        let Some(id) = self.target.id() else { return Ok(()) };
         let mut written = journal.owned(key, name, id, clock.now_ms()).await;
         for step in &self.action.steps {
             if let (Some(Owner::Entry(old)), Ok(())) = (&step.begin.owner, &written) {
@@ -113,14 +114,15 @@ impl Job<'_> {
         let fresh = self.read().await?;
         match self.whose(&fresh.object) {
             Ours::Yes { .. } => {
-                return Err(Halt::Stale(format!("{} bears its marker", self.target.id)));
+                return Err(Halt::Stale(format!("{} bears its marker", self.target.at)));
             }
             Ours::Unreadable(why) => {
-                return Err(Halt::failed(format!("{} cannot be read: {why}", self.target.id)));
+                return Err(Halt::failed(format!("{} cannot be read: {why}", self.target.at)));
             }
             Ours::Absent | Ours::No(_) => {}
         }
-        let (key, name, id) = (&self.action.key, &self.site.name, &self.target.id);
+        let (key, name) = (&self.action.key, &self.site.name);
+        let Some(id) = self.target.id() else { return Ok(()) };
         let written = self.ctx.journal.disowned(key, name, id, self.ctx.clock.now_ms()).await;
         written.map_err(|error| self.ctx.journal_broke(&error))
     }

@@ -108,11 +108,17 @@ async fn follow_all(
         }
         // Nobody waits any more for a task whose action has detached.
         open.retain(|it| !it.reply.is_closed());
-        ask(provider.as_ref(), &clock, &mut open).await;
+        ask(provider.as_ref(), &clock, &patience, draining, &mut open).await;
     }
 }
 
-async fn ask(provider: &dyn Provider, clock: &Clock, open: &mut Vec<Open>) {
+async fn ask(
+    provider: &dyn Provider,
+    clock: &Clock,
+    patience: &Patience,
+    draining: bool,
+    open: &mut Vec<Open>,
+) {
     // Those that are nearly due come along: one call serves them all.
     let horizon = clock.monotonic() + POLL_START;
     let (due, mut rest): (Vec<_>, Vec<_>) =
@@ -126,11 +132,15 @@ async fn ask(provider: &dyn Provider, clock: &Clock, open: &mut Vec<Open>) {
             .unwrap_or_else(|| TaskState::Unknown("no answer for this task".to_owned()));
         match state {
             TaskState::Running => it.unknown = 0,
+            TaskState::Queued => {
+                it.unknown = 0;
+                // Its time begins when it does; an interrupt waits for no turn.
+                if !draining {
+                    it.until = clock.monotonic() + patience.task;
+                }
+            }
             TaskState::Unknown(_) if it.unknown < POLL_UNKNOWN_MAX => it.unknown += 1,
-            TaskState::Done
-            | TaskState::Warned(_)
-            | TaskState::Failed(_)
-            | TaskState::Unknown(_) => {
+            TaskState::Done(_) | TaskState::Failed(_) | TaskState::Unknown(_) => {
                 let _ = it.reply.send(Followed::Ended(state));
                 continue;
             }

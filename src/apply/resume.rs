@@ -64,9 +64,11 @@ async fn ask(provider: &dyn Provider, intent: &Intent, clock: &Clock) -> Option<
             Located::DidNotHappen(proof) => return Some(StepOutcome::Refused(proof)),
             Located::Running(task) => {
                 match provider.poll(std::slice::from_ref(&task)).await.pop() {
-                    Some(TaskState::Running) => return None,
-                    Some(TaskState::Done | TaskState::Warned(_)) => return Some(StepOutcome::Done),
-                    Some(TaskState::Failed(text)) => return Some(StepOutcome::Refused(text)),
+                    Some(TaskState::Queued | TaskState::Running) => return None,
+                    Some(TaskState::Done(_)) => return Some(StepOutcome::Done),
+                    Some(TaskState::Failed(refusal)) => {
+                        return Some(StepOutcome::Refused(refusal.text));
+                    }
                     Some(TaskState::Unknown(text)) => why = text,
                     None => "its task gave no answer".clone_into(&mut why),
                 }

@@ -156,7 +156,7 @@ impl Site {
     ) -> Result<Arc<FreshObject>, ProviderError> {
         let cell = lock(&survey.reads).entry(id.clone()).or_default().clone();
         let node = survey.listing.guests.get(id).and_then(|row| row.node.clone());
-        let target = Target { key: key.clone(), id: id.clone(), node };
+        let target = Target::with_id(key.clone(), id.clone(), node);
         cell.get_or_try_init(|| async { Ok(Arc::new(self.read(ctx, &target).await?.object)) })
             .await
             .cloned()

@@ -71,8 +71,8 @@ pub(super) async fn check(
         // A listing that does not show our own machine is too old to show others.
         let obstacle = if !survey.listing.gaps.is_empty() {
             Some(format!("the listing is not whole: {}", survey.listing.gaps.join("; ")))
-        } else if !survey.listing.guests.contains_key(&target.id) {
-            Some(format!("the listing does not show {} yet", target.id))
+        } else if !target.id().is_some_and(|id| survey.listing.guests.contains_key(id)) {
+            Some(format!("the listing does not show {} yet", target.at))
         } else {
             None
         };
@@ -121,7 +121,8 @@ where
     for (id, row) in guests {
         // What this run made and saw for another key needs no second look.
         let known = site.made_here(id).is_some_and(|key| key != target.key);
-        if *id == target.id || known || !must_be_read(ctx, then, &target.key, name, id, row) {
+        if Some(id) == target.id() || known || !must_be_read(ctx, then, &target.key, name, id, row)
+        {
             continue;
         }
         let seen = look(id.clone()).await.map_err(|error| Halt::provider(&error))?;

@@ -60,7 +60,9 @@ impl Job<'_> {
             let mut trial = Trial::single();
             match self.send(count + offset, step, &step.op, false, &fresh, &mut trial).await {
                 Ok(Next::Done) => {}
-                Ok(Next::Again | Next::Otherwise) => return Err(unsure("it could not be removed")),
+                Ok(Next::Again | Next::Otherwise | Next::Refused(_)) => {
+                    return Err(unsure("it could not be removed"));
+                }
                 Err(Halt::Failed { text, .. } | Halt::Stale(text) | Halt::Unknown(text)) => {
                     return Err(unsure(&text));
                 }

@@ -6,7 +6,7 @@
 use super::text::MarkerKey;
 use crate::model::{
     Code, History, HypervisorInventory, HypervisorName, Inventory, Kind, Marker, MarkerState,
-    NativeId, ObservedMachine, ProjectName, Remembered, ResourceKey, Stage,
+    NativeId, ObservedMachine, OpenBirth, ProjectName, Remembered, ResourceKey, Stage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,9 +25,10 @@ pub enum Binding {
 
 /// Judges one object against one key.
 ///
-/// `ready` and `deleting` need both halves of the identity. `new` needs the id, and
-/// the uuid where its marker states one: a clone is born with `uuid=none` and gets
-/// ours in the same write in which its marker begins to state it.
+/// `ready` and `deleting` need both halves of the identity. `new` needs every half that its
+/// marker states, and one at least: where we choose the id, a clone is born with `uuid=none`
+/// and gets ours in the same write in which its marker begins to state it; where the
+/// hypervisor assigns the id, it is born with `id=pending` and our uuid.
 pub fn binding(
     project: &ProjectName,
     key: &ResourceKey,
@@ -49,25 +50,29 @@ pub fn binding(
     if marker_key.is_some_and(|secret| !secret.verifies(marker)) {
         return not_ours("the signature of its marker is wrong");
     }
-    let id_binds = marker.id.as_ref() == Some(&machine.id);
+    let id_binds = marker.id.as_ref().map(|marked| *marked == machine.id);
     let uuid_binds = match (marker.uuid, machine.uuid) {
         (Some(marked), Some(own)) => Some(marked == own),
         (None, _) => None,
         (Some(_), None) => Some(false),
     };
     match marker.stage {
-        Stage::New if id_binds && uuid_binds == Some(false) => {
-            not_ours("its marker names another machine uuid")
-        }
-        Stage::New if id_binds => Binding::New,
-        Stage::New => not_ours("its marker names another id"),
+        Stage::New => match (id_binds, uuid_binds) {
+            (Some(false), _) => not_ours("its marker names another id"),
+            (_, Some(false)) => not_ours("its marker names another machine uuid"),
+            (None, None) => not_ours("its marker names neither id nor machine uuid"),
+            (Some(true), _) | (None, Some(true)) => Binding::New,
+        },
         Stage::Ready | Stage::Deleting => match (id_binds, uuid_binds) {
-            (true, Some(true)) if marker.stage == Stage::Ready => Binding::Ready,
-            (true, Some(true)) => Binding::Deleting,
-            (true, Some(false)) => not_ours("its marker names another machine uuid"),
-            (true, None) => not_ours("its marker names no machine uuid"),
-            (false, Some(true)) => not_ours("its marker names another id"),
-            (false, _) => not_ours("its marker names another id and another machine uuid"),
+            (Some(true), Some(true)) if marker.stage == Stage::Ready => Binding::Ready,
+            (Some(true), Some(true)) => Binding::Deleting,
+            (Some(true), Some(false)) => not_ours("its marker names another machine uuid"),
+            (Some(true), None) => not_ours("its marker names no machine uuid"),
+            (Some(false), Some(true)) => not_ours("its marker names another id"),
+            (None, Some(true)) => not_ours("its marker names no id"),
+            (Some(false) | None, _) => {
+                not_ours("its marker names another id and another machine uuid")
+            }
         },
     }
 }
@@ -139,15 +144,8 @@ pub fn classify(
         for machine in seen.machines.values() {
             match &machine.marker {
                 MarkerState::Found(marker) if marker.project == *project => {
-                    sort_marked(
-                        &mut result,
-                        &mut binders,
-                        hypervisor,
-                        seen,
-                        machine,
-                        marker,
-                        marker_key,
-                    );
+                    let it = Marked { hypervisor, seen, machine, marker };
+                    sort_marked(&mut result, &mut binders, &it, history, marker_key);
                 }
                 MarkerState::Garbled(text) => {
                     note_garbled(&mut result, project, hypervisor, seen, machine, text);
@@ -178,13 +176,19 @@ pub fn classify(
     result
 }
 
+/// A machine that names a key of this project.
+struct Marked<'a> {
+    hypervisor: &'a HypervisorName,
+    seen: &'a HypervisorInventory,
+    machine: &'a ObservedMachine,
+    marker: &'a Marker,
+}
+
 fn sort_marked<'a>(
     result: &mut Ownership,
     binders: &mut BTreeMap<&'a ResourceKey, Vec<Owned>>,
-    hypervisor: &HypervisorName,
-    seen: &HypervisorInventory,
-    machine: &ObservedMachine,
-    marker: &'a Marker,
+    &Marked { hypervisor, seen, machine, marker }: &Marked<'a>,
+    history: &History,
     marker_key: Option<&MarkerKey>,
 ) {
     let key = &marker.key;
@@ -204,7 +208,14 @@ fn sort_marked<'a>(
     let old_gone = marker.id.as_ref().is_some_and(|id| !seen.listed.contains_key(id));
     let signed = marker_key.is_none_or(|secret| secret.verifies(marker));
     let who = called(hypervisor, seen, &machine.id);
-    let (code, message) = if uuid_binds && old_gone && signed {
+    // Where nothing of it can be known before its birth, the journal alone can tell ours
+    // from a copy that was made while it was being born.
+    let unknown_yet = marker.stage == Stage::New && marker.id.is_none() && marker.uuid.is_none();
+    let (code, message) = if unknown_yet && history.has_open(key, hypervisor, marker.intent) {
+        (Code::BeingBorn, format!("{who} is being born as {key}"))
+    } else if unknown_yet {
+        (Code::StrayBirth, format!("{who} was begun as {key}, and nobody remembers having done so"))
+    } else if uuid_binds && old_gone && signed {
         let was = marker.id.as_ref().map_or("?", |id| id.as_str());
         let moved = format!(
             "{who} is {key}, which was {was}: it was restored, registered again or failed over"
@@ -289,7 +300,12 @@ fn note_unreadable(
             let name = listed?.name.clone()?;
             wanted_names.get(&(hypervisor.clone(), name)).cloned()
         };
-        if let Some(key) = remembered(&history.open) {
+        let open = history
+            .open
+            .iter()
+            .find(|it| it.hypervisor == *hypervisor && it.id.as_ref() == Some(id));
+        if let Some(OpenBirth { key, .. }) = open {
+            let key = key.clone();
             let text = format!("{} is being born as {key}", called(hypervisor, seen, id));
             result.obstacles.entry(key).or_default().push(obstacle(Code::BeingBorn, text));
         } else if let Some(key) = remembered(&history.owned).or_else(by_name) {
@@ -533,6 +549,36 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_is_born_without_a_known_id_binds_by_our_uuid() {
+        let born = edit(machine("vm-66", "web", Stage::New), |marker| marker.id = None);
+        assert_eq!(binding(&project(), &ResourceKey::vm("web"), &born, None), Binding::New);
+        let not_ours = |it: &ObservedMachine| {
+            matches!(binding(&project(), &ResourceKey::vm("web"), it, None), Binding::NotOurs(_))
+        };
+        let copy = ObservedMachine { uuid: Some(uuid::Uuid::nil()), ..born.clone() };
+        assert!(not_ours(&copy));
+        assert!(not_ours(&edit(born.clone(), |marker| marker.uuid = None)));
+        // Half an identity is enough for what never ran, and for nothing else.
+        for stage in [Stage::Ready, Stage::Deleting] {
+            assert!(not_ours(&edit(born.clone(), |marker| marker.stage = stage)));
+        }
+    }
+
+    #[test]
+    fn a_birth_of_which_nothing_is_known_needs_the_journal_as_its_witness() {
+        let born = edit(machine("vm-66", "web", Stage::New), |marker| {
+            (marker.id, marker.uuid) = (None, None);
+        });
+        let intent = born.marker.found().unwrap().intent;
+        let world = inventory(vec![born]);
+        assert_eq!(codes(&judge(&world, &History::default()), "web"), [Code::StrayBirth]);
+        let open =
+            OpenBirth { key: ResourceKey::vm("web"), hypervisor: "pve".into(), intent, id: None };
+        let history = History { open: [open].into(), ..History::default() };
+        assert_eq!(codes(&judge(&world, &history), "web"), [Code::BeingBorn]);
+    }
+
+    #[test]
     fn two_that_bind_are_nobodys() {
         let twin = edit(machine("101", "web", Stage::Ready), |_| {});
         let result =
@@ -628,8 +674,12 @@ mod tests {
         let here: HypervisorName = "pve".into();
         assert!(result.obstacle(&ResourceKey::vm("db"), &here).is_some());
         assert!(result.obstacle(&ResourceKey::vm("web"), &here).is_none());
-        let record =
-            Remembered { key: ResourceKey::vm("db"), hypervisor: "pve".into(), id: "101".into() };
+        let record = OpenBirth {
+            key: ResourceKey::vm("db"),
+            hypervisor: "pve".into(),
+            intent: uuid::Uuid::from_u128(1),
+            id: Some("101".into()),
+        };
         let history = History { open: [record].into(), ..History::default() };
         let pointed = judge(&world, &history);
         assert_eq!(codes(&pointed, "db"), [Code::BeingBorn]);

@@ -67,7 +67,7 @@ impl RunHandle {
         self.must_own(&intent)?;
         #[cfg(feature = "planted")]
         if intent.op == "start"
-            && crate::planted::Bug::IntentAfterwards.strikes(intent.target.id.as_str())
+            && crate::planted::Bug::IntentAfterwards.strikes(intent.target.at.as_str())
         {
             return self.intend_afterwards(intent, before).await;
         }

@@ -6,8 +6,8 @@ use super::{
     rows::{ActionRow, ActionState, EntryFilter, RunDetail, RunRow, StepOutcome, StepRow, Written},
 };
 use crate::model::{
-    History, HypervisorInventory, HypervisorName, Intent, NotAnAddress, ProjectName, Remembered,
-    ResourceKey, TaskRef,
+    History, HypervisorInventory, HypervisorName, Intent, NotAnAddress, OpenBirth, ProjectName,
+    Remembered, ResourceKey, TaskRef,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use serde_json::json;
@@ -47,11 +47,13 @@ pub(super) fn history(conn: &Connection, project: &ProjectName) -> Result<Histor
         "SELECT key, hypervisor, native_id FROM owned WHERE project = ?1 AND ours",
     )?;
     // A birth is closed by a known outcome, or by what was later learnt of the
-    // object itself: that it is ours, or that it is gone.
-    let open = remembered(
+    // object itself: that it is ours, or that it is gone. Where the hypervisor assigns
+    // ids, the row of a birth has none.
+    let open = open_births(
         conn,
         project,
-        "SELECT steps.key, steps.hypervisor, steps.native_id
+        "SELECT steps.key, steps.hypervisor, json_extract(steps.intent, '$.identity.intent'),
+                nullif(steps.native_id, '')
          FROM steps JOIN runs ON runs.id = steps.run
          WHERE runs.project = ?1 AND steps.birth
            AND (steps.outcome IS NULL OR steps.outcome = 'unknown')
@@ -59,7 +61,7 @@ pub(super) fn history(conn: &Connection, project: &ProjectName) -> Result<Histor
                SELECT 1 FROM owned
                WHERE owned.project = runs.project AND owned.key = steps.key
                  AND owned.hypervisor = steps.hypervisor
-                 AND owned.native_id = steps.native_id AND owned.seq > steps.seq)",
+                 AND steps.native_id IN ('', owned.native_id) AND owned.seq > steps.seq)",
     )?;
     Ok(History { owned, open, settled: settled(conn, project)? })
 }
@@ -124,6 +126,23 @@ fn remembered(
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map([project.as_str()], |row| {
         Ok(Remembered { key: key_at(row, 0)?, hypervisor: name_at(row, 1)?, id: name_at(row, 2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn open_births(
+    conn: &Connection,
+    project: &ProjectName,
+    sql: &str,
+) -> Result<BTreeSet<OpenBirth>, Failure> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map([project.as_str()], |row| {
+        Ok(OpenBirth {
+            key: key_at(row, 0)?,
+            hypervisor: name_at(row, 1)?,
+            intent: row.get::<_, String>(2)?.parse().map_err(|error| wrong(2, error))?,
+            id: row.get::<_, Option<String>>(3)?.map(|id| id.as_str().into()),
+        })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

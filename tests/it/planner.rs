@@ -11,7 +11,7 @@ use novahost::{
         Action, Allowance, Consent, Coverage, DesiredState, Device, DeviceKind, DeviceMap,
         FailureKind, GuestKind, History, HypervisorInventory, HypervisorName, Inventory, Listed,
         MapEntry, Marker, MarkerState, NativeId, ObservedMachine, ObservedNode, ObservedPool,
-        ObservedStorage, PowerState, Product, Remembered, ResourceKey, Stage, Verb,
+        ObservedStorage, OpenBirth, PowerState, Product, Remembered, ResourceKey, Stage, Verb,
     },
     ownership::{self, Binding},
     provider::proxmox::Proxmox,
@@ -408,16 +408,19 @@ fn inventory(setup: &Setup) -> Inventory {
 }
 
 fn history(setup: &Setup) -> History {
-    let records = |all: &BTreeSet<(u8, u8)>| {
-        all.iter()
-            .map(|(key, index)| Remembered {
-                key: ResourceKey::vm(format!("m{key}")),
-                hypervisor: "pve".into(),
-                id: id_of((*index).into()),
-            })
-            .collect()
-    };
-    History { owned: records(&setup.remembered), open: records(&setup.open), ..History::default() }
+    let named = |key: &u8| ResourceKey::vm(format!("m{key}"));
+    let owned = setup.remembered.iter().map(|(key, index)| Remembered {
+        key: named(key),
+        hypervisor: "pve".into(),
+        id: id_of((*index).into()),
+    });
+    let open = setup.open.iter().map(|(key, index)| OpenBirth {
+        key: named(key),
+        hypervisor: "pve".into(),
+        intent: Uuid::from_u128((*index).into()),
+        id: Some(id_of((*index).into())),
+    });
+    History { owned: owned.collect(), open: open.collect(), ..History::default() }
 }
 
 struct Planned {

@@ -101,6 +101,15 @@ fn create(name: &str, id: &str) -> Action {
     it
 }
 
+/// The same where the hypervisor assigns the id.
+fn create_unnumbered(name: &str) -> Action {
+    let mut it = create(name, "0");
+    it.native_id = None;
+    it.claims.retain(|claim| !matches!(claim, Claim::Id(_)));
+    it.steps[0].learns = [Fact::NativeId].into();
+    it
+}
+
 fn changed(kind: FieldKind, before: Option<Value>, after: Value) -> FieldChange {
     FieldChange {
         field: FieldPath::of(kind),
@@ -494,6 +503,69 @@ async fn a_task_that_failed_is_believed_only_after_a_look() {
     let summary = apply(&world, vec![planned]).await;
     assert!(matches!(only(&summary), Ended::Failed(why) if why.contains("storage is full")));
     assert_eq!(exit_class(&summary), ExitClass::Partial);
+}
+
+#[tokio::test]
+async fn a_task_that_met_a_conflict_did_nothing_and_is_begun_again_after_another_look() {
+    let world = World::new();
+    world.put(owned("200", "db-1"));
+    script(&world, &[Some(Fault::TaskConflicts)]);
+    let summary = apply(&world, vec![update(&world, "db-1", "200")]).await;
+    assert_eq!(only(&summary), &Ended::Done);
+    let ends: Vec<_> = world.journal.outcomes().into_iter().map(|row| row.2).collect();
+    let refused = Some(StepOutcome::Refused("changed concurrently".into()));
+    assert_eq!(ends, [refused, Some(StepOutcome::Done)]);
+    // Who never lets us in is named in the end.
+    let world = World::new();
+    world.put(owned("200", "db-1"));
+    script(&world, &[Some(Fault::TaskConflicts); 9]);
+    let summary = apply(&world, vec![update(&world, "db-1", "200")]).await;
+    let failed = matches!(only(&summary), Ended::Failed(why) if why.contains("keeps changing"));
+    assert!(failed, "{summary:?}");
+}
+
+#[tokio::test]
+async fn a_guest_that_cannot_be_asked_is_not_waited_for() {
+    let world = World::new();
+    let mut guest = owned("200", "old-1");
+    guest.power = PowerState::Running;
+    world.put(guest);
+    script(&world, &[Some(Fault::Deaf)]);
+    let began = world.clock.monotonic();
+    let summary = apply(&world, vec![delete(&world, "old-1", "200")]).await;
+    nothing_unsafe(&world);
+    assert_eq!(only(&summary), &Ended::Done);
+    assert_eq!(ops(&world), ["stop", "configure", "delete"]);
+    assert!(world.clock.monotonic() - began < Duration::from_secs(60), "it was waited for");
+}
+
+#[tokio::test]
+async fn an_id_that_the_hypervisor_assigns_is_learnt_from_the_task_or_by_a_look() {
+    for fault in [None, Some(Fault::LostAfter), Some(Fault::LostBefore), Some(Fault::Conflict)] {
+        let world = World::new();
+        world.state().assigns_ids = true;
+        script(&world, &[fault]);
+        let actions = || vec![create_unnumbered("web-1")];
+        let summary = apply(&world, actions()).await;
+        nothing_unsafe(&world);
+        assert_eq!(only(&summary), &Ended::Done, "{fault:?}");
+        assert_eq!(ops(&world), ["clone", "configure", "configure", "start"], "{fault:?}");
+        let owned = world.journal.owned.lock().unwrap().clone();
+        let made = owned.first().map(|(_, id)| id.clone()).unwrap();
+        let marker = world.get(made.as_str()).unwrap().marker;
+        assert_eq!(marker.found().unwrap().id, Some(made), "{fault:?}");
+        let again = apply(&world, actions()).await;
+        assert_eq!((only(&again), again.actions[0].sent), (&Ended::Done, 0), "{fault:?}");
+    }
+    // A name that is somebody else's is looked at, and left alone.
+    let world = World::new();
+    world.state().assigns_ids = true;
+    let mut other = machine("vm-7");
+    other.spec.name = Some("web-1".to_owned());
+    world.put(other);
+    let summary = apply(&world, vec![create_unnumbered("web-1")]).await;
+    assert!(matches!(only(&summary), Ended::Stale(why) if why.contains("taken")), "{summary:?}");
+    assert!(ops(&world).is_empty());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use super::{
     super::{Ended, Inputs, RunSummary, run},
-    create, delete, inputs, nothing_unsafe, plan, update,
+    create, create_unnumbered, delete, inputs, nothing_unsafe, plan, update,
     world::{Dice, FakeJournal, World, owned},
 };
 use crate::model::{Action, PowerState, ResourceKey};
@@ -14,6 +14,8 @@ const HISTORIES: u64 = 400;
 
 fn start(seed: u64, hostile: bool) -> Arc<World> {
     let world = World::new();
+    // Who chooses the ids makes no difference to any promise.
+    world.state().assigns_ids = seed % 2 == 1;
     for (id, name) in [("200", "db-1"), ("201", "db-2")] {
         world.put(owned(id, name));
     }
@@ -28,8 +30,12 @@ fn start(seed: u64, hostile: bool) -> Arc<World> {
 
 /// What is still to be done, planned from what is there now.
 fn todo(world: &World) -> Vec<Action> {
-    let mut actions: Vec<Action> =
-        (0..4).map(|n| create(&format!("web-{n}"), &(100 + n).to_string())).collect();
+    let assigned = world.state().assigns_ids;
+    let born = |n: u32| {
+        let name = format!("web-{n}");
+        if assigned { create_unnumbered(&name) } else { create(&name, &(100 + n).to_string()) }
+    };
+    let mut actions: Vec<Action> = (0..4).map(born).collect();
     for (id, name) in [("200", "db-1"), ("201", "db-2")] {
         actions.push(update(world, name, id));
     }
@@ -87,17 +93,23 @@ async fn faults_of_other_people_do_no_harm_either() {
     }
 }
 
-/// Two runners with separate journals make the same machine at different ids.
+/// Two runners with separate journals make the same machine: at different ids, or where the
+/// hypervisor assigns them, so that only the names collide.
 async fn race(seed: u64) -> (usize, [Ended; 2]) {
     let world = World::new();
     let mut dice = Dice::new(seed);
     world.state().eyes_on_rows = false;
     world.state().task_time = Duration::from_millis(200 + dice.next(4000));
-    let first = inputs(&world, plan(vec![create("web-1", "100")], &[]));
-    let mut other = plan(vec![create("web-1", "110")], &[]);
+    let assigned = seed % 4 == 3;
+    world.state().assigns_ids = assigned;
+    let born = |id| if assigned { create_unnumbered("web-1") } else { create("web-1", id) };
+    let first = inputs(&world, plan(vec![born("100")], &[]));
+    let mut other = plan(vec![born("110")], &[]);
     other.plan_id = "another".to_owned();
-    // Each claims the name as well; only the listing tells them of each other.
-    other.body.actions[0].claims.truncate(1);
+    if !assigned {
+        // Each claims the name as well; only the listing tells them of each other.
+        other.body.actions[0].claims.truncate(1);
+    }
     let journal = Arc::new(FakeJournal::default());
     let second = Inputs { journal, ..inputs(&world, other) };
     let head_start = dice.next(400);

@@ -50,6 +50,10 @@ pub(super) enum Fault {
     NotSent,
     /// The task fails and nothing happened.
     TaskFails,
+    /// The task fails with a conflict: somebody changed the object before it began.
+    TaskConflicts,
+    /// The guest has nothing that would hear of a shutdown.
+    Deaf,
     /// The task fails after the first of its settings.
     Partial,
     /// Somebody changes the memory, right before.
@@ -73,7 +77,7 @@ pub(super) enum Fault {
 pub(super) struct Task {
     until: Duration,
     call: Sent,
-    fails: Option<&'static str>,
+    fails: Option<(RefusalKind, &'static str)>,
     settled: bool,
 }
 
@@ -83,6 +87,8 @@ struct Sent {
     op: StepOp,
     identity: Identity,
     only_first: bool,
+    /// Whether the id is this world's choice, told at the end of the task.
+    assigned: bool,
 }
 
 /// One write that took effect.
@@ -117,6 +123,9 @@ pub(super) struct State {
     pub(super) in_flight: usize,
     pub(super) in_flight_max: usize,
     pub(super) obeys_shutdown: bool,
+    /// Whether this world chooses the ids of what is made: then names collide, and the
+    /// caller's uuid is taken at birth.
+    pub(super) assigns_ids: bool,
     /// Whether rows are looked up in the fake journal; off when there is a real one.
     pub(super) eyes_on_rows: bool,
     pub(super) task_time: Duration,
@@ -236,7 +245,23 @@ impl World {
     }
 }
 
+impl Task {
+    fn receipt(&self) -> Receipt {
+        Receipt { id: self.call.assigned.then(|| self.call.id.clone()), notes: Vec::new() }
+    }
+}
+
 impl State {
+    /// Whether the name of what is to be made is taken, also by what is on its way.
+    fn bears_name(&self, op: &StepOp) -> bool {
+        let StepOp::Clone(from) = op else { return false };
+        let pending = |task: &Task| {
+            !task.settled && matches!(&task.call.op, StepOp::Clone(it) if it.name == from.name)
+        };
+        self.machines.values().any(|it| it.spec.name.as_ref() == Some(&from.name))
+            || self.tasks.values().any(pending)
+    }
+
     fn listed(&self) -> BTreeMap<NativeId, Listed> {
         let row = |it: &ObservedMachine| Listed {
             node: it.node.clone(),
@@ -332,7 +357,11 @@ impl State {
                 let mut new = machine(id.as_str());
                 new.spec.name = Some(from.name.clone());
                 // The copy's uuid is the server's choice until the first configuration.
-                new.marker = drafted(call, &from.marker, id, None);
+                new.marker = drafted(call, &from.marker, Some(id), None);
+                if call.assigned {
+                    new.uuid = call.identity.uuid;
+                    new.marker = drafted(call, &from.marker, None, call.identity.uuid);
+                }
                 self.machines.insert(id.clone(), new);
             }
             StepOp::Configure(settings) => {
@@ -344,7 +373,7 @@ impl State {
                         Setting::Cpu { total, .. } => it.spec.cpu = Some(*total),
                         Setting::MachineUuid => it.uuid = call.identity.uuid,
                         Setting::Marker(draft) => {
-                            it.marker = drafted(call, draft, id, call.identity.uuid);
+                            it.marker = drafted(call, draft, Some(id), call.identity.uuid);
                         }
                         Setting::Unmark => it.marker = MarkerState::None,
                         Setting::Protect(on) => it.spec.protect = Some(*on),
@@ -439,6 +468,7 @@ impl State {
             Fault::LostAfter,
             Fault::NotSent,
             Fault::TaskFails,
+            Fault::TaskConflicts,
             Fault::Partial,
             Fault::Fog,
         ];
@@ -468,17 +498,24 @@ fn is_foreign(it: &ObservedMachine) -> bool {
 }
 
 fn names_us(it: &ObservedMachine, key: &ResourceKey) -> bool {
-    it.marker
-        .found()
-        .is_some_and(|m| m.project == project() && m.key == *key && m.id.as_ref() == Some(&it.id))
+    let own = |m: &Marker| match &m.id {
+        Some(id) => *id == it.id,
+        None => m.uuid.is_some() && m.uuid == it.uuid,
+    };
+    it.marker.found().is_some_and(|m| m.project == project() && m.key == *key && own(m))
 }
 
-fn drafted(call: &Sent, draft: &MarkerDraft, id: &NativeId, uuid: Option<Uuid>) -> MarkerState {
+fn drafted(
+    call: &Sent,
+    draft: &MarkerDraft,
+    id: Option<&NativeId>,
+    uuid: Option<Uuid>,
+) -> MarkerState {
     MarkerState::Found(Box::new(Marker {
         project: call.identity.project.clone(),
         key: call.identity.key.clone(),
         uuid,
-        id: Some(id.clone()),
+        id: id.cloned(),
         stage: draft.stage,
         intent: call.identity.intent,
         init: draft.init.clone(),
@@ -523,14 +560,23 @@ impl Provider for World {
         let mut state = self.state();
         state.settle(self.clock.monotonic());
         state.reads += 1;
-        let object = match state.machines.get(&target.id) {
-            Some(it) => FreshObject::Machine(Box::new(it.clone())),
-            None if state.being_born.contains(&target.id) => {
+        let found = match &target.at {
+            At::Id(id) => state.machines.get(id),
+            At::Birth(place) => {
+                let ours = state.machines.values().find(|it| it.uuid == place.uuid);
+                let named = |it: &&ObservedMachine| it.spec.name.as_ref() == Some(&place.name);
+                ours.or_else(|| state.machines.values().find(named))
+            }
+        };
+        let object = match (found, target.id()) {
+            (Some(it), _) => FreshObject::Machine(Box::new(it.clone())),
+            (None, Some(id)) if state.being_born.contains(id) => {
                 FreshObject::Unreadable("being born".to_owned())
             }
-            None => FreshObject::Absent,
+            (None, _) => FreshObject::Absent,
         };
-        let version = state.versions.get(&target.id).copied().unwrap_or(0).to_string();
+        let version = found.and_then(|it| state.versions.get(&it.id)).copied().unwrap_or(0);
+        let version = version.to_string();
         Ok(Fresh { object, version: Some(version), raw: serde_json::Value::Null })
     }
 
@@ -542,12 +588,17 @@ impl Provider for World {
         if state.eyes_on_rows && reused {
             state.violations.push(format!("row {} was used twice or is closed", intent.row()));
         }
-        let mut sent = Sent {
-            id: call.target.id.clone(),
-            op: call.op.clone(),
-            identity: call.identity.clone(),
-            only_first: false,
+        let assigned = call.op.is_birth() && state.assigns_ids;
+        let id = match call.target.id() {
+            Some(id) => id.clone(),
+            None => {
+                assert!(assigned, "only a birth goes where no id is known");
+                state.next += 1;
+                format!("vm-{}", state.next).as_str().into()
+            }
         };
+        let (op, identity) = (call.op.clone(), call.identity.clone());
+        let mut sent = Sent { id, op, identity, only_first: false, assigned };
         let fault = state.fault(&sent, call.step.guarded);
         match fault {
             Some(Fault::Panic) => {
@@ -555,6 +606,7 @@ impl Provider for World {
                 panic!("the provider breaks");
             }
             Some(Fault::Busy) => return refusal(RefusalKind::Busy, "VM is locked (backup)"),
+            Some(Fault::Deaf) => return refusal(RefusalKind::GuestDeaf, "no agent answers"),
             Some(Fault::Auth) => return refusal(RefusalKind::Auth, "no ticket"),
             Some(Fault::NotSent) => {
                 return Submitted::NotSent(lost(ErrorKind::Unreachable, Retry::Now));
@@ -568,7 +620,9 @@ impl Provider for World {
             }
             _ => {}
         }
-        let there = state.machines.contains_key(&sent.id) || state.being_born.contains(&sent.id);
+        let there = state.machines.contains_key(&sent.id)
+            || state.being_born.contains(&sent.id)
+            || (assigned && state.bears_name(&sent.op));
         if sent.op.is_birth() && there {
             return refusal(RefusalKind::Exists, "config file already exists");
         }
@@ -580,10 +634,11 @@ impl Provider for World {
             return refusal(RefusalKind::Conflict, "checksum mismatch");
         }
         let fails = match fault {
-            Some(Fault::TaskFails) => Some("storage is full"),
+            Some(Fault::TaskFails) => Some((RefusalKind::Invalid, "storage is full")),
+            Some(Fault::TaskConflicts) => Some((RefusalKind::Conflict, "changed concurrently")),
             Some(Fault::Partial) => {
                 sent.only_first = matches!(sent.op, StepOp::Configure(_));
-                Some("hotplug problem")
+                Some((RefusalKind::Invalid, "hotplug problem"))
             }
             _ => None,
         };
@@ -613,8 +668,10 @@ impl Provider for World {
                 None => TaskState::Unknown("no such task".to_owned()),
                 Some(task) if !task.settled => TaskState::Running,
                 Some(task) => match task.fails {
-                    Some(text) => TaskState::Failed(text.to_owned()),
-                    None => TaskState::Done,
+                    Some((kind, text)) => {
+                        TaskState::Failed(Refusal { kind, text: text.to_owned() })
+                    }
+                    None => TaskState::Done(task.receipt()),
                 },
             })
             .collect()
@@ -630,11 +687,9 @@ impl Provider for World {
         match state.arrived.get(&request) {
             None => Located::DidNotHappen("no task of it is listed".to_owned()),
             Some(name) => {
-                let done = state.tasks.get(name).is_some_and(|it| it.settled && it.fails.is_none());
-                if done {
-                    Located::Happened(Receipt::default())
-                } else {
-                    Located::Running(TaskRef(name.clone()))
+                match state.tasks.get(name).filter(|it| it.settled && it.fails.is_none()) {
+                    Some(done) => Located::Happened(done.receipt()),
+                    None => Located::Running(TaskRef(name.clone())),
                 }
             }
         }

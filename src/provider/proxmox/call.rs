@@ -12,8 +12,8 @@ use super::{
 use crate::{
     model::{
         Birth, BirthSource, CloneFrom, DeviceMap, Firmware, FreshObject, GuestOs, Marker,
-        MarkerDraft, MarkerState, Name, NativeId, NodeName, ProjectName, Setting, Slot, Stage,
-        StepOp, StorageName, Wait,
+        MarkerDraft, MarkerState, Name, NodeName, ProjectName, Setting, Slot, Stage, StepOp,
+        StorageName, Wait,
     },
     ownership,
     provider::Call,
@@ -126,8 +126,11 @@ impl NativeRequest {
 /// a marker that cannot be read.
 pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
     use {Answers as A, Method as M};
+    if call.target.id().is_none() {
+        return Err("the plan names no vmid".to_owned());
+    }
     let status = |op: &str| {
-        let path = guest_path(&guest(call)?, &call.target.id, &format!("/status/{op}"));
+        let path = guest_path(&guest(call)?, call.target.at.as_str(), &format!("/status/{op}"));
         Ok::<_, String>(NativeRequest::new(M::Post, path, A::Task))
     };
     match call.op {
@@ -139,7 +142,7 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
             if !guest.config.next.contains_key(slot.as_str()) {
                 return Err(format!("there is no disk in slot {slot}"));
             }
-            let path = guest_path(&guest, &call.target.id, "/resize");
+            let path = guest_path(&guest, call.target.at.as_str(), "/resize");
             let request = NativeRequest::new(M::Put, path, A::MaybeTask)
                 .with("disk", slot.as_str())
                 .with("size", print_size(*to));
@@ -156,7 +159,7 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
         }
         StepOp::Stop => status("stop"),
         StepOp::Delete => {
-            let path = guest_path(&guest(call)?, &call.target.id, "");
+            let path = guest_path(&guest(call)?, call.target.at.as_str(), "");
             Ok(NativeRequest::new(M::Delete, path, A::Task).with("purge", "1"))
         }
         StepOp::CreatePool { comment } => {
@@ -187,14 +190,14 @@ fn guest(call: &Call<'_>) -> Result<RawGuest, String> {
     match &call.fresh.object {
         FreshObject::Machine(_) => serde_json::from_value(call.fresh.raw.clone())
             .map_err(|error| format!("the fresh read is not a guest's: {error}")),
-        FreshObject::Pool(_) => Err(format!("{} is a pool", call.target.id)),
-        FreshObject::Absent => Err(format!("there is no guest {}", call.target.id)),
-        FreshObject::Unreadable(why) => Err(format!("guest {}: {why}", call.target.id)),
+        FreshObject::Pool(_) => Err(format!("{} is a pool", call.target.at)),
+        FreshObject::Absent => Err(format!("there is no guest {}", call.target.at)),
+        FreshObject::Unreadable(why) => Err(format!("guest {}: {why}", call.target.at)),
     }
 }
 
-fn guest_path(guest: &RawGuest, id: &NativeId, rest: &str) -> String {
-    format!("/nodes/{}/qemu/{}{rest}", segment(&guest.node), segment(id.as_str()))
+fn guest_path(guest: &RawGuest, id: &str, rest: &str) -> String {
+    format!("/nodes/{}/qemu/{}{rest}", segment(&guest.node), segment(id))
 }
 
 fn guarded(call: &Call<'_>, request: NativeRequest, guest: &RawGuest) -> NativeRequest {
@@ -228,7 +231,7 @@ fn marker(
         project: call.identity.project.clone(),
         key: call.identity.key.clone(),
         uuid,
-        id: Some(call.target.id.clone()),
+        id: call.target.id().cloned(),
         stage: draft.stage,
         intent: call.identity.intent,
         init: draft.init.clone().or_else(|| old.and_then(|old| old.init.clone())),
@@ -261,7 +264,7 @@ fn clone(call: &Call<'_>, from: &CloneFrom) -> Result<NativeRequest, String> {
     // A linked clone stays where its template is; the server refuses the parameter.
     let storage = from.storage.as_ref().filter(|_| !from.linked);
     Ok(NativeRequest::new(Method::Post, path, Answers::Task)
-        .with("newid", call.target.id.as_str())
+        .with("newid", call.target.at.as_str())
         .with("name", from.name.as_str())
         .with("full", if from.linked { "0" } else { "1" })
         .with("description", description("", &marker)?)
@@ -274,7 +277,7 @@ fn create(call: &Call<'_>, birth: &Birth) -> Result<NativeRequest, String> {
     let node = birth.node.as_ref().ok_or("no node was chosen")?;
     let path = format!("/nodes/{}/qemu", segment(node.as_str()));
     let mut request = NativeRequest::new(Method::Post, path, Answers::Task)
-        .with("vmid", call.target.id.as_str())
+        .with("vmid", call.target.at.as_str())
         .with("name", birth.name.as_str())
         .with_some("pool", birth.pool.as_ref().map(Name::as_str));
     let nothing = Options::new();
@@ -319,7 +322,7 @@ fn configure(call: &Call<'_>, settings: &[Setting]) -> Result<NativeRequest, Str
     let chooses = settings.iter().any(|it| matches!(it, Setting::MachineUuid));
     let uuid = if chooses { call.identity.uuid } else { own.or(call.identity.uuid) };
     let options = edit(call, settings, &guest.config.next, uuid)?;
-    let path = guest_path(&guest, &call.target.id, "/config");
+    let path = guest_path(&guest, call.target.at.as_str(), "/config");
     let mut request = NativeRequest::new(Method::Post, path, Answers::Task);
     let forces = options.forces()?;
     for (key, value) in options.set {
@@ -422,26 +425,26 @@ fn set_pool(call: &Call<'_>, pool: Option<&str>) -> Result<NativeRequest, String
     let current = match &call.fresh.object {
         FreshObject::Machine(machine) => machine.spec.pool.as_ref().map(Name::as_str),
         FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => {
-            return Err(format!("there is no guest {}", call.target.id));
+            return Err(format!("there is no guest {}", call.target.at));
         }
     };
     let request = |pool: &str| {
         NativeRequest::new(Method::Put, "/pools".into(), Answers::Nothing)
             .with("poolid", pool)
-            .with("vms", call.target.id.as_str())
+            .with("vms", call.target.at.as_str())
     };
     match (pool, current) {
         // Without this the server refuses to take a guest from another pool.
         (Some(pool), Some(_)) => Ok(request(pool).with("allow-move", "1")),
         (Some(pool), None) => Ok(request(pool)),
         (None, Some(current)) => Ok(request(current).with("delete", "1")),
-        (None, None) => Err(format!("guest {} is in no pool", call.target.id)),
+        (None, None) => Err(format!("guest {} is in no pool", call.target.at)),
     }
 }
 
 fn pool_request(call: &Call<'_>, method: Method) -> NativeRequest {
     NativeRequest::new(method, "/pools".into(), Answers::Nothing)
-        .with("poolid", call.target.id.as_str())
+        .with("poolid", call.target.at.as_str())
 }
 
 /// A pool has no UUID and no stages: its name is its id, and it is born ready.
@@ -450,7 +453,7 @@ fn pool_marker(call: &Call<'_>) -> Marker {
         project: call.identity.project.clone(),
         key: call.identity.key.clone(),
         uuid: None,
-        id: Some(call.target.id.clone()),
+        id: call.target.id().cloned(),
         stage: Stage::Ready,
         intent: call.identity.intent,
         init: None,

@@ -76,9 +76,10 @@ impl CallError {
                 RefusalKind::Conflict => (ErrorKind::Refused, Retry::Now),
                 RefusalKind::Permission => (ErrorKind::Permission, Retry::No),
                 RefusalKind::Auth => (ErrorKind::Auth, Retry::No),
-                RefusalKind::Exists | RefusalKind::Missing | RefusalKind::Invalid => {
-                    (ErrorKind::Refused, Retry::No)
-                }
+                RefusalKind::Exists
+                | RefusalKind::Missing
+                | RefusalKind::GuestDeaf
+                | RefusalKind::Invalid => (ErrorKind::Refused, Retry::No),
             },
         };
         ProviderError { operation: operation.into(), kind, retry, source: Box::new(self) }

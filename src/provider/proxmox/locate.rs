@@ -25,17 +25,14 @@ pub(super) async fn locate(inner: &Inner, intent: &Intent) -> Located {
     let mut failed = None;
     if let Some(task) = &intent.task {
         match inner.task_state(task).await {
-            TaskState::Running => return Located::Running(task.clone()),
-            TaskState::Done => return Located::Happened(Receipt::default()),
-            TaskState::Warned(text) => {
-                return Located::Happened(Receipt { id: None, notes: vec![text] });
-            }
-            TaskState::Failed(text) => failed = Some(text),
+            TaskState::Queued | TaskState::Running => return Located::Running(task.clone()),
+            TaskState::Done(receipt) => return Located::Happened(receipt),
+            TaskState::Failed(refusal) => failed = Some(refusal.text),
             TaskState::Unknown(_) => {}
         }
     }
     let birth = matches!(intent.op.as_str(), "clone" | "create");
-    if birth && Bug::LostBirthDenied.strikes(intent.target.id.as_str()) {
+    if birth && Bug::LostBirthDenied.strikes(intent.target.at.as_str()) {
         return Located::DidNotHappen("nothing was heard of it".to_owned());
     }
     let fresh = match inner.read(&intent.target).await {
@@ -214,7 +211,7 @@ async fn running_tasks(
         let since = since_s.max(0).to_string();
         let params = [
             ("source", "all"),
-            ("vmid", subject.id.as_str()),
+            ("vmid", subject.at.as_str()),
             ("since", since.as_str()),
             ("limit", TASKS_MAX),
         ];
@@ -222,7 +219,7 @@ async fn running_tasks(
         running.extend(rows.into_iter().filter_map(|row| {
             let upid = Upid::parse(&row.upid)?;
             let ours = upid.user == inner.client.identity()
-                && upid.id == subject.id.as_str()
+                && upid.id == subject.at.as_str()
                 && types.contains(&upid.kind.as_str())
                 && upid.started_s >= since_s;
             (ours && is_running(&row)).then(|| TaskRef(row.upid.clone()))
@@ -284,7 +281,7 @@ mod tests {
             step: 0,
             attempt: 1,
             hypervisor: "pve".into(),
-            target: Target { key: key.clone(), id: "100".into(), node: Some("pve1".into()) },
+            target: Target::with_id(key.clone(), "100", Some("pve1".into())),
             identity: Identity {
                 project: "acme".into(),
                 key,

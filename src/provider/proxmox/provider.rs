@@ -315,7 +315,7 @@ impl Inner {
             None => format!("read {target}"),
         };
         match target.key.kind {
-            Kind::Pool => match look::pool(&self.client, target.id.as_str()).await {
+            Kind::Pool => match look::pool(&self.client, target.at.as_str()).await {
                 Ok(Some(row)) => Ok(Fresh {
                     object: FreshObject::Pool(look::observed_pool(&row)),
                     version: None,
@@ -325,8 +325,8 @@ impl Inner {
                 Err(error) => Err(error.into_provider(operation())),
             },
             Kind::Vm => {
-                let Ok(vmid) = target.id.as_str().parse() else {
-                    let error = ReadError::NotAnId(target.id.to_string());
+                let Ok(vmid) = target.at.as_str().parse() else {
+                    let error = ReadError::NotAnId(target.at.to_string());
                     return Err(read_error(operation(), ErrorKind::Decode, Retry::No, error));
                 };
                 self.read_machine(vmid, target.node.as_ref(), &operation).await
@@ -455,7 +455,10 @@ impl Inner {
             self.changes.fetch_add(1, Ordering::SeqCst);
         }
         match state {
-            TaskState::Warned(text) => TaskState::Warned(self.warnings(&at).await.unwrap_or(text)),
+            TaskState::Done(receipt) if !receipt.notes.is_empty() => {
+                let notes = self.warnings(&at).await.map_or(receipt.notes, |text| vec![text]);
+                TaskState::Done(Receipt { id: None, notes })
+            }
             state => state,
         }
     }
@@ -483,13 +486,18 @@ fn judge_task(status: &wire::TaskStatus) -> TaskState {
         return TaskState::Running;
     }
     match status.exitstatus.as_ref().map(|text| text.0.trim()) {
-        Some("OK") => TaskState::Done,
-        Some(text) if text.starts_with("WARNINGS:") => TaskState::Warned(text.to_owned()),
+        Some("OK") => TaskState::Done(Receipt::default()),
+        Some(text) if text.starts_with("WARNINGS:") => {
+            TaskState::Done(Receipt { id: None, notes: vec![text.to_owned()] })
+        }
         // The worker was killed, or its node restarted: how far it came is not known.
         Some("unexpected status") | None => {
             TaskState::Unknown("the task ended without saying how".into())
         }
-        Some(text) => TaskState::Failed(text.to_owned()),
+        // A worker may have got half-way before it failed.
+        Some(text) => {
+            TaskState::Failed(Refusal { kind: RefusalKind::Invalid, text: text.to_owned() })
+        }
     }
 }
 
@@ -506,8 +514,9 @@ mod tests {
         let stopped =
             |exit: &str| status(serde_json::json!({ "status": "stopped", "exitstatus": exit }));
         assert_eq!(status(serde_json::json!({ "status": "running" })), TaskState::Running);
-        assert_eq!(stopped("OK"), TaskState::Done);
-        assert!(matches!(stopped("WARNINGS: 2"), TaskState::Warned(_)));
+        assert_eq!(stopped("OK"), TaskState::Done(Receipt::default()));
+        let warned = |state| matches!(state, TaskState::Done(receipt) if receipt.notes.len() == 1);
+        assert!(warned(stopped("WARNINGS: 2")));
         assert!(matches!(stopped("clone failed: no space"), TaskState::Failed(_)));
         assert!(matches!(stopped("OKAY"), TaskState::Failed(_)));
         assert!(matches!(stopped("unexpected status"), TaskState::Unknown(_)));

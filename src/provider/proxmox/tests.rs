@@ -259,7 +259,7 @@ fn key() -> ResourceKey {
 }
 
 fn target() -> Target {
-    Target { key: key(), id: "20071".into(), node: Some("pve1".into()) }
+    Target::with_id(key(), "20071", Some("pve1".into()))
 }
 
 fn identity() -> Identity {
@@ -510,7 +510,7 @@ fn the_mark_of_a_pool_stands_at_the_end_of_its_line() {
         place: place(),
     };
     let lowered = Proxmox.lower(&Change::CreatePool(&pool)).unwrap();
-    let target = Target { key: pool.key.clone(), id: "acme".into(), node: None };
+    let target = Target::with_id(pool.key.clone(), "acme", None);
     let identity = Identity { key: pool.key.clone(), ..identity() };
     let fresh = Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null };
     let key = MarkerKey::new(*b"k");

@@ -111,7 +111,7 @@ fn birth(run: u128, machine: u32) -> Intent {
         step: 0,
         attempt: 1,
         hypervisor: pve(),
-        target: Target { key: key(machine), id: native(machine), node: None },
+        target: Target::with_id(key(machine), native(machine), None),
         identity: Identity { project: project(), key: key(machine), intent, uuid: None },
         op: "clone".into(),
         source: None,

@@ -1,8 +1,17 @@
 //! Runs, actions, steps, ownership: what is written is what is read.
 
 use super::*;
-use crate::model::{FailureKind, Remembered, StepOp};
+use crate::model::{At, Birthplace, FailureKind, OpenBirth, Remembered, StepOp};
 use serde_json::json;
+
+fn open(machine: u32) -> OpenBirth {
+    OpenBirth {
+        key: key(machine),
+        hypervisor: pve(),
+        intent: birth(1, machine).identity.intent,
+        id: Some(native(machine)),
+    }
+}
 
 fn remembered(machine: u32) -> Remembered {
     Remembered { key: key(machine), hypervisor: pve(), id: native(machine) }
@@ -77,7 +86,7 @@ async fn a_birth_is_open_until_its_outcome_is_known() {
         run.finished(intent, outcome, None, 2).await.unwrap();
     }
     let history = store.history(&project()).await.unwrap();
-    assert_eq!(history.open, [remembered(2), remembered(3)].into());
+    assert_eq!(history.open, [open(2), open(3)].into());
     assert!(history.owned.is_empty());
     assert_eq!(store.history(&"other".into()).await.unwrap(), History::default());
 }
@@ -97,7 +106,28 @@ async fn what_is_learnt_of_an_object_closes_its_births_and_no_later_ones() {
     run.intend(Intent { attempt: 2, ..birth(1, 0) }, None).await.unwrap();
     let history = store.history(&project()).await.unwrap();
     assert!(history.owned.is_empty());
-    assert_eq!(history.open, [remembered(0)].into());
+    assert_eq!(history.open, [open(0)].into());
+}
+
+#[tokio::test]
+async fn a_birth_without_an_id_is_closed_by_what_is_learnt_of_its_key() {
+    let (store, run) = memory().await;
+    let unborn = |machine| {
+        let place = Birthplace { name: "web".into(), pool: None, uuid: None };
+        let at = At::Birth(place);
+        let target = Target { at, ..birth(1, machine).target };
+        Intent { target, ..birth(1, machine) }
+    };
+    run.intend(unborn(0), None).await.unwrap();
+    run.intend(unborn(1), None).await.unwrap();
+    let nameless = |machine| OpenBirth { id: None, ..open(machine) };
+    let history = store.history(&project()).await.unwrap();
+    assert_eq!(history.open, [nameless(0), nameless(1)].into());
+    let intents = run.open_intents().await.unwrap();
+    assert_eq!(*intents[1].intent(), unborn(1), "it is read back as it was meant");
+    run.owned(&key(0), &pve(), &native(0), 2).await.unwrap();
+    let history = store.history(&project()).await.unwrap();
+    assert_eq!(history.open, [nameless(1)].into());
 }
 
 #[tokio::test]

@@ -90,11 +90,8 @@ impl Lab {
     // ---- what there is to be
 
     pub fn target(&self) -> Target {
-        Target {
-            key: key(),
-            id: self.props().free.clone(),
-            node: Some(self.props().hosts[0].clone()),
-        }
+        let node = self.props().hosts[0].clone();
+        Target::with_id(key(), self.props().free.clone(), Some(node))
     }
 
     pub fn id(&self) -> NativeId {
@@ -105,10 +102,10 @@ impl Lab {
         Scope {
             project: Some("acme".into()),
             names: ["web-7".to_owned(), "team".to_owned()].into(),
-            templates: [self.props().template.id.clone()].into(),
+            templates: [self.props().template.id().unwrap().clone()].into(),
             template_names: [self.props().template_name.clone()].into(),
             isos: [self.props().iso.clone()].into(),
-            pinned: [self.id(), self.props().foreign.id.clone()].into(),
+            pinned: [self.id(), self.props().foreign.id().unwrap().clone()].into(),
             ..Scope::default()
         }
     }
@@ -170,7 +167,7 @@ impl Lab {
             init: Some(init),
         };
         let medium = Medium::Template {
-            id: Some(props.template.id.clone()),
+            id: Some(props.template.id().unwrap().clone()),
             name: Some(props.template_name.clone()),
             linked,
         };
@@ -311,7 +308,7 @@ impl Lab {
         assert!(lines.is_empty(), "before `{}`: {lines:?}", op.name());
         let state = match self.submit(&*self.provider, target, step, op, &fresh).await.0 {
             Submitted::Accepted(task) => self.wait(&task).await,
-            Submitted::Done(_) => TaskState::Done,
+            Submitted::Done(receipt) => TaskState::Done(receipt),
             other => panic!("`{}`: {other:?}", op.name()),
         };
         for word in words(op) {
@@ -328,7 +325,7 @@ impl Lab {
     pub async fn must_at(&self, target: &Target, step: &Step) {
         let name = step.op.name();
         let state = self.carry_out(target, step, &step.op).await;
-        assert_eq!(state, TaskState::Done, "`{name}` {:?}", step.op);
+        assert!(matches!(state, TaskState::Done(_)), "`{name}` {:?}: {state:?}", step.op);
         let fresh = self.provider.read(target).await.unwrap();
         let lines = unmet(&step.end, &fresh.object);
         assert!(lines.is_empty(), "after `{name}`: {lines:?}\n{:?}", step.op);
@@ -337,7 +334,7 @@ impl Lab {
     pub async fn wait(&self, task: &TaskRef) -> TaskState {
         for _ in 0..ASKS {
             match self.provider.poll(std::slice::from_ref(task)).await.remove(0) {
-                TaskState::Running => tokio::time::sleep(PAUSE).await,
+                TaskState::Queued | TaskState::Running => tokio::time::sleep(PAUSE).await,
                 state => return state,
             }
         }
@@ -454,7 +451,7 @@ pub fn key() -> ResourceKey {
 
 /// A pool of ours.
 pub fn pool() -> Target {
-    Target { key: ResourceKey::pool("team"), id: "team".into(), node: None }
+    Target::with_id(ResourceKey::pool("team"), "team", None)
 }
 
 pub fn place() -> Place {

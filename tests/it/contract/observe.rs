@@ -24,9 +24,9 @@ fn failure(inventory: HypervisorInventory) -> FailureKind {
 pub async fn a_whole_view_is_complete(lab: Lab) {
     let seen = lab.observe().await;
     assert_eq!(seen.coverage, Coverage::Complete, "{:?}", seen.notes);
-    let foreign = &seen.machines[&lab.props().foreign.id];
+    let foreign = &seen.machines[lab.props().foreign.id().unwrap()];
     assert_ne!(foreign.marker.found().unwrap().project.as_str(), "acme");
-    assert!(seen.machines[&lab.props().template.id].template);
+    assert!(seen.machines[lab.props().template.id().unwrap()].template);
     assert!(seen.listed.values().any(|row| row.guest == GuestKind::Container));
     assert!(seen.isos.contains(&lab.props().iso));
     assert_eq!(seen.nodes.len(), lab.props().hosts.len());
@@ -44,22 +44,22 @@ pub async fn fewer_rights_are_scoped(lab: Lab) {
     assert!(matches!(seen.coverage, Coverage::Scoped { .. }), "{:?}", seen.coverage);
     // What is hidden and what is free are told apart only by the product's own word.
     assert_eq!(seen.free_ids, [lab.id()].into());
-    assert!(!seen.listed.contains_key(&lab.props().foreign.id));
+    assert!(!seen.listed.contains_key(lab.props().foreign.id().unwrap()));
 }
 
 pub async fn a_row_that_hides_one_machine_is_scoped(lab: Lab) {
     assert_eq!(lab.observe().await.coverage, Coverage::Complete);
-    lab.act(Act::Hide(&lab.props().foreign.id));
+    lab.act(Act::Hide(lab.props().foreign.id().unwrap()));
     let seen = lab.observe().await;
     assert!(matches!(seen.coverage, Coverage::Scoped { .. }), "{:?}", seen.coverage);
 }
 
 pub async fn a_silent_host_is_incomplete(lab: Lab) {
-    lab.act(Act::Migrate(&lab.props().foreign.id));
+    lab.act(Act::Migrate(lab.props().foreign.id().unwrap()));
     lab.act(Act::HostDown(true));
     let seen = lab.observe().await;
     assert!(is_incomplete(&seen), "{:?}", seen.coverage);
-    let foreign = &lab.props().foreign.id;
+    let foreign = lab.props().foreign.id().unwrap();
     assert!(seen.unreadable.contains_key(foreign) && !seen.machines.contains_key(foreign));
     assert!(!seen.nodes[&lab.props().hosts[2]].online);
     assert!(!lab.provider.list().await.unwrap().gaps.is_empty());
@@ -92,7 +92,7 @@ pub async fn what_cannot_be_read_is_unknown_and_not_absent(lab: Lab) {
     let words = "unable to open file - I/O error".to_owned();
     lab.world.trouble(Point::Machine, Trouble::Refused(words), usize::MAX);
     let seen = lab.observe().await;
-    let foreign = &lab.props().foreign.id;
+    let foreign = lab.props().foreign.id().unwrap();
     assert!(seen.unreadable.contains_key(foreign), "{:?}", seen.unreadable);
     assert!(seen.listed.contains_key(foreign) && !seen.machines.contains_key(foreign));
     assert!(lab.provider.read(&lab.props().foreign).await.is_err());
@@ -127,7 +127,7 @@ pub async fn an_inventory_costs_one_request_for_each_machine_that_matters(lab: L
 }
 
 pub async fn a_renamed_machine_and_a_moved_one_are_seen_as_they_are_now(lab: Lab) {
-    let foreign = lab.props().foreign.id.clone();
+    let foreign = lab.props().foreign.id().unwrap().clone();
     lab.act(Act::Rename(&foreign, "web-7"));
     lab.act(Act::Migrate(&foreign));
     lab.act(Act::Power(&foreign, false));

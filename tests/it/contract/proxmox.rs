@@ -153,11 +153,8 @@ fn identity(cluster: &support::Cluster) -> String {
 }
 
 fn props() -> Props {
-    let target = |id: &str, node: &str| Target {
-        key: ResourceKey::vm("someone"),
-        id: id.into(),
-        node: Some(node.into()),
-    };
+    let target =
+        |id: &str, node: &str| Target::with_id(ResourceKey::vm("someone"), id, Some(node.into()));
     Props {
         hypervisor: HYPERVISOR.into(),
         hosts: ["pve1".into(), "pve2".into(), "pve3".into()],

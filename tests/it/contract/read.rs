@@ -8,7 +8,7 @@ use novahost::model::{ErrorKind, FreshObject, Retry, Target};
 
 pub async fn a_machine_is_found_where_it_moved(lab: Lab) {
     let foreign = lab.props().foreign.clone();
-    lab.act(Act::Migrate(&foreign.id));
+    lab.act(Act::Migrate(foreign.id().unwrap()));
     for node in [foreign.node.clone(), None] {
         let fresh = lab.provider.read(&Target { node, ..foreign.clone() }).await.unwrap();
         let FreshObject::Machine(machine) = fresh.object else { panic!("{fresh:?}") };
@@ -28,7 +28,7 @@ pub async fn absence_is_proved_on_every_host(lab: Lab) {
     lab.act(Act::Frozen(true));
     assert!(lab.provider.read(&lab.target()).await.is_err());
     lab.act(Act::Frozen(false));
-    lab.act(Act::Delete(&lab.props().foreign.id));
+    lab.act(Act::Delete(lab.props().foreign.id().unwrap()));
     let gone = lab.provider.read(&lab.props().foreign).await.unwrap();
     assert!(matches!(gone.object, FreshObject::Absent));
     lab.act(Act::BeginBirth(&lab.id()));
@@ -36,7 +36,7 @@ pub async fn absence_is_proved_on_every_host(lab: Lab) {
 }
 
 pub async fn hidden_is_not_absent(lab: Lab) {
-    lab.act(Act::Hide(&lab.props().foreign.id));
+    lab.act(Act::Hide(lab.props().foreign.id().unwrap()));
     let error = lab.provider.read(&lab.props().foreign).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Permission);
     lab.act(Act::Narrow);
@@ -55,7 +55,7 @@ pub async fn a_version_changes_with_the_object_and_only_then(lab: Lab) {
     let version = async || lab.provider.read(&foreign).await.unwrap().version.unwrap();
     let first = version().await;
     assert_eq!(version().await, first);
-    lab.act(Act::Edit(&foreign.id));
+    lab.act(Act::Edit(foreign.id().unwrap()));
     let second = version().await;
     assert_ne!(second, first);
     assert!(absent().version.is_none() && lab.read().await.version.is_none());
@@ -63,7 +63,7 @@ pub async fn a_version_changes_with_the_object_and_only_then(lab: Lab) {
 
 pub async fn a_pool_is_there_or_it_is_not(lab: Lab) {
     assert!(matches!(lab.provider.read(&pool()).await.unwrap().object, FreshObject::Absent));
-    let other = Target { id: lab.props().pool.as_str().into(), ..pool() };
+    let other = Target::with_id(pool().key, lab.props().pool.as_str(), None);
     let FreshObject::Pool(found) = lab.provider.read(&other).await.unwrap().object else {
         panic!("no pool")
     };
@@ -84,7 +84,7 @@ pub async fn an_error_says_whether_again_can_help(lab: Lab) {
     lab.act(Act::HostDown(true));
     assert_eq!(again(Door::Usual).await, (ErrorKind::Unreachable, true));
     lab.act(Act::HostDown(false));
-    lab.act(Act::Hide(&lab.props().foreign.id));
+    lab.act(Act::Hide(lab.props().foreign.id().unwrap()));
     let error = lab.provider.read(&lab.props().foreign).await.unwrap_err();
     assert_eq!(error.retry, Retry::No);
 }

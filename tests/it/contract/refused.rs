@@ -42,7 +42,7 @@ pub async fn a_stale_version_is_a_conflict(lab: Lab) {
             Submitted::Accepted(task) if step.op.name() == "grow-disk" => {
                 let state = lab.wait(&task).await;
                 assert!(
-                    matches!(&state, TaskState::Failed(text) if text.contains("checksum mismatch")),
+                    matches!(&state, TaskState::Failed(it) if it.text.contains("checksum mismatch")),
                     "{state:?}"
                 );
             }
@@ -69,7 +69,7 @@ pub async fn a_locked_machine_is_busy(lab: Lab) {
             Submitted::Accepted(task) => {
                 let state = lab.wait(&task).await;
                 assert!(
-                    matches!(&state, TaskState::Failed(text) if text.contains("locked")),
+                    matches!(&state, TaskState::Failed(it) if it.text.contains("locked")),
                     "{name}: {state:?}"
                 );
                 assert_ne!(name, "configure", "could have been refused at once");
@@ -85,8 +85,8 @@ pub async fn a_locked_machine_is_busy(lab: Lab) {
 
 pub async fn what_exists_is_not_made_again(lab: Lab) {
     let foreign = lab.props().foreign.clone();
-    let truth = lab.world.truth(&foreign.id);
-    let target = novahost::model::Target { id: foreign.id.clone(), ..lab.target() };
+    let truth = lab.world.truth(foreign.id().unwrap());
+    let target = novahost::model::Target { at: foreign.at.clone(), ..lab.target() };
     for machine in [lab.desired(true), lab.desired_from_iso()] {
         let step = lab.build_steps(&machine, None).await.remove(0);
         let (submitted, _) = lab.submit(&*lab.provider, &target, &step, &step.op, &absent()).await;
@@ -95,7 +95,7 @@ pub async fn what_exists_is_not_made_again(lab: Lab) {
             Submitted::Accepted(task) => {
                 let state = lab.wait(&task).await;
                 assert!(
-                    matches!(&state, TaskState::Failed(text) if text.contains("exists")),
+                    matches!(&state, TaskState::Failed(it) if it.text.contains("exists")),
                     "{state:?}"
                 );
             }
@@ -104,8 +104,8 @@ pub async fn what_exists_is_not_made_again(lab: Lab) {
             }
         }
     }
-    assert_eq!(lab.world.truth(&foreign.id), truth);
-    let other = novahost::model::Target { id: lab.props().pool.as_str().into(), ..pool() };
+    assert_eq!(lab.world.truth(foreign.id().unwrap()), truth);
+    let other = novahost::model::Target::with_id(pool().key, lab.props().pool.as_str(), None);
     let step = bare(StepOp::CreatePool { comment: "mine".into() }, comment("mine"));
     let (submitted, _) = lab.submit(&*lab.provider, &other, &step, &step.op, &absent()).await;
     assert_eq!(refused(submitted), RefusalKind::Exists);
@@ -142,7 +142,7 @@ pub async fn a_missing_privilege_is_a_permission(lab: Lab) {
         assert_eq!(refused(submitted), RefusalKind::Permission, "{}", step.op.name());
     }
     assert_eq!(lab.world.truth(&lab.id()), truth);
-    let other = novahost::model::Target { id: "20072".into(), ..lab.target() };
+    let other = novahost::model::Target::with_id(lab.target().key, "20072", lab.target().node);
     let (submitted, _) = lab.submit(&*lab.provider, &other, &birth, &birth.op, &absent()).await;
     assert_eq!(refused(submitted), RefusalKind::Permission);
     for op in [StepOp::CreatePool { comment: "x".into() }, StepOp::DeletePool] {

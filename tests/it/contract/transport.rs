@@ -62,7 +62,7 @@ pub async fn an_idle_connection_is_replaced(lab: Lab) {
         tokio::time::sleep(idle).await;
         let (submitted, _) = lab.submit(&*lab.provider, &foreign, &step, &step.op, &fresh).await;
         let Submitted::Accepted(task) = submitted else { panic!("{submitted:?}") };
-        assert_eq!(lab.wait(&task).await, TaskState::Done);
+        assert!(matches!(lab.wait(&task).await, TaskState::Done(_)));
     }
 }
 
