@@ -65,6 +65,7 @@ fn template(storage: &str) -> ObservedMachine {
         uuid: None,
         template: true,
         snapshots: false,
+        hot: [].into(),
         power: PowerState::Stopped,
         lock: None,
         marker: MarkerState::None,

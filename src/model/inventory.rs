@@ -180,6 +180,19 @@ pub struct Lock {
     pub text: String,
 }
 
+/// What a machine that runs can be given or lose, where that is a setting of its own. A
+/// product for which it is not leaves the set empty, and prices by the field alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hot {
+    /// More processors.
+    CpuUp,
+    /// Fewer processors.
+    CpuDown,
+    /// More memory.
+    MemoryUp,
+}
+
 /// What ends a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -212,6 +225,9 @@ pub struct ObservedMachine {
     pub snapshots: bool,
     /// On or off.
     pub power: PowerState,
+    /// What can be changed while it runs, as far as that is a setting of the machine.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hot: BTreeSet<Hot>,
     /// What keeps the product from changing it, when something does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Lock>,

@@ -7,7 +7,7 @@
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
     MacAddress, MachineSpec, NativeId, NodeName, ObservedMachine, ObservedPool, ResourceKey, Slot,
-    Step, StorageName,
+    Step, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -21,6 +21,17 @@ pub trait Product: Send + Sync {
     /// the product cannot have are errors here, never dropped.
     fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>>;
 
+    /// What a change costs the machine that was seen, when it runs or when it does not;
+    /// `None` = it cannot be made on a machine that exists. The price may depend on the
+    /// values and on the machine; where it does not, it is
+    /// [`Capabilities::cost`](Capabilities::cost).
+    fn cost(
+        &self,
+        change: &FieldDelta<'_>,
+        seen: &ObservedMachine,
+        running: bool,
+    ) -> Option<Disruption>;
+
     /// The single calls, in order, that bring about one change.
     fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>>;
 }
@@ -30,8 +41,9 @@ pub trait Product: Send + Sync {
 pub struct Capabilities {
     /// The product's name, for people.
     pub product: &'static str,
-    /// What changing a field costs on a running machine; a field that is not here
-    /// cannot be changed after birth.
+    /// What changing a field costs on a running machine, as far as the field alone
+    /// tells; a field that is not here cannot be changed after birth. Asked for through
+    /// [`Product::cost`], which knows the values too.
     pub changes: BTreeMap<FieldKind, Disruption>,
     /// Fields that can be declared but never read back.
     pub unreadable: Vec<FieldKind>,
@@ -68,8 +80,9 @@ impl MacRange {
 }
 
 impl Capabilities {
-    /// What changing a field costs on a machine in this power state. `restart`
-    /// costs nothing on a stopped machine; `reinit` stays.
+    /// What changing a field costs on a machine in this power state, whatever its
+    /// values: the whole answer of a product whose prices do not depend on them.
+    /// `restart` costs nothing on a stopped machine; `reinit` stays.
     pub fn cost(&self, kind: FieldKind, running: bool) -> Option<Disruption> {
         let cost = *self.changes.get(&kind)?;
         Some(match cost {
@@ -78,6 +91,24 @@ impl Capabilities {
             }
             other => other,
         })
+    }
+}
+
+/// One change of one field before anything is decided about it: what it is, and what it
+/// is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldDelta<'a> {
+    /// Which field.
+    pub field: &'a FieldPath,
+    /// Its value now; `None` = unset.
+    pub before: Option<&'a Value>,
+    /// Its value afterwards; `None` = unset.
+    pub after: Option<&'a Value>,
+}
+
+impl<'a> From<&'a FieldChange> for FieldDelta<'a> {
+    fn from(it: &'a FieldChange) -> Self {
+        Self { field: &it.field, before: it.before.as_ref(), after: it.after.as_ref() }
     }
 }
 

@@ -105,6 +105,7 @@ mod tests {
             uuid: Some(uuid),
             template: false,
             snapshots: false,
+            hot: [].into(),
             power: PowerState::Running,
             lock: None,
             marker: MarkerState::Found(Box::new(marker)),

@@ -445,6 +445,7 @@ mod tests {
             uuid: Some(uuid),
             template: false,
             snapshots: false,
+            hot: [].into(),
             power: PowerState::Stopped,
             lock: None,
             marker: MarkerState::Found(Box::new(marker)),

@@ -148,7 +148,7 @@ impl Builder<'_> {
         }
         let Some(&product) = self.input.products.get(&machine.hypervisor) else { return Ok(()) };
         let spec = product.normalize(machine).map_err(|all| (None, unsupported(machine, &all)))?;
-        let mut found = diff::compare(machine, &spec, seen, marker, product.capabilities());
+        let mut found = diff::compare(machine, &spec, seen, marker, product);
         if let (Some(pinned), Some(node)) = (&machine.pinned_node, &seen.node)
             && pinned != node
         {
@@ -741,9 +741,7 @@ fn update_action(
     read.extend(reads);
     // The price of these fields depends on whether it runs, and consent was given for
     // this price.
-    let dear = |it: &FieldChange| {
-        product.capabilities().cost(it.field.kind, true) >= Some(Disruption::Restart)
-    };
+    let dear = |it: &FieldChange| product.cost(&it.into(), seen, true) >= Some(Disruption::Restart);
     if fields.iter().any(|it| it.field.kind == FieldKind::Power || dear(it)) {
         read.insert(FieldPath::of(FieldKind::Power));
     }

@@ -290,6 +290,7 @@ fn machine(index: usize, it: &Guest) -> ObservedMachine {
         uuid: Some(uuid),
         template: false,
         snapshots: false,
+        hot: [].into(),
         power: if it.runs { PowerState::Running } else { PowerState::Stopped },
         lock: None,
         marker: state,

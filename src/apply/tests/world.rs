@@ -142,6 +142,7 @@ pub(super) fn machine(id: &str) -> ObservedMachine {
         uuid: Some(Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes())),
         template: false,
         snapshots: false,
+        hot: [].into(),
         power: PowerState::Stopped,
         lock: None,
         marker: MarkerState::None,

@@ -318,6 +318,7 @@ mod tests {
             uuid: None,
             template: false,
             snapshots: false,
+            hot: [].into(),
             power: PowerState::Stopped,
             lock: lock.map(super::super::translate::lock),
             marker: MarkerState::Found(Box::new(marker)),

@@ -51,6 +51,7 @@ fn machine(id: &str, key: Option<&str>, template: bool) -> ObservedMachine {
         uuid: None,
         template,
         snapshots: false,
+        hot: [].into(),
         power: PowerState::Running,
         lock: None,
         marker: marker.map_or(MarkerState::None, |it| MarkerState::Found(Box::new(it))),

@@ -163,6 +163,8 @@ pub fn machine(
             uuid: uuid_of(&config.current).or_else(|| uuid_of(&config.next)),
             template: row.template || config.current.get("template").is_some_and(|it| is_true(it)),
             snapshots: config.current.contains_key("parent"),
+            // What is hot follows from the field alone here.
+            hot: [].into(),
             power: row.power,
             lock: config.current.get("lock").or(row.lock.as_ref()).map(|text| lock(text)),
             bulk_mark: bulk.is_some_and(|tag| tags.contains(&tag)),

@@ -410,7 +410,7 @@ impl Lab {
         let seen = self.seen().await;
         let product = self.world.product();
         let marker = seen.marker.found().unwrap();
-        let found = novahost::diff::compare(machine, &spec, &seen, marker, product.capabilities());
+        let found = novahost::diff::compare(machine, &spec, &seen, marker, product);
         assert!(found.problems.is_empty(), "{:?}", found.problems);
         let allotted = self.allotted(&spec);
         let fields = &found.fields;
