@@ -207,6 +207,7 @@ fn memory_headroom_is_kept_over_all_births_of_a_plan() {
             guest: GuestKind::Vm,
             template: false,
             pool: None,
+            marked: None,
             tags: BTreeSet::new(),
             lock: None,
             memory: Some(Bytes::gib(50)),

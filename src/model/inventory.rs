@@ -133,7 +133,11 @@ pub struct Listed {
     /// Its pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Name>,
-    /// Its tags, our own mark included.
+    /// Which project's cheap bulk mark it carries, in whatever form the product has one
+    /// (a tag, a path, a category); ours when it carries several. Proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<ProjectName>,
+    /// Its tags, for people to choose by.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
     /// Its lock, when it has one.

@@ -471,6 +471,7 @@ mod tests {
             guest: GuestKind::Vm,
             template: false,
             pool: None,
+            marked: None,
             tags: BTreeSet::new(),
             lock: None,
             memory: None,

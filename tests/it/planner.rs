@@ -320,6 +320,7 @@ fn inventory(setup: &Setup) -> Inventory {
         guest: GuestKind::Vm,
         template,
         pool: None,
+        marked: None,
         tags: BTreeSet::new(),
         lock: None,
         memory: Some(novahost::model::Bytes::gib(1)),

@@ -118,15 +118,17 @@ pub fn raw_config(items: impl IntoIterator<Item = PendingItem>) -> RawConfig {
     config
 }
 
-/// A row of the listing.
-pub fn listed(row: &GuestRow) -> Listed {
+/// A row of the listing. `project` is whose mark is looked for first.
+pub fn listed(project: Option<&ProjectName>, row: &GuestRow) -> Listed {
+    let tags = row.tags.as_deref().map(parse_tags).unwrap_or_default();
     Listed {
         node: Some(row.node.as_str().into()),
         name: row.name.clone(),
         guest: row.kind,
         template: row.template,
         pool: row.pool.as_deref().map(Name::from),
-        tags: row.tags.as_deref().map(parse_tags).unwrap_or_default(),
+        marked: ownership::marked(&tags, project),
+        tags,
         lock: row.lock.clone(),
         memory: row.maxmem.map(Bytes),
         cpu: row.maxcpu,
