@@ -64,7 +64,7 @@ fn template(storage: &str) -> ObservedMachine {
         node: Some("pve1".into()),
         uuid: None,
         template: true,
-        snapshots: false,
+        snapshots: Vec::new(),
         hot: [].into(),
         power: PowerState::Stopped,
         lock: None,
@@ -132,6 +132,7 @@ fn capabilities() -> Capabilities {
         macs: MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 },
         default_bus: Bus::Scsi,
         detaches_disks: true,
+        linked_needs_snapshot: false,
     }
 }
 

@@ -67,6 +67,7 @@ fn capabilities() -> Capabilities {
         macs: crate::model::MacRange { prefix: [2, 0, 0], bits: 24 },
         default_bus: Bus::Scsi,
         detaches_disks: true,
+        linked_needs_snapshot: false,
     }
 }
 
@@ -110,7 +111,7 @@ fn pair() -> Pair {
         node: None,
         uuid: None,
         template: false,
-        snapshots: false,
+        snapshots: Vec::new(),
         hot: [].into(),
         power: PowerState::Running,
         lock: None,

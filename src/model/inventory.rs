@@ -184,6 +184,19 @@ pub struct Lock {
     pub text: String,
 }
 
+/// A snapshot of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSeen {
+    /// Its native id; names need not be unique.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is known to hold the memory of a running guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub with_memory: bool,
+}
+
 /// What a machine that runs can be given or lose, where that is a setting of its own. A
 /// product for which it is not leaves the set empty, and prices by the field alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -224,9 +237,9 @@ pub struct ObservedMachine {
     /// Whether it is a template.
     #[serde(default, skip_serializing_if = "is_false")]
     pub template: bool,
-    /// Whether snapshots of it exist.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub snapshots: bool,
+    /// Its snapshots, the newest last, as far as the product tells of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotSeen>,
     /// On or off.
     pub power: PowerState,
     /// What can be changed while it runs, as far as that is a setting of the machine.

@@ -7,7 +7,7 @@
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
     MacAddress, MachineSpec, NativeId, NodeName, ObservedMachine, ObservedPool, ResourceKey, Slot,
-    Step, StorageName, Value,
+    SnapshotSeen, Step, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -57,6 +57,8 @@ pub struct Capabilities {
     pub default_bus: Bus,
     /// Whether removing a disk can leave its volume.
     pub detaches_disks: bool,
+    /// Whether a linked clone hangs on a snapshot of its template.
+    pub linked_needs_snapshot: bool,
 }
 
 /// Hardware addresses that the product takes from us.
@@ -162,6 +164,9 @@ pub struct Build<'a> {
     pub spec: &'a MachineSpec,
     /// The template it is cloned from, as observed; `None` for an ISO.
     pub template: Option<&'a ObservedMachine>,
+    /// The snapshot of the template that a linked clone hangs on, where the product says
+    /// that it needs one.
+    pub snapshot: Option<&'a SnapshotSeen>,
     /// What was chosen.
     pub allotted: &'a Allotted,
     /// The half-made machine, when a former run began it.

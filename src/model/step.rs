@@ -147,6 +147,10 @@ pub struct CloneFrom {
     pub template_uuid: Option<uuid::Uuid>,
     /// Linked to the template, or a full copy.
     pub linked: bool,
+    /// The native id of the template's snapshot that a linked clone hangs on, for
+    /// products whose linked clones need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// The new machine's name.
     pub name: String,
     /// Where the new machine goes.

@@ -104,7 +104,7 @@ mod tests {
             node: None,
             uuid: Some(uuid),
             template: false,
-            snapshots: false,
+            snapshots: Vec::new(),
             hot: [].into(),
             power: PowerState::Running,
             lock: None,

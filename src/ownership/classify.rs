@@ -444,7 +444,7 @@ mod tests {
             node: Some("pve1".into()),
             uuid: Some(uuid),
             template: false,
-            snapshots: false,
+            snapshots: Vec::new(),
             hot: [].into(),
             power: PowerState::Stopped,
             lock: None,

@@ -1,6 +1,6 @@
 //! Actions on machines.
 
-use super::{Builder, base::machine_base, machine_action_id};
+use super::{Builder, base::machine_base, machine_action_id, snapshot::linked_snapshot};
 use crate::planted::Bug;
 use crate::{
     alloc::{NoPlace, Request},
@@ -332,6 +332,11 @@ impl Builder<'_> {
             ));
         };
         let template = find_template(birth, found)?;
+        let needs = product.capabilities().linked_needs_snapshot && seen.is_none();
+        let snapshot = match template.filter(|_| needs) {
+            Some(template) => linked_snapshot(birth, template)?,
+            None => None,
+        };
         let new_disks: BTreeSet<DeviceName> = spec
             .disks
             .keys()
@@ -364,7 +369,8 @@ impl Builder<'_> {
             new_nics: &new_nics,
         };
         let allotment = self.allocator.allot(&request, product.capabilities())?;
-        let build = Build { machine, spec: &spec, template, allotted: &allotment.allotted, seen };
+        let allotted = &allotment.allotted;
+        let build = Build { machine, spec: &spec, template, snapshot, allotted, seen };
         let mut lowered =
             product.lower(&Change::Build(build)).map_err(|all| unsupported(machine, &all))?;
         let id = allotment.allotted.id.as_ref().map_or("", |id| id.as_str());

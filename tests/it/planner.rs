@@ -289,7 +289,7 @@ fn machine(index: usize, it: &Guest) -> ObservedMachine {
         node: Some("pve1".into()),
         uuid: Some(uuid),
         template: false,
-        snapshots: false,
+        snapshots: Vec::new(),
         hot: [].into(),
         power: if it.runs { PowerState::Running } else { PowerState::Stopped },
         lock: None,

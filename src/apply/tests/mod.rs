@@ -74,6 +74,7 @@ fn create(name: &str, id: &str) -> Action {
         template_name: Some("debian".to_owned()),
         template_uuid: None,
         linked: false,
+        snapshot: None,
         name: name.to_owned(),
         node: Some("pve1".into()),
         storage: None,

@@ -141,7 +141,7 @@ pub(super) fn machine(id: &str) -> ObservedMachine {
         node: Some("pve1".into()),
         uuid: Some(Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes())),
         template: false,
-        snapshots: false,
+        snapshots: Vec::new(),
         hot: [].into(),
         power: PowerState::Stopped,
         lock: None,

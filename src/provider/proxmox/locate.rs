@@ -317,7 +317,7 @@ mod tests {
             node: Some("pve1".into()),
             uuid: None,
             template: false,
-            snapshots: false,
+            snapshots: Vec::new(),
             hot: [].into(),
             power: PowerState::Stopped,
             lock: lock.map(super::super::translate::lock),

@@ -50,7 +50,7 @@ fn machine(id: &str, key: Option<&str>, template: bool) -> ObservedMachine {
         node: None,
         uuid: None,
         template,
-        snapshots: false,
+        snapshots: Vec::new(),
         hot: [].into(),
         power: PowerState::Running,
         lock: None,

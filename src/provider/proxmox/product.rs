@@ -74,6 +74,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     macs: MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 },
     default_bus: Bus::Scsi,
     detaches_disks: true,
+    linked_needs_snapshot: false,
 });
 
 impl Product for Proxmox {

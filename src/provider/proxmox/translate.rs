@@ -13,7 +13,7 @@ use crate::{
         Autostart, BootDevice, Bus, Bytes, Cdrom, Device, DeviceKind, DeviceMap, DeviceName,
         DiskSpec, Firmware, GuestKind, InitSpec, IpSetting, Listed, Lock, LockKind, MachineSpec,
         Marker, MarkerState, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
-        ObservedPool, OnRemove, PowerState, ProjectName, Slot, StorageName,
+        ObservedPool, OnRemove, PowerState, ProjectName, Slot, SnapshotSeen, StorageName,
     },
     ownership,
     planted::Bug,
@@ -136,6 +136,15 @@ pub fn listed(project: Option<&ProjectName>, row: &GuestRow) -> Listed {
     }
 }
 
+/// The newest snapshot, which is all that a configuration names of them: what runs now
+/// grew from it. Its name is its id. Whether it holds memory stands in its own section,
+/// which is not read.
+fn snapshots(options: &Options) -> Vec<SnapshotSeen> {
+    let seen =
+        |name: &String| SnapshotSeen { id: name.clone(), name: name.clone(), with_memory: false };
+    options.get("parent").map(seen).into_iter().collect()
+}
+
 /// A machine. `project` is whose tag counts as ours.
 ///
 /// `devices` are those that are written, the boot disk first, then by slot; a disk
@@ -164,7 +173,7 @@ pub fn machine(
             node: Some(row.node.as_str().into()),
             uuid: uuid_of(&config.current).or_else(|| uuid_of(&config.next)),
             template: row.template || config.current.get("template").is_some_and(|it| is_true(it)),
-            snapshots: config.current.contains_key("parent"),
+            snapshots: snapshots(&config.current),
             // What is hot follows from the field alone here.
             hot: [].into(),
             power: row.power,

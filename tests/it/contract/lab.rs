@@ -380,7 +380,8 @@ impl Lab {
         let template = if from_template { Some(self.template().await) } else { None };
         let allotted = self.allotted(&spec);
         let template = template.as_ref();
-        let build = Build { machine, spec: &spec, template, allotted: &allotted, seen };
+        let build =
+            Build { machine, spec: &spec, template, snapshot: None, allotted: &allotted, seen };
         self.world.product().lower(&Change::Build(build)).unwrap().steps
     }
 
