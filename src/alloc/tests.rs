@@ -64,7 +64,8 @@ fn template(storage: &str) -> ObservedMachine {
         node: Some("pve1".into()),
         uuid: None,
         template: true,
-        snapshots: false,
+        snapshots: Vec::new(),
+        hot: [].into(),
         power: PowerState::Stopped,
         lock: None,
         marker: MarkerState::None,
@@ -131,6 +132,7 @@ fn capabilities() -> Capabilities {
         macs: MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 },
         default_bus: Bus::Scsi,
         detaches_disks: true,
+        linked_needs_snapshot: false,
     }
 }
 
@@ -206,6 +208,7 @@ fn memory_headroom_is_kept_over_all_births_of_a_plan() {
             guest: GuestKind::Vm,
             template: false,
             pool: None,
+            marked: None,
             tags: BTreeSet::new(),
             lock: None,
             memory: Some(Bytes::gib(50)),

@@ -8,7 +8,6 @@ use crate::{
         Fresh, FreshObject, GuestKind, HypervisorInventory, HypervisorName, Listed, Listing,
         NativeId, ObservedMachine, ProviderError, ResourceKey, Retry, Target,
     },
-    ownership::bulk_tag,
     provider::Provider,
 };
 use std::{
@@ -213,10 +212,10 @@ pub(super) fn must_be_read(
     let Some(was) = then.listed.get(id) else { return true };
     let looks_different =
         was.name != now.name || was.guest != now.guest || was.template != now.template;
-    let ours = bulk_tag(&ctx.plan.body.project);
+    let ours = Some(&ctx.plan.body.project);
     let read_then = then.machines.get(id);
     let newly_marked =
-        now.tags.contains(&ours) && (!was.tags.contains(&ours) || read_then.is_none());
+        now.marked.as_ref() == ours && (was.marked.as_ref() != ours || read_then.is_none());
     let named_us = read_then.is_some_and(|machine| names(ctx, machine, key));
     let bears_name = name.is_some() && now.name.as_deref() == name;
     looks_different || newly_marked || named_us || bears_name || then.unreadable.contains_key(id)

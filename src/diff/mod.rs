@@ -5,8 +5,8 @@
 //! machine cannot be brought there. Deciding what to do about it is `plan`'s.
 
 use crate::model::{
-    Capabilities, Code, DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldKind,
-    FieldPath, MachineSpec, Marker, ObservedMachine, OnRemove, Power, PowerState, Value,
+    Code, DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldDelta, FieldKind,
+    FieldPath, MachineSpec, Marker, ObservedMachine, OnRemove, Power, PowerState, Product, Value,
 };
 
 /// What one machine differs in.
@@ -48,14 +48,14 @@ pub fn compare(
     spec: &MachineSpec,
     seen: &ObservedMachine,
     marker: &Marker,
-    capabilities: &Capabilities,
+    product: &dyn Product,
 ) -> Differences {
     let mut comparison = Comparison {
         machine,
         spec,
         seen,
         marker,
-        capabilities,
+        product,
         // What cannot be told may be running; consent is asked for that.
         running: seen.power != PowerState::Stopped,
         seeded: marker.init.is_some()
@@ -76,7 +76,7 @@ struct Comparison<'a> {
     spec: &'a MachineSpec,
     seen: &'a ObservedMachine,
     marker: &'a Marker,
-    capabilities: &'a Capabilities,
+    product: &'a dyn Product,
     running: bool,
     /// Whether the guest has first-boot configuration at all; without it there is
     /// nothing that it could configure itself from anew.
@@ -351,7 +351,8 @@ impl Comparison<'_> {
     }
 
     fn push(&mut self, field: FieldPath, before: Option<Value>, after: Option<Value>) {
-        let Some(disruption) = self.capabilities.cost(field.kind, self.running) else {
+        let delta = FieldDelta { field: &field, before: before.as_ref(), after: after.as_ref() };
+        let Some(disruption) = self.product.cost(&delta, self.seen, self.running) else {
             let shown = |value: &Option<Value>| {
                 value.as_ref().map_or_else(|| "unset".to_owned(), ToString::to_string)
             };
@@ -361,7 +362,7 @@ impl Comparison<'_> {
                     "{field} is {} and should be {}: {} cannot change that on an existing machine",
                     shown(&before),
                     shown(&after),
-                    self.capabilities.product
+                    self.product.capabilities().product
                 ),
                 help: format!("write `{}` again, or make a new machine", shown(&before)),
                 field,

@@ -1,11 +1,46 @@
 use super::*;
 use crate::model::{
-    Bus, Bytes, Device, DeviceMap, DiskSpec, InitSpec, MapEntry, MarkerState, NicSpec, Place,
-    ResourceKey, Stage,
+    Bus, Bytes, Capabilities, Change, Device, DeviceMap, DiskSpec, Hot, InitSpec, Lowered,
+    MapEntry, MarkerState, NicSpec, Place, ResourceKey, Stage, Unsupported,
 };
 use std::collections::BTreeMap;
 
-/// A product that knows one field of each class; `firmware` cannot be changed at all.
+/// A product that knows one field of each class; `firmware` cannot be changed at all, and
+/// more processors cost nothing where the machine takes them while it runs.
+struct Simple(Capabilities);
+
+impl Product for Simple {
+    fn capabilities(&self) -> &Capabilities {
+        &self.0
+    }
+
+    fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>> {
+        Ok(machine.spec.clone())
+    }
+
+    fn cost(
+        &self,
+        change: &FieldDelta<'_>,
+        seen: &ObservedMachine,
+        running: bool,
+    ) -> Option<Disruption> {
+        let count = |value: Option<&Value>| match value {
+            Some(Value::Count(count)) => *count,
+            _ => 0,
+        };
+        let more = count(change.after) > count(change.before);
+        let hot = if more { Hot::CpuUp } else { Hot::CpuDown };
+        if change.field.kind == FieldKind::Cpu && running && seen.hot.contains(&hot) {
+            return Some(Disruption::Online);
+        }
+        self.0.cost(change.field.kind, running)
+    }
+
+    fn lower(&self, _: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
+        Err(Vec::new())
+    }
+}
+
 fn capabilities() -> Capabilities {
     use {Disruption as D, FieldKind as K};
     let changes = [
@@ -32,6 +67,7 @@ fn capabilities() -> Capabilities {
         macs: crate::model::MacRange { prefix: [2, 0, 0], bits: 24 },
         default_bus: Bus::Scsi,
         detaches_disks: true,
+        linked_needs_snapshot: false,
     }
 }
 
@@ -75,7 +111,8 @@ fn pair() -> Pair {
         node: None,
         uuid: None,
         template: false,
-        snapshots: false,
+        snapshots: Vec::new(),
+        hot: [].into(),
         power: PowerState::Running,
         lock: None,
         marker: MarkerState::None,
@@ -90,7 +127,13 @@ fn pair() -> Pair {
 
 impl Pair {
     fn compare(&self) -> Differences {
-        compare(&self.machine, &self.machine.spec, &self.seen, &self.marker, &capabilities())
+        compare(
+            &self.machine,
+            &self.machine.spec,
+            &self.seen,
+            &self.marker,
+            &Simple(capabilities()),
+        )
     }
 
     /// `memory restart`, `tags online`: what differs and what it costs.
@@ -169,6 +212,21 @@ fn each_field_has_the_class_of_its_product_and_nothing_above_none_when_off() {
     pair.seen.power = PowerState::Stopped;
     let stopped = ["memory none", "tpm replace", "tags none", "notes none", "init.user reinit"];
     assert_eq!(pair.costs(), stopped);
+}
+
+#[test]
+fn the_price_depends_on_the_value_and_on_the_machine_where_the_product_says_so() {
+    let mut pair = pair();
+    let processors = |count| MachineSpec { cpu: Some(count), ..MachineSpec::default() };
+    pair.seen.spec = processors(2);
+    pair.machine.spec = processors(4);
+    assert_eq!(pair.costs(), ["cpu restart"]);
+    pair.seen.hot = [Hot::CpuUp].into();
+    assert_eq!(pair.costs(), ["cpu online"]);
+    pair.machine.spec = processors(1);
+    assert_eq!(pair.costs(), ["cpu restart"]);
+    pair.seen.power = PowerState::Stopped;
+    assert_eq!(pair.costs(), ["cpu none"]);
 }
 
 #[test]

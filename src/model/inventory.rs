@@ -133,7 +133,11 @@ pub struct Listed {
     /// Its pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Name>,
-    /// Its tags, our own mark included.
+    /// Which project's cheap bulk mark it carries, in whatever form the product has one
+    /// (a tag, a path, a category); ours when it carries several. Proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<ProjectName>,
+    /// Its tags, for people to choose by.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
     /// Its lock, when it has one.
@@ -180,6 +184,32 @@ pub struct Lock {
     pub text: String,
 }
 
+/// A snapshot of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSeen {
+    /// Its native id; names need not be unique.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is known to hold the memory of a running guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub with_memory: bool,
+}
+
+/// What a machine that runs can be given or lose, where that is a setting of its own. A
+/// product for which it is not leaves the set empty, and prices by the field alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hot {
+    /// More processors.
+    CpuUp,
+    /// Fewer processors.
+    CpuDown,
+    /// More memory.
+    MemoryUp,
+}
+
 /// What ends a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -207,11 +237,14 @@ pub struct ObservedMachine {
     /// Whether it is a template.
     #[serde(default, skip_serializing_if = "is_false")]
     pub template: bool,
-    /// Whether snapshots of it exist.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub snapshots: bool,
+    /// Its snapshots, the newest last, as far as the product tells of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotSeen>,
     /// On or off.
     pub power: PowerState,
+    /// What can be changed while it runs, as far as that is a setting of the machine.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hot: BTreeSet<Hot>,
     /// What keeps the product from changing it, when something does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Lock>,

@@ -7,7 +7,7 @@
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
     MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, ResourceKey,
-    Slot, Step, StorageName,
+    Slot, SnapshotSeen, Step, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -22,6 +22,17 @@ pub trait Product: Send + Sync {
     /// the product cannot have are errors here, never dropped.
     fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>>;
 
+    /// What a change costs the machine that was seen, when it runs or when it does not;
+    /// `None` = it cannot be made on a machine that exists. The price may depend on the
+    /// values and on the machine; where it does not, it is
+    /// [`Capabilities::cost`](Capabilities::cost).
+    fn cost(
+        &self,
+        change: &FieldDelta<'_>,
+        seen: &ObservedMachine,
+        running: bool,
+    ) -> Option<Disruption>;
+
     /// The single calls, in order, that bring about one change.
     fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>>;
 }
@@ -31,8 +42,9 @@ pub trait Product: Send + Sync {
 pub struct Capabilities {
     /// The product's name, for people.
     pub product: &'static str,
-    /// What changing a field costs on a running machine; a field that is not here
-    /// cannot be changed after birth.
+    /// What changing a field costs on a running machine, as far as the field alone
+    /// tells; a field that is not here cannot be changed after birth. Asked for through
+    /// [`Product::cost`], which knows the values too.
     pub changes: BTreeMap<FieldKind, Disruption>,
     /// Fields that can be declared but never read back.
     pub unreadable: Vec<FieldKind>,
@@ -46,6 +58,8 @@ pub struct Capabilities {
     pub default_bus: Bus,
     /// Whether removing a disk can leave its volume.
     pub detaches_disks: bool,
+    /// Whether a linked clone hangs on a snapshot of its template.
+    pub linked_needs_snapshot: bool,
 }
 
 /// Hardware addresses that the product takes from us.
@@ -69,8 +83,9 @@ impl MacRange {
 }
 
 impl Capabilities {
-    /// What changing a field costs on a machine in this power state. `restart`
-    /// costs nothing on a stopped machine; `reinit` stays.
+    /// What changing a field costs on a machine in this power state, whatever its
+    /// values: the whole answer of a product whose prices do not depend on them.
+    /// `restart` costs nothing on a stopped machine; `reinit` stays.
     pub fn cost(&self, kind: FieldKind, running: bool) -> Option<Disruption> {
         let cost = *self.changes.get(&kind)?;
         Some(match cost {
@@ -79,6 +94,24 @@ impl Capabilities {
             }
             other => other,
         })
+    }
+}
+
+/// One change of one field before anything is decided about it: what it is, and what it
+/// is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldDelta<'a> {
+    /// Which field.
+    pub field: &'a FieldPath,
+    /// Its value now; `None` = unset.
+    pub before: Option<&'a Value>,
+    /// Its value afterwards; `None` = unset.
+    pub after: Option<&'a Value>,
+}
+
+impl<'a> From<&'a FieldChange> for FieldDelta<'a> {
+    fn from(it: &'a FieldChange) -> Self {
+        Self { field: &it.field, before: it.before.as_ref(), after: it.after.as_ref() }
     }
 }
 
@@ -132,6 +165,9 @@ pub struct Build<'a> {
     pub spec: &'a MachineSpec,
     /// The template it is cloned from, as observed; `None` for an ISO.
     pub template: Option<&'a ObservedMachine>,
+    /// The snapshot of the template that a linked clone hangs on, where the product says
+    /// that it needs one.
+    pub snapshot: Option<&'a SnapshotSeen>,
     /// What was chosen.
     pub allotted: &'a Allotted,
     /// The half-made machine, when a former run began it.

@@ -147,6 +147,10 @@ pub struct CloneFrom {
     pub template_uuid: Option<uuid::Uuid>,
     /// Linked to the template, or a full copy.
     pub linked: bool,
+    /// The native id of the template's snapshot that a linked clone hangs on, for
+    /// products whose linked clones need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// The new machine's name.
     pub name: String,
     /// Where the new machine goes.
@@ -294,8 +298,8 @@ pub struct Seed {
     pub init: InitSpec,
     /// Addresses by card.
     pub nics: BTreeMap<DeviceName, SeedNic>,
-    /// The drive that carries it.
-    pub slot: Slot,
+    /// The drive that carries it; `None` = this product hands it over without a drive.
+    pub slot: Option<Slot>,
     /// Where the drive goes when it does not exist yet.
     pub storage: Option<StorageName>,
 }
@@ -306,6 +310,9 @@ pub struct Seed {
 pub struct SeedNic {
     /// Where the card sits.
     pub slot: Slot,
+    /// Its hardware address, for products whose guests know their cards by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
     /// How it gets its address.
     pub ip: IpSetting,
     /// Its gateway.

@@ -10,5 +10,6 @@ mod text;
 pub use adopt::{NotAdoptable, adoptable};
 pub use classify::{Binding, Obstacle, Owned, Ownership, binding, classify};
 pub use text::{
-    BULK_TAG_PREFIX, MarkerKey, bulk_tag, intent_id, machine_uuid, parse, render, split_notes,
+    BULK_TAG_PREFIX, MarkerKey, bulk_tag, intent_id, machine_uuid, marked, parse, render,
+    split_notes,
 };

@@ -30,6 +30,21 @@ pub fn bulk_tag(project: &ProjectName) -> String {
     format!("{BULK_TAG_PREFIX}{project}")
 }
 
+/// Whose mark is among these tags: that of `ours` if it is there, else the first.
+pub fn marked<'a>(
+    tags: impl IntoIterator<Item = &'a String>,
+    ours: Option<&ProjectName>,
+) -> Option<ProjectName> {
+    let mut first = None;
+    for project in tags.into_iter().filter_map(|tag| tag.strip_prefix(BULK_TAG_PREFIX)) {
+        if ours.is_some_and(|ours| ours.as_str() == project) {
+            return ours.cloned();
+        }
+        first = first.or(Some(project));
+    }
+    first.map(ProjectName::from)
+}
+
 /// Which creation of a key one plan means.
 pub fn intent_id(plan_id: &str, key: &ResourceKey) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("intent/{plan_id}/{key}").as_bytes())
@@ -261,6 +276,15 @@ mod tests {
                 delete_on_remove: ["data".into()].into(),
             },
         }
+    }
+
+    #[test]
+    fn our_bulk_mark_goes_before_that_of_another_project() {
+        let tags = ["nh-beta", "nh-acme", "web"].map(str::to_owned);
+        assert_eq!(marked(&tags, Some(&"acme".into())), Some("acme".into()));
+        assert_eq!(marked(&tags, Some(&"other".into())), Some("beta".into()));
+        assert_eq!(marked(&tags, None), Some("beta".into()));
+        assert_eq!(marked(&["web".to_owned()], Some(&"acme".into())), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Actions on machines.
 
-use super::{Builder, base::machine_base, machine_action_id};
+use super::{Builder, base::machine_base, machine_action_id, snapshot::linked_snapshot};
 use crate::planted::Bug;
 use crate::{
     alloc::{NoPlace, Request},
@@ -148,7 +148,7 @@ impl Builder<'_> {
         }
         let Some(&product) = self.input.products.get(&machine.hypervisor) else { return Ok(()) };
         let spec = product.normalize(machine).map_err(|all| (None, unsupported(machine, &all)))?;
-        let mut found = diff::compare(machine, &spec, seen, marker, product.capabilities());
+        let mut found = diff::compare(machine, &spec, seen, marker, product);
         if let (Some(pinned), Some(node)) = (&machine.pinned_node, &seen.node)
             && pinned != node
         {
@@ -332,6 +332,11 @@ impl Builder<'_> {
             ));
         };
         let template = find_template(birth, found)?;
+        let needs = product.capabilities().linked_needs_snapshot && seen.is_none();
+        let snapshot = match template.filter(|_| needs) {
+            Some(template) => linked_snapshot(birth, template)?,
+            None => None,
+        };
         let new_disks: BTreeSet<DeviceName> = spec
             .disks
             .keys()
@@ -364,7 +369,8 @@ impl Builder<'_> {
             new_nics: &new_nics,
         };
         let allotment = self.allocator.allot(&request, product.capabilities())?;
-        let build = Build { machine, spec: &spec, template, allotted: &allotment.allotted, seen };
+        let allotted = &allotment.allotted;
+        let build = Build { machine, spec: &spec, template, snapshot, allotted, seen };
         let mut lowered =
             product.lower(&Change::Build(build)).map_err(|all| unsupported(machine, &all))?;
         let id = allotment.allotted.id.as_ref().map_or("", |id| id.as_str());
@@ -741,9 +747,7 @@ fn update_action(
     read.extend(reads);
     // The price of these fields depends on whether it runs, and consent was given for
     // this price.
-    let dear = |it: &FieldChange| {
-        product.capabilities().cost(it.field.kind, true) >= Some(Disruption::Restart)
-    };
+    let dear = |it: &FieldChange| product.cost(&it.into(), seen, true) >= Some(Disruption::Restart);
     if fields.iter().any(|it| it.field.kind == FieldKind::Power || dear(it)) {
         read.insert(FieldPath::of(FieldKind::Power));
     }

@@ -10,6 +10,7 @@ mod change_hands;
 mod edges;
 mod machines;
 mod pools;
+mod snapshot;
 mod taken;
 mod target;
 

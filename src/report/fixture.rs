@@ -82,6 +82,7 @@ pub(super) fn create(name: &str, memory: u64) -> Action {
                     template_name: Some("debian-13".into()),
                     template_uuid: None,
                     linked: false,
+                    snapshot: None,
                     name: name.into(),
                     node: Some("pve1".into()),
                     storage: Some("local-zfs".into()),

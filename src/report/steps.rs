@@ -50,6 +50,9 @@ fn clone(canvas: &Canvas, from: &CloneFrom) -> String {
         canvas.data(from.template.as_str()),
         name.unwrap_or_default(),
     );
+    if let Some(snapshot) = &from.snapshot {
+        text.push_str(&format!(", from snapshot {}", canvas.data(snapshot)));
+    }
     if let Some(node) = &from.node {
         text.push_str(&format!(", to node {}", canvas.data(node.as_str())));
     }

@@ -106,6 +106,7 @@ fn clone_step() -> Step {
         template_name: Some("tpl-debian-13".into()),
         template_uuid: None,
         linked: true,
+        snapshot: None,
         name: "web-7".into(),
         node: Some("pve1".into()),
         storage: None,

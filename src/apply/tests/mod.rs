@@ -74,6 +74,7 @@ fn create(name: &str, id: &str) -> Action {
         template_name: Some("debian".to_owned()),
         template_uuid: None,
         linked: false,
+        snapshot: None,
         name: name.to_owned(),
         node: Some("pve1".into()),
         storage: None,
@@ -877,8 +878,12 @@ async fn a_password_is_resolved_before_the_row_is_written() {
     let mut planned = create("web-1", "100");
     let password = SecretRef { source: SecretSource::Env("PASSWORD".to_owned()), version: 1 };
     let init = InitSpec { password: Some(password), ..InitSpec::default() };
-    let seed =
-        Seed { init, nics: BTreeMap::new(), slot: "ide2".into(), storage: Some("local".into()) };
+    let seed = Seed {
+        init,
+        nics: BTreeMap::new(),
+        slot: Some("ide2".into()),
+        storage: Some("local".into()),
+    };
     planned.steps[1].op = StepOp::Configure(vec![Setting::Seed(Box::new(seed))]);
     let summary = apply(&world, vec![planned]).await;
     assert!(matches!(only(&summary), Ended::Failed(why) if why.contains("env:PASSWORD")));

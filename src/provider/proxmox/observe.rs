@@ -19,9 +19,8 @@ use crate::{
     model::{
         Bytes, Coverage, ErrorKind, FailureKind, GuestKind, HypervisorInventory, Listed,
         MarkerState, Name, NativeId, NodeName, ObservedMachine, ObservedNode, ObservedPool,
-        ObservedStorage, ProviderError, Scope, Stage,
+        ObservedStorage, ProjectName, ProviderError, Scope, Stage,
     },
-    ownership,
     planted::Bug,
 };
 use std::{
@@ -138,11 +137,16 @@ async fn try_observe(
         identity: client.identity(),
         groups: groups.as_ref(),
     });
-    let mut listed: BTreeMap<u32, Listed> =
-        head.resources.guests.values().map(|row| (row.vmid, translate::listed(row))).collect();
+    let ours = scope.project.as_ref().or(inner.project.as_ref());
+    let mut listed: BTreeMap<u32, Listed> = head
+        .resources
+        .guests
+        .values()
+        .map(|row| (row.vmid, translate::listed(ours, row)))
+        .collect();
     let candidates = candidates(inner, scope, &head.resources.guests, &listed);
     let read = read_candidates(inner, &nodes, candidates).await;
-    take_candidates(&mut inventory, &mut listed, read);
+    take_candidates(&mut inventory, &mut listed, ours, read);
     inventory.listed =
         listed.into_iter().map(|(id, row)| (NativeId::from(id.to_string()), row)).collect();
 
@@ -299,11 +303,10 @@ fn candidates(
 ) -> Vec<GuestRow> {
     let (first, last) = inner.vmid_range;
     let project = scope.project.as_ref().or(inner.project.as_ref());
-    let tag = project.map(ownership::bulk_tag);
     let is_candidate = |row: &&GuestRow| {
         let id = row.id();
         let cheap = listed.get(&row.vmid);
-        let marked = tag.as_ref().zip(cheap).is_some_and(|(tag, it)| it.tags.contains(tag));
+        let marked = cheap.and_then(|it| it.marked.as_ref()).is_some_and(|it| Some(it) == project);
         let named = row.name.as_ref().is_some_and(|name| {
             scope.names.contains(name) || (row.template && scope.template_names.contains(name))
         });
@@ -372,6 +375,7 @@ async fn read_candidate(inner: &Inner, mut row: GuestRow) -> Candidate {
 fn take_candidates(
     inventory: &mut HypervisorInventory,
     listed: &mut BTreeMap<u32, Listed>,
+    ours: Option<&ProjectName>,
     read: Vec<Candidate>,
 ) {
     for candidate in read {
@@ -387,7 +391,7 @@ fn take_candidates(
                 if Bug::MovedIsTakenOver.is_planted() {
                     take_over(listed, &mut machine);
                 }
-                listed.insert(row.vmid, translate::listed(&row));
+                listed.insert(row.vmid, translate::listed(ours, &row));
                 inventory.machines.insert(row.id(), *machine);
             }
             Candidate::Unreadable(vmid, _) if Bug::UnreadableIsAbsent.is_planted() => {

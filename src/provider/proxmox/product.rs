@@ -3,8 +3,8 @@
 
 use super::{lower, normalize};
 use crate::model::{
-    Bus, Capabilities, Change, DesiredMachine, Disruption, FieldKind, Lowered, MacRange,
-    MachineSpec, Product, Unsupported,
+    Bus, Capabilities, Change, DesiredMachine, Disruption, FieldDelta, FieldKind, Lowered,
+    MacRange, MachineSpec, ObservedMachine, Product, Unsupported,
 };
 use std::sync::LazyLock;
 
@@ -19,10 +19,8 @@ pub struct Proxmox;
 /// instance id is their digest. Into them go the machine's name (as host name), and
 /// the hardware address of every card that has an address; so a rename, a new
 /// hardware address and a card that comes or goes are `reinit`, though the
-/// hypervisor itself does all three while the machine runs. On a machine without
-/// first-boot configuration that asks for more consent than is needed; a class per
-/// field cannot tell the two apart, and the other way round would regenerate host
-/// keys by implication.
+/// hypervisor itself does all three while the machine runs. Where the guest has no
+/// first-boot configuration and gets none, `diff` takes that price off again.
 ///
 /// `NicModel` unplugs the card and plugs it in again. A disk on `ide` or `sata`
 /// cannot be hot-plugged; `lower` refuses it on a running machine. The controller
@@ -76,6 +74,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     macs: MacRange { prefix: [0xBC, 0x24, 0x11], bits: 24 },
     default_bus: Bus::Scsi,
     detaches_disks: true,
+    linked_needs_snapshot: false,
 });
 
 impl Product for Proxmox {
@@ -85,6 +84,15 @@ impl Product for Proxmox {
 
     fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>> {
         normalize::normalize(machine)
+    }
+
+    fn cost(
+        &self,
+        change: &FieldDelta<'_>,
+        _: &ObservedMachine,
+        running: bool,
+    ) -> Option<Disruption> {
+        self.capabilities().cost(change.field.kind, running)
     }
 
     fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {

@@ -209,7 +209,7 @@ impl Provider for ProxmoxProvider {
             guests: resources
                 .guests
                 .values()
-                .map(|row| (row.id(), super::translate::listed(row)))
+                .map(|row| (row.id(), super::translate::listed(self.inner.project.as_ref(), row)))
                 .collect(),
             gaps,
         })

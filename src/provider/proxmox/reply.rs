@@ -56,7 +56,7 @@ fn guest(bytes: &[u8]) -> usize {
         look::freshen(&mut row, live);
         kinds += 1;
     }
-    let _ = translate::listed(&row);
+    let _ = translate::listed(None, &row);
     if let Some(rows) = read::<Vec<wire::PendingRow>>(bytes) {
         let config = translate::raw_config(rows.into_iter().map(Into::into));
         let _ = look::fresh_machine(Some(&"shop".into()), &row, config);

@@ -249,9 +249,10 @@ impl<'a> Edit<'a> {
         // The default upgrades all packages at first boot.
         self.put("ciupgrade", "0");
         self.addresses(seed);
-        if !self.base.contains_key(seed.slot.as_str()) {
+        let slot = seed.slot.as_ref().ok_or("no drive was chosen for the seed")?.as_str();
+        if !self.base.contains_key(slot) {
             let storage = seed.storage.as_ref().ok_or("no storage was chosen for the seed")?;
-            self.put(seed.slot.as_str(), format!("{storage}:cloudinit"));
+            self.put(slot, format!("{storage}:cloudinit"));
         }
         Ok(())
     }

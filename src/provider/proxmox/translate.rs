@@ -13,7 +13,7 @@ use crate::{
         Autostart, BootDevice, Bus, Bytes, Cdrom, Device, DeviceKind, DeviceMap, DeviceName,
         DiskSpec, Firmware, GuestKind, InitSpec, IpSetting, Listed, Lock, LockKind, MachineSpec,
         Marker, MarkerState, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
-        ObservedPool, OnRemove, PowerState, ProjectName, Slot, StorageName,
+        ObservedPool, OnRemove, PowerState, ProjectName, Slot, SnapshotSeen, StorageName,
     },
     ownership,
     planted::Bug,
@@ -118,20 +118,31 @@ pub fn raw_config(items: impl IntoIterator<Item = PendingItem>) -> RawConfig {
     config
 }
 
-/// A row of the listing.
-pub fn listed(row: &GuestRow) -> Listed {
+/// A row of the listing. `project` is whose mark is looked for first.
+pub fn listed(project: Option<&ProjectName>, row: &GuestRow) -> Listed {
+    let tags = row.tags.as_deref().map(parse_tags).unwrap_or_default();
     Listed {
         node: Some(row.node.as_str().into()),
         name: row.name.clone(),
         guest: row.kind,
         template: row.template,
         pool: row.pool.as_deref().map(Name::from),
-        tags: row.tags.as_deref().map(parse_tags).unwrap_or_default(),
+        marked: ownership::marked(&tags, project),
+        tags,
         lock: row.lock.clone(),
         memory: row.maxmem.map(Bytes),
         cpu: row.maxcpu,
         power: row.power,
     }
+}
+
+/// The newest snapshot, which is all that a configuration names of them: what runs now
+/// grew from it. Its name is its id. Whether it holds memory stands in its own section,
+/// which is not read.
+fn snapshots(options: &Options) -> Vec<SnapshotSeen> {
+    let seen =
+        |name: &String| SnapshotSeen { id: name.clone(), name: name.clone(), with_memory: false };
+    options.get("parent").map(seen).into_iter().collect()
 }
 
 /// A machine. `project` is whose tag counts as ours.
@@ -162,7 +173,9 @@ pub fn machine(
             node: Some(row.node.as_str().into()),
             uuid: uuid_of(&config.current).or_else(|| uuid_of(&config.next)),
             template: row.template || config.current.get("template").is_some_and(|it| is_true(it)),
-            snapshots: config.current.contains_key("parent"),
+            snapshots: snapshots(&config.current),
+            // What is hot follows from the field alone here.
+            hot: [].into(),
             power: row.power,
             lock: config.current.get("lock").or(row.lock.as_ref()).map(|text| lock(text)),
             bulk_mark: bulk.is_some_and(|tag| tags.contains(&tag)),

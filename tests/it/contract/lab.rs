@@ -377,7 +377,8 @@ impl Lab {
         let template = if from_template { Some(self.template().await) } else { None };
         let allotted = self.allotted(&spec);
         let template = template.as_ref();
-        let build = Build { machine, spec: &spec, template, allotted: &allotted, seen };
+        let build =
+            Build { machine, spec: &spec, template, snapshot: None, allotted: &allotted, seen };
         self.world.product().lower(&Change::Build(build)).unwrap().steps
     }
 
@@ -407,7 +408,7 @@ impl Lab {
         let seen = self.seen().await;
         let product = self.world.product();
         let marker = seen.marker.found().unwrap();
-        let found = novahost::diff::compare(machine, &spec, &seen, marker, product.capabilities());
+        let found = novahost::diff::compare(machine, &spec, &seen, marker, product);
         assert!(found.problems.is_empty(), "{:?}", found.problems);
         let allotted = self.allotted(&spec);
         let fields = &found.fields;

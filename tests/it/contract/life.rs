@@ -405,6 +405,7 @@ pub async fn what_cannot_be_had_is_an_error_while_planning(lab: Lab) {
         machine: &machine,
         spec: &spec,
         template: Some(&template),
+        snapshot: None,
         allotted: &allotted,
         seen: None,
     };

@@ -157,6 +157,7 @@ impl Builder<'_> {
             template_name: template.spec.name.clone(),
             template_uuid: template.uuid,
             linked,
+            snapshot: self.build.snapshot.map(|it| it.id.clone()),
             name: self.name(),
             node: self.build.allotted.node.clone(),
             storage,

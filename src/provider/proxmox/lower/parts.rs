@@ -90,10 +90,11 @@ pub(super) fn seed_of(
         let nic = spec.nics.get(name)?;
         // An address that is not declared stays as it is.
         let ip = nic.ip?;
-        let seat = SeedNic { slot: seat.slot.clone(), ip, gateway: nic.gateway };
+        // The drive knows the cards by their place.
+        let seat = SeedNic { slot: seat.slot.clone(), mac: None, ip, gateway: nic.gateway };
         Some((name.clone(), seat))
     });
-    Seed { nics: nics.collect(), init: init.unwrap_or_default(), slot, storage }
+    Seed { nics: nics.collect(), init: init.unwrap_or_default(), slot: Some(slot), storage }
 }
 
 /// What holds once a machine is seeded.

@@ -266,7 +266,7 @@ impl Updater<'_> {
             seen.settled().disks.get(name).is_some_and(|it| it.on_remove == OnRemove::Delete);
         let delete = device.volume.clone().filter(|_| deletes);
         match (&device.volume, &delete) {
-            (Some(_), Some(_)) if seen.snapshots => {
+            (Some(_), Some(_)) if !seen.snapshots.is_empty() => {
                 let why = "snapshots of this machine need the volume";
                 let help = "remove the snapshots, or use `on_remove: detach`";
                 self.faults.push(fault(at, why, help));

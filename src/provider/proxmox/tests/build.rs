@@ -9,7 +9,7 @@ fn build(
 ) -> Result<Lowered, Vec<Unsupported>> {
     let spec = normalized(machine);
     let allotted = allotted();
-    let build = Build { machine, spec: &spec, template, allotted: &allotted, seen };
+    let build = Build { machine, spec: &spec, template, snapshot: None, allotted: &allotted, seen };
     Proxmox.lower(&Change::Build(build))
 }
 

@@ -14,6 +14,7 @@ fn built() -> Server {
         machine: &machine,
         spec: &spec,
         template: Some(&template),
+        snapshot: None,
         allotted: &allotted,
         seen: None,
     };
