@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     apply::ExitClass,
-    model::{DesiredState, HypervisorConfig, HypervisorName, ProxmoxAuth},
+    model::{DesiredState, HypervisorConfig, HypervisorName},
     provider::tls,
     trust::{Endpoint, NewEntry, Presented, Refusal, Sources, Trust, add_entry},
 };
@@ -83,7 +83,7 @@ pub async fn settle(
 ) -> Result<Trust, CliError> {
     let mut changed = false;
     for (name, config) in &desired.hypervisors {
-        for text in endpoints(config) {
+        for text in config.endpoints() {
             let endpoint =
                 Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
             let Err(refusal) = trust.may_connect(name, &endpoint) else { continue };
@@ -122,20 +122,9 @@ pub async fn lines_to_add(
     refusal.lines_to_add(trust, &secrets(config), &presented)
 }
 
-/// Where the YAML says that a hypervisor is.
-pub fn endpoints(config: &HypervisorConfig) -> &[String] {
-    match config {
-        HypervisorConfig::Proxmox(config) => &config.endpoints,
-    }
-}
-
 /// The references that its login uses.
 pub fn secrets(config: &HypervisorConfig) -> Vec<String> {
-    let HypervisorConfig::Proxmox(config) = config;
-    match &config.auth {
-        ProxmoxAuth::Token { secret, .. } => vec![secret.to_string()],
-        ProxmoxAuth::Password { password, .. } => vec![password.to_string()],
-    }
+    vec![config.secret().to_string()]
 }
 
 fn hex(fingerprint: &tls::Fingerprint) -> String {
@@ -151,7 +140,7 @@ async fn look(name: &HypervisorName, config: &HypervisorConfig) -> Result<NewEnt
         pins: Vec::new(),
         secrets: secrets(config),
     };
-    for text in endpoints(config) {
+    for text in config.endpoints() {
         let endpoint =
             Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
         let probe = tls::probe(endpoint.host(), endpoint.port(), PROBE_MAX)

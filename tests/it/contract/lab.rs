@@ -173,6 +173,7 @@ impl Lab {
             id: Some(props.template.id.clone()),
             name: Some(props.template_name.clone()),
             linked,
+            snapshot: None,
         };
         self.machine(spec, medium, Power::Stopped)
     }
