@@ -296,12 +296,18 @@ impl RawHypervisor {
 
 impl Decode for RawHypervisor {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let Some(kind) = node.get("type") else {
-            // Without a product the table is a guess, and its first complaint is about `type`.
-            return RawProxmox::decode(node, cx).map(Self::Proxmox);
+        cx.mapping(node, "a mapping")?;
+        let product = match node.get("type") {
+            Some(kind) => cx.field::<Product>(kind),
+            None => {
+                let message = "the field `type` is missing";
+                let problem = Diagnostic::error("missing-field", cx.key_span(node), message);
+                cx.push(problem.help("write `type: proxmox` or `type: vcenter`"));
+                None
+            }
         };
-        let Some(product) = cx.field::<Product>(kind) else {
-            // The rest is not read, so nothing else hides what may be a secret in it.
+        let Some(product) = product else {
+            // Without a product the rest cannot be read, so nothing else hides a secret in it.
             node.get("auth").into_iter().for_each(|auth| cx.mask(auth.value.span));
             return None;
         };
