@@ -36,7 +36,7 @@ pub async fn run(global: &Global, args: TrustArgs, output: &Output) -> Result<Ex
             })?;
             let trust = session::read_trust(global, &root)?;
             let entry = look(&name, config).await?;
-            if !yes && (!output.interactive || !agree(&entry, output)) {
+            if !yes && (!output.interactive || !agree(&entry, config, output)) {
                 return Err(refused_lines(&trust, &entry));
             }
             write(global, &root, &entry, output)?;
@@ -92,7 +92,7 @@ pub async fn settle(
                 return Err(refused(&refusal, lines));
             }
             let entry = look(name, config).await?;
-            if !agree(&entry, output) {
+            if !agree(&entry, config, output) {
                 return Err(refused_lines(&trust, &entry));
             }
             write(global, root, &entry, output)?;
@@ -155,13 +155,26 @@ async fn look(name: &HypervisorName, config: &HypervisorConfig) -> Result<NewEnt
     Ok(entry)
 }
 
-fn agree(entry: &NewEntry, output: &Output) -> bool {
+/// What shows the fingerprint on the host itself, past every network in between.
+fn own_fingerprint(config: &HypervisorConfig) -> &'static str {
+    match config {
+        HypervisorConfig::Proxmox(_) => {
+            "openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem"
+        }
+        HypervisorConfig::Vcenter(_) => {
+            "/usr/lib/vmware-vmafd/bin/vecs-cli entry getcert --store MACHINE_SSL_CERT --alias __MACHINE_CERT | openssl x509 -noout -fingerprint -sha256"
+        }
+    }
+}
+
+fn agree(entry: &NewEntry, config: &HypervisorConfig, output: &Output) -> bool {
     output.remark(format!(
         "Hypervisor `{}` is not in the trust settings. It showed:\n\n{}\n\
          Compare the fingerprint with what the host itself says, for example\n  \
-         openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem\n",
+         {}\n",
         entry.name,
-        entry.render()
+        entry.render(),
+        own_fingerprint(config)
     ));
     output.ask("Trust it, and let it have these secrets?")
 }

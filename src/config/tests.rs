@@ -1,6 +1,9 @@
 use super::diagnostic::one_line;
 use super::*;
-use crate::model::{Cdrom, HypervisorConfig, HypervisorName, Medium, PoolBinding, ResourceKey};
+use crate::model::{
+    Cdrom, HypervisorConfig, HypervisorName, Medium, NativeId, NodeName, PoolBinding, ResourceKey,
+    StorageName,
+};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -98,8 +101,8 @@ fn a_vcenter_is_taken_as_it_is_written() {
     assert_eq!((vcenter.reads_max, vcenter.fingerprints.len()), (2, 1));
     assert_eq!(config.endpoints(), ["https://vcenter.example.net"]);
     assert_eq!(config.secret().to_string(), "env:NOVAHOST_VC_PASSWORD");
-    assert_eq!(config.default_node().map(|it| it.as_str()), Some("DC0_C0"));
-    assert_eq!(config.default_storage().map(|it| it.as_str()), Some("LocalDS_0"));
+    assert_eq!(config.default_node().map(NodeName::as_str), Some("DC0_C0"));
+    assert_eq!(config.default_storage().map(StorageName::as_str), Some("LocalDS_0"));
     assert_eq!((config.allowed_nodes(), config.id_range()), (None, None));
     assert_eq!((config.maintenance().len(), config.writes_max()), (0, 6));
 
@@ -112,10 +115,10 @@ fn a_vcenter_is_taken_as_it_is_written() {
     let volume = "[LocalDS_0] iso/opnsense 26.iso".to_owned();
     assert_eq!(medium("router"), Some(Medium::Iso { volume: volume.clone() }));
     assert_eq!(machine("router").spec.cdrom, Some(Cdrom::Iso(volume)));
-    assert_eq!(web.pinned_node.as_ref().map(|it| it.as_str()), Some("DC0_C1"));
+    assert_eq!(web.pinned_node.as_ref().map(NodeName::as_str), Some("DC0_C1"));
     let network = web.spec.nics["eth1"].network.as_ref().map(|it| it.native.as_str());
     assert_eq!(network, Some("/DC0/network/Backend"));
-    assert_eq!(machine("old").adopt.as_ref().map(|it| it.as_str()), Some("vm-66"));
+    assert_eq!(machine("old").adopt.as_ref().map(NativeId::as_str), Some("vm-66"));
 
     let pool = |name: &str| &desired.pools[&ResourceKey::pool(name)].at;
     let (folder, resource_pool) = (Some("Tenants/acme".into()), Some("acme".into()));
