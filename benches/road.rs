@@ -87,7 +87,7 @@ impl World {
     fn new(machines: usize) -> Self {
         let mut desired = desired(machines);
         for config in desired.hypervisors.values_mut() {
-            let HypervisorConfig::Proxmox(config) = config;
+            let HypervisorConfig::Proxmox(config) = config else { unreachable!() };
             config.vmid_range = (1_000_000, 9_999_999);
         }
         let empty = cluster();

@@ -79,7 +79,12 @@ impl Sandbox {
         let folder = folder(root);
         let mut servers = BTreeMap::new();
         for (name, config) in hypervisors {
-            let HypervisorConfig::Proxmox(_) = config;
+            match config {
+                HypervisorConfig::Proxmox(_) => {}
+                HypervisorConfig::Vcenter(_) => {
+                    anyhow::bail!("hypervisor {name}: vCenter is not built in yet")
+                }
+            }
             let mut world = pve::World::from_yaml(FIRST_WORLD)?;
             // Two simulators must not be one cluster: identity is name and CA.
             name.as_str().clone_into(&mut world.cluster);

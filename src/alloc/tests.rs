@@ -105,7 +105,12 @@ fn machine(name: &str) -> DesiredMachine {
         power: Power::Once,
         birth: Some(BirthSource {
             image: "debian".into(),
-            medium: Medium::Template { id: Some("9000".into()), name: None, linked: false },
+            medium: Medium::Template {
+                id: Some("9000".into()),
+                name: None,
+                linked: false,
+                snapshot: None,
+            },
             firmware: None,
             takes_init: true,
             agent: true,

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     apply::{self, Ended, ExitClass, Inputs, Limits, RunSummary, Stop},
     model::{
-        ActionId, Consent, Coverage, HypervisorConfig, HypervisorName, Plan, ResourceKey,
-        SecretRef, Setting, StepOp, Verb,
+        ActionId, Consent, Coverage, HypervisorName, Plan, ResourceKey, SecretRef, Setting, StepOp,
+        Verb,
     },
     reconcile::{self, Reconciled},
     report,
@@ -531,10 +531,8 @@ fn settled(
 }
 
 fn limits(session: &Session) -> Limits {
-    let writes = session.desired.hypervisors.iter().map(|(name, config)| {
-        let HypervisorConfig::Proxmox(config) = config;
-        (name.clone(), config.writes_max)
-    });
+    let all = session.desired.hypervisors.iter();
+    let writes = all.map(|(name, config)| (name.clone(), config.writes_max()));
     Limits { run: session.settings.parallel, writes: writes.collect(), ..Limits::default() }
 }
 

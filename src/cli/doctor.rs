@@ -288,7 +288,7 @@ async fn bound(session: &Session, name: &HypervisorName, config: &HypervisorConf
     if session.sandbox.is_some() {
         return Finding::ok(Check::Host, "a simulator on loopback");
     }
-    for text in trust::endpoints(config) {
+    for text in config.endpoints() {
         let endpoint = match Endpoint::of_url(text) {
             Ok(endpoint) => endpoint,
             Err(error) => return Finding::fail(Check::Host, error.to_string()),

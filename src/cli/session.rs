@@ -67,14 +67,27 @@ pub struct Session {
 /// The pure half of every product that is built in.
 static PROXMOX: Proxmox = Proxmox;
 
-/// The pure half of each configured hypervisor.
+/// The pure half of each configured hypervisor whose product is built in; whoever plans
+/// has made sure that this is all of them.
 pub fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
-    let product = |config: &HypervisorConfig| -> &'static dyn Product {
-        match config {
-            HypervisorConfig::Proxmox(_) => &PROXMOX,
-        }
+    let product = |(name, config): (&HypervisorName, &HypervisorConfig)| match config {
+        HypervisorConfig::Proxmox(_) => Some((name.clone(), &PROXMOX as &'static dyn Product)),
+        HypervisorConfig::Vcenter(_) => None,
     };
-    desired.hypervisors.iter().map(|(name, config)| (name.clone(), product(config))).collect()
+    desired.hypervisors.iter().filter_map(product).collect()
+}
+
+/// Whether the product of every hypervisor is built in, for plans without a provider.
+pub fn all_built_in(desired: &DesiredState) -> Result<(), CliError> {
+    desired.hypervisors.iter().try_for_each(|(name, config)| match config {
+        HypervisorConfig::Proxmox(_) => Ok(()),
+        HypervisorConfig::Vcenter(_) => Err(not_built_in(name)),
+    })
+}
+
+/// A hypervisor that the YAML may name, and nothing else can be done with.
+fn not_built_in(name: &HypervisorName) -> CliError {
+    CliError::new(ExitClass::Config, format!("hypervisor {name}: vCenter is not built in yet"))
 }
 
 /// Loads the YAML and shows its problems; then the settings beside it.
@@ -193,7 +206,10 @@ impl Session {
         name: &HypervisorName,
         config: &HypervisorConfig,
     ) -> Result<Arc<dyn Provider>, CliError> {
-        let HypervisorConfig::Proxmox(config) = config;
+        let config = match config {
+            HypervisorConfig::Proxmox(config) => config,
+            HypervisorConfig::Vcenter(_) => return Err(not_built_in(name)),
+        };
         let settings = match &self.sandbox {
             Some(sandbox) => self.sandbox_settings(name, config, sandbox)?,
             None => self.real_settings(name, config).await?,
@@ -428,12 +444,9 @@ fn may_log_in(trust: &Trust, desired: &DesiredState) -> Result<(), CliError> {
         return Ok(());
     }
     let refused = |it: &crate::trust::Refusal| CliError::of(ExitClass::Refused, it);
-    for (name, HypervisorConfig::Proxmox(config)) in &desired.hypervisors {
-        let reference = match &config.auth {
-            ProxmoxAuth::Token { secret, .. } => secret,
-            ProxmoxAuth::Password { password, .. } => password,
-        };
-        for text in &config.endpoints {
+    for (name, config) in &desired.hypervisors {
+        let reference = config.secret();
+        for text in config.endpoints() {
             let endpoint = crate::trust::Endpoint::of_url(text)
                 .map_err(|error| CliError::of(ExitClass::Config, &error))?;
             let connection = trust.may_connect(name, &endpoint).map_err(|it| refused(&it))?;

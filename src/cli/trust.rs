@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     apply::ExitClass,
-    model::{DesiredState, HypervisorConfig, HypervisorName, ProxmoxAuth},
+    model::{DesiredState, HypervisorConfig, HypervisorName},
     provider::tls,
     trust::{Endpoint, NewEntry, Presented, Refusal, Sources, Trust, add_entry},
 };
@@ -36,7 +36,7 @@ pub async fn run(global: &Global, args: TrustArgs, output: &Output) -> Result<Ex
             })?;
             let trust = session::read_trust(global, &root)?;
             let entry = look(&name, config).await?;
-            if !yes && (!output.interactive || !agree(&entry, output)) {
+            if !yes && (!output.interactive || !agree(&entry, config, output)) {
                 return Err(refused_lines(&trust, &entry));
             }
             write(global, &root, &entry, output)?;
@@ -83,7 +83,7 @@ pub async fn settle(
 ) -> Result<Trust, CliError> {
     let mut changed = false;
     for (name, config) in &desired.hypervisors {
-        for text in endpoints(config) {
+        for text in config.endpoints() {
             let endpoint =
                 Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
             let Err(refusal) = trust.may_connect(name, &endpoint) else { continue };
@@ -92,7 +92,7 @@ pub async fn settle(
                 return Err(refused(&refusal, lines));
             }
             let entry = look(name, config).await?;
-            if !agree(&entry, output) {
+            if !agree(&entry, config, output) {
                 return Err(refused_lines(&trust, &entry));
             }
             write(global, root, &entry, output)?;
@@ -122,20 +122,9 @@ pub async fn lines_to_add(
     refusal.lines_to_add(trust, &secrets(config), &presented)
 }
 
-/// Where the YAML says that a hypervisor is.
-pub fn endpoints(config: &HypervisorConfig) -> &[String] {
-    match config {
-        HypervisorConfig::Proxmox(config) => &config.endpoints,
-    }
-}
-
 /// The references that its login uses.
 pub fn secrets(config: &HypervisorConfig) -> Vec<String> {
-    let HypervisorConfig::Proxmox(config) = config;
-    match &config.auth {
-        ProxmoxAuth::Token { secret, .. } => vec![secret.to_string()],
-        ProxmoxAuth::Password { password, .. } => vec![password.to_string()],
-    }
+    vec![config.secret().to_string()]
 }
 
 fn hex(fingerprint: &tls::Fingerprint) -> String {
@@ -151,7 +140,7 @@ async fn look(name: &HypervisorName, config: &HypervisorConfig) -> Result<NewEnt
         pins: Vec::new(),
         secrets: secrets(config),
     };
-    for text in endpoints(config) {
+    for text in config.endpoints() {
         let endpoint =
             Endpoint::of_url(text).map_err(|error| CliError::of(ExitClass::Config, &error))?;
         let probe = tls::probe(endpoint.host(), endpoint.port(), PROBE_MAX)
@@ -166,13 +155,26 @@ async fn look(name: &HypervisorName, config: &HypervisorConfig) -> Result<NewEnt
     Ok(entry)
 }
 
-fn agree(entry: &NewEntry, output: &Output) -> bool {
+/// What shows the fingerprint on the host itself, past every network in between.
+fn own_fingerprint(config: &HypervisorConfig) -> &'static str {
+    match config {
+        HypervisorConfig::Proxmox(_) => {
+            "openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem"
+        }
+        HypervisorConfig::Vcenter(_) => {
+            "/usr/lib/vmware-vmafd/bin/vecs-cli entry getcert --store MACHINE_SSL_CERT --alias __MACHINE_CERT | openssl x509 -noout -fingerprint -sha256"
+        }
+    }
+}
+
+fn agree(entry: &NewEntry, config: &HypervisorConfig, output: &Output) -> bool {
     output.remark(format!(
         "Hypervisor `{}` is not in the trust settings. It showed:\n\n{}\n\
          Compare the fingerprint with what the host itself says, for example\n  \
-         openssl x509 -noout -fingerprint -sha256 -in /etc/pve/local/pve-ssl.pem\n",
+         {}\n",
         entry.name,
-        entry.render()
+        entry.render(),
+        own_fingerprint(config)
     ));
     output.ask("Trust it, and let it have these secrets?")
 }

@@ -3,6 +3,7 @@
 //! In: nodes. Out: values as written, each with its place. What names refer to, and
 //! whether values fit together, is left to `resolve` and `validate`.
 
+mod hypervisors;
 mod machine;
 mod words;
 
@@ -10,8 +11,9 @@ use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::decode::{Int, Keyed, Lenient, Templates, choice, either, pattern, record};
-use super::scalar::{Bytes, IdRange, Percent, SecretRef, Spanned};
+use super::scalar::{Bytes, Percent, Spanned};
 
+pub use hypervisors::*;
 pub use machine::*;
 pub use words::*;
 
@@ -91,102 +93,6 @@ record! {
     }
 }
 
-choice! {
-    /// The product.
-    pub enum Product {
-        /// Proxmox VE 8 or 9, a node or a cluster.
-        Proxmox = "proxmox",
-    }
-    later { "vcenter", "nutanix", "workstation" }
-}
-
-record! {
-    /// A hypervisor: one cluster, or one node of its own.
-    pub struct RawProxmox {
-        /// The product.
-        kind as "type": Product,
-        /// Where its API is, `https://HOST:PORT`.
-        endpoint: Option<Spanned<Endpoint>>,
-        /// The same for a cluster: the next one is used when one is down.
-        endpoints: Vec<Spanned<Endpoint>>,
-        /// How to log in.
-        auth: RawAuth,
-        /// How its certificate is checked. Absent: system roots, or the pins of the trust settings.
-        tls: Option<RawTls>,
-        /// Ids that new machines may take, `20000-99999` unless written.
-        vmid_range: Option<Spanned<IdRange>>,
-        /// Which nodes get new machines.
-        nodes: Option<RawNodes>,
-        /// What is used where a machine says nothing.
-        defaults: Option<RawDefaults>,
-        /// How much is asked of it at a time.
-        limits: Option<RawLimits>,
-    }
-    later { api, vmrun, vm_dir, templates_dir }
-}
-
-record! {
-    /// An API token.
-    pub struct RawToken {
-        /// `USER@REALM!TOKEN`.
-        token_id: TokenId,
-        /// Its secret, by reference.
-        token_secret: SecretRef,
-    }
-}
-
-record! {
-    /// A user with a password. A few settings of Proxmox VE can only be written by `root@pam`.
-    pub struct RawLogin {
-        /// `USER@REALM`.
-        username: RealmUser,
-        /// The password, by reference.
-        password: SecretRef,
-    }
-    later { api_key }
-}
-
-record! {
-    /// How a certificate is checked.
-    pub struct RawTls {
-        /// A file with the CA's certificate, relative to this file.
-        ca_file: Option<Spanned<PathText>>,
-        /// SHA-256 of certificates; a cluster has one per node.
-        fingerprints: Vec<Fingerprint>,
-    }
-}
-
-record! {
-    /// Which nodes get new machines.
-    pub struct RawNodes {
-        /// Only these. Absent: any.
-        allow: Option<Vec<NodeText>>,
-        /// Not these, for now. Machines that are there stay.
-        maintenance: Vec<NodeText>,
-    }
-}
-
-record! {
-    /// What is used where a machine says nothing.
-    pub struct RawDefaults {
-        /// The node that is preferred when nothing else decides.
-        node: Option<NodeText>,
-        /// Where disks go.
-        storage: Option<StorageText>,
-    }
-    later { datacenter, cluster, datastore, folder }
-}
-
-record! {
-    /// How much is asked of a hypervisor at a time.
-    pub struct RawLimits {
-        /// Requests in flight when reading.
-        reads: Int<1, 256> = Int(16),
-        /// Actions in flight when writing.
-        writes: Int<1, 64> = Int(4),
-    }
-}
-
 record! {
     /// A network that exists. It is never made or changed.
     pub struct RawNetwork {
@@ -211,10 +117,12 @@ record! {
 record! {
     /// A network on one hypervisor.
     pub struct RawNetworkAt {
-        /// The bridge or SDN network.
-        bridge: Bridge,
+        /// On Proxmox VE: the bridge or SDN network.
+        bridge: Option<Spanned<Bridge>>,
+        /// On a vCenter: the port group, by inventory path when two have that name.
+        portgroup: Option<Spanned<Portgroup>>,
     }
-    later { portgroup, subnet, vmnet }
+    later { subnet, vmnet }
 }
 
 record! {
@@ -252,16 +160,47 @@ record! {
         template: Option<RawTemplate>,
         /// How the template is cloned, `full` unless written.
         clone: Option<Spanned<CloneMode>>,
-        /// An installer for the CD drive of an empty machine, by volume name.
+        /// On a vCenter: the snapshot of the template that a linked clone shares.
+        snapshot: Option<Spanned<InventoryName>>,
+        /// An installer for the CD drive of an empty machine: `local:iso/debian.iso`, on a vCenter
+        /// `[DATASTORE] iso/debian.iso`.
         iso: Option<Spanned<IsoVolume>>,
     }
-    later { library, item, image, snapshot, container, storage }
+    later { library, item, image, container, storage }
+}
+
+either! {
+    /// A template.
+    pub enum RawTemplate {
+        /// Its name.
+        text Name(String),
+        /// What it is known by.
+        mapping Known(RawKnownTemplate),
+    }
+}
+
+impl RawTemplate {
+    /// Its vmid.
+    pub fn id(&self) -> Option<&Spanned<Int<100, 999_999_999>>> {
+        match self {
+            Self::Name(_) => None,
+            Self::Known(known) => known.id.as_ref(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Option<&String> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Known(known) => known.name.as_ref(),
+        }
+    }
 }
 
 record! {
     /// A template. With id and name, both must agree when a machine is made.
-    pub struct RawTemplate {
-        /// Its vmid.
+    pub struct RawKnownTemplate {
+        /// Its vmid, on Proxmox VE.
         id: Option<Spanned<Int<100, 999_999_999>>>,
         /// Its name.
         name: Option<String>,
@@ -273,7 +212,7 @@ choice! {
     pub enum CloneMode {
         /// A copy of its own.
         Full = "full",
-        /// Shares the template's blocks; needs a storage that can.
+        /// Shares the template's blocks; needs a storage that can, on a vCenter a snapshot.
         Linked = "linked",
     }
 }
@@ -308,9 +247,14 @@ record! {
 }
 
 record! {
-    /// A pool on one hypervisor. Nothing needs to be said on Proxmox.
-    pub struct RawPoolAt {}
-    later { folder, resource_pool, project }
+    /// A pool on one hypervisor. Nothing needs to be said on Proxmox VE.
+    pub struct RawPoolAt {
+        /// On a vCenter: the folder of its machines, below the datacenter's folder of machines.
+        folder: Option<Spanned<FolderPath>>,
+        /// On a vCenter: the resource pool of its machines.
+        resource_pool: Option<Spanned<InventoryName>>,
+    }
+    later { project }
 }
 
 record! {

@@ -5,10 +5,13 @@
 //! desired state, with places. Pure. Whether machines fit together is left to `validate`.
 
 mod entries;
+mod hypervisors;
+mod images;
 mod init;
 mod machine;
 mod nics;
 mod places;
+mod products;
 mod sections;
 mod table;
 mod world;
@@ -26,11 +29,13 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use entries::{MachineEntry, UsedProfile};
+pub use images::Image;
 pub use machine::{Address, Resolved};
 pub use places::Places;
+pub(super) use products::is_iso_of;
 pub use sections::merge as merge_sections;
 pub use table::{Item, Table};
-pub use world::{Image, World};
+pub use world::World;
 
 /// Suggestions for names of machines; each compares a word with all of them.
 const MACHINE_SUGGESTIONS_MAX: u32 = 20;
@@ -66,14 +71,14 @@ pub struct Outcome {
 impl Draft {
     /// Expands names and merges profiles.
     pub fn new(raw: RawConfig, cx: &mut Cx<'_>) -> Self {
-        let hypervisors = world::read_hypervisors(&raw, cx);
+        let hypervisors = hypervisors::read(&raw, cx);
         let (entries, names) = entries::read(&raw, cx);
         Self { raw, entries, names, hypervisors }
     }
 
     /// Files that are named as data.
     pub fn data_refs(&self) -> BTreeSet<DataRef> {
-        world::data_refs(&self.hypervisors).chain(init::data_refs(&self.entries)).collect()
+        hypervisors::data_refs(&self.hypervisors).chain(init::data_refs(&self.entries)).collect()
     }
 
     /// Looks everything up. `top` is where problems of the document as a whole are shown.
@@ -86,7 +91,7 @@ impl Draft {
         let places = Places::new(cx.sources());
         let project = project(&self.raw, top, cx);
         let world = world::read(&self.raw, &self.hypervisors, data, &places, cx);
-        let pools = world::desired_pools(&world.pools, &places);
+        let pools = world::desired_pools(&world, &places);
         let policy = self.raw.policy.0.as_ref().and_then(|policy| policy.as_ref());
         let policy = world::policy(policy.map(|policy| &policy.value), cx);
         let keys = init::KeyFiles::new(data);
@@ -117,7 +122,7 @@ impl World {
         let network = |network: &RawNetwork| {
             let at = network.at.0.iter();
             let native = |(hypervisor, it): (&Name, &Keyed<Lenient<RawNetworkAt>>)| {
-                Some((hypervisor.as_str().into(), it.value.0.as_ref()?.bridge.to_string()))
+                Some((hypervisor.as_str().into(), it.value.0.as_ref()?.native()?.to_owned()))
             };
             DesiredNetwork {
                 vlan: network.vlan.and_then(|tag| u16::try_from(tag.0).ok()),

@@ -1,5 +1,9 @@
 use super::diagnostic::one_line;
 use super::*;
+use crate::model::{
+    Cdrom, HypervisorConfig, HypervisorName, Medium, NativeId, NodeName, PoolBinding, ResourceKey,
+    StorageName,
+};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -70,6 +74,7 @@ fn erroneous_files_are_answered_in_words_that_help() {
 fn examples() -> Vec<PathBuf> {
     let mut files = yaml_files(&repository().join("examples"));
     files.push(repository().join("examples/split/novahost.yaml"));
+    files.push(repository().join("fixtures/config/vcenter.yaml"));
     files.push(repository().join("novahost.yaml"));
     files
 }
@@ -81,6 +86,60 @@ fn every_example_loads_without_a_word() {
         assert_eq!(lines(&loaded), "", "{}", path.display());
         assert!(!loaded.desired.expect("no errors").machines.is_empty());
     }
+}
+
+#[test]
+fn a_vcenter_is_taken_as_it_is_written() {
+    let path = repository().join("fixtures/config/vcenter.yaml");
+    let desired = load(&path, &Options::default()).desired.expect("no errors");
+    let at = HypervisorName::from("vc-lyon");
+    let config = &desired.hypervisors[&at];
+    let HypervisorConfig::Vcenter(vcenter) = config else { panic!("{config:?}") };
+    assert_eq!(vcenter.username, "novahost@vsphere.local");
+    assert_eq!(vcenter.datacenter.as_deref(), Some("DC0"));
+    assert_eq!(vcenter.folder.as_deref(), Some("novahost/Front end"));
+    assert_eq!((vcenter.reads_max, vcenter.fingerprints.len()), (2, 1));
+    assert_eq!(config.endpoints(), ["https://vcenter.example.net"]);
+    assert_eq!(config.secret().to_string(), "env:NOVAHOST_VC_PASSWORD");
+    assert_eq!(config.default_node().map(NodeName::as_str), Some("DC0_C0"));
+    assert_eq!(config.default_storage().map(StorageName::as_str), Some("LocalDS_0"));
+    assert_eq!((config.allowed_nodes(), config.id_range()), (None, None));
+    assert_eq!((config.maintenance().len(), config.writes_max()), (0, 6));
+
+    let machine = |name: &str| &desired.machines[&ResourceKey::vm(name)];
+    let medium = |name: &str| machine(name).birth.as_ref().map(|birth| birth.medium.clone());
+    let web = machine("web-1");
+    let (name, snapshot) = (Some("tpl-debian-13".into()), Some("base".into()));
+    let template = Medium::Template { id: None, name, linked: true, snapshot };
+    assert_eq!(medium("web-1"), Some(template));
+    let volume = "[LocalDS_0] iso/opnsense 26.iso".to_owned();
+    assert_eq!(medium("router"), Some(Medium::Iso { volume: volume.clone() }));
+    assert_eq!(machine("router").spec.cdrom, Some(Cdrom::Iso(volume)));
+    assert_eq!(web.pinned_node.as_ref().map(NodeName::as_str), Some("DC0_C1"));
+    let network = web.spec.nics["eth1"].network.as_ref().map(|it| it.native.as_str());
+    assert_eq!(network, Some("/DC0/network/Backend"));
+    assert_eq!(machine("old").adopt.as_ref().map(NativeId::as_str), Some("vm-66"));
+
+    let pool = |name: &str| &desired.pools[&ResourceKey::pool(name)].at;
+    let (folder, resource_pool) = (Some("Tenants/acme".into()), Some("acme".into()));
+    assert_eq!(pool("acme")[&at], PoolBinding::Vcenter { folder, resource_pool });
+    assert_eq!(pool("acme")["pve-paris"], PoolBinding::Named);
+    let nothing = PoolBinding::Vcenter { folder: None, resource_pool: None };
+    assert_eq!(pool("plain")[&at], nothing);
+}
+
+#[test]
+fn a_vcenter_has_limits_of_its_own_and_a_port_where_one_is_written() {
+    let loaded = in_memory(
+        "version: 1\nproject: p\nhypervisors: { vc: { type: vcenter, endpoint: 'https://vc:8443/', auth: { username: 'LAB\\novahost', password: env:P } } }\n",
+    );
+    assert_eq!(lines(&loaded), "");
+    let desired = loaded.desired.expect("no errors");
+    let HypervisorConfig::Vcenter(vcenter) = &desired.hypervisors["vc"] else {
+        panic!("not a vCenter");
+    };
+    assert_eq!((vcenter.reads_max, vcenter.writes_max), (4, 8));
+    assert_eq!((&*vcenter.endpoint, &*vcenter.username), ("https://vc:8443", "LAB\\novahost"));
 }
 
 /// Fields of a mapping that some file uses; `*` is any name, or any item of a list.

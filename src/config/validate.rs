@@ -6,11 +6,12 @@
 mod addresses;
 mod fleet;
 mod machine;
+mod native;
 mod order;
 
 use super::decode::Cx;
 use super::diagnostic::Diagnostic;
-use super::raw::RawConfig;
+use super::raw::{Product, RawConfig, RawMachine};
 use super::resolve::{MachineEntry, Outcome};
 use regex_lite::{Regex, RegexBuilder};
 
@@ -21,13 +22,20 @@ const PATTERN_BYTES_MAX: usize = 1 << 16;
 pub fn validate(raw: &RawConfig, outcome: &Outcome, entries: &[MachineEntry], cx: &mut Cx<'_>) {
     for entry in entries {
         if let Some(machine) = &entry.raw {
-            entry.on_behalf(cx, |cx| machine::check(machine, cx));
+            let product = product(machine, outcome);
+            entry.on_behalf(cx, |cx| machine::check(machine, product, cx));
         }
     }
     addresses::check(outcome, cx);
     fleet::check(outcome, cx);
     order::check(&outcome.machines, cx);
     name_pattern(raw, outcome, cx);
+}
+
+/// The product of a machine's hypervisor; `None` when that could not be read.
+fn product(machine: &RawMachine, outcome: &Outcome) -> Option<Product> {
+    let name = machine.hypervisor.as_ref()?;
+    outcome.world.hypervisors.get(&name.value.0)?.value.as_ref().map(Product::of)
 }
 
 /// Names against the project's own pattern.

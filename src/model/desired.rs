@@ -39,6 +39,8 @@ pub struct DesiredState {
 pub enum HypervisorConfig {
     /// A Proxmox VE cluster or node.
     Proxmox(ProxmoxConfig),
+    /// A VMware vCenter.
+    Vcenter(VcenterConfig),
 }
 
 impl HypervisorConfig {
@@ -46,6 +48,7 @@ impl HypervisorConfig {
     pub fn allowed_nodes(&self) -> Option<&BTreeSet<NodeName>> {
         match self {
             HypervisorConfig::Proxmox(config) => config.nodes_allow.as_ref(),
+            HypervisorConfig::Vcenter(config) => config.nodes_allow.as_ref(),
         }
     }
 
@@ -53,6 +56,7 @@ impl HypervisorConfig {
     pub fn maintenance(&self) -> &BTreeSet<NodeName> {
         match self {
             HypervisorConfig::Proxmox(config) => &config.nodes_maintenance,
+            HypervisorConfig::Vcenter(config) => &config.nodes_maintenance,
         }
     }
 
@@ -60,6 +64,7 @@ impl HypervisorConfig {
     pub fn default_node(&self) -> Option<&NodeName> {
         match self {
             HypervisorConfig::Proxmox(config) => config.default_node.as_ref(),
+            HypervisorConfig::Vcenter(config) => config.cluster.as_ref(),
         }
     }
 
@@ -67,6 +72,7 @@ impl HypervisorConfig {
     pub fn default_storage(&self) -> Option<&StorageName> {
         match self {
             HypervisorConfig::Proxmox(config) => config.default_storage.as_ref(),
+            HypervisorConfig::Vcenter(config) => config.datastore.as_ref(),
         }
     }
 
@@ -74,6 +80,7 @@ impl HypervisorConfig {
     pub fn id_range(&self) -> Option<(u32, u32)> {
         match self {
             HypervisorConfig::Proxmox(config) => Some(config.vmid_range),
+            HypervisorConfig::Vcenter(_) => None,
         }
     }
 
@@ -81,6 +88,34 @@ impl HypervisorConfig {
     pub fn place(&self) -> &Place {
         match self {
             HypervisorConfig::Proxmox(config) => &config.place,
+            HypervisorConfig::Vcenter(config) => &config.place,
+        }
+    }
+
+    /// Where its API is: `https://HOST:PORT`, the port unless it is the usual one.
+    pub fn endpoints(&self) -> &[String] {
+        match self {
+            HypervisorConfig::Proxmox(config) => &config.endpoints,
+            HypervisorConfig::Vcenter(config) => std::slice::from_ref(&config.endpoint),
+        }
+    }
+
+    /// What it logs in with.
+    pub fn secret(&self) -> &SecretRef {
+        match self {
+            HypervisorConfig::Proxmox(config) => match &config.auth {
+                ProxmoxAuth::Token { secret, .. } => secret,
+                ProxmoxAuth::Password { password, .. } => password,
+            },
+            HypervisorConfig::Vcenter(config) => &config.password,
+        }
+    }
+
+    /// Actions in flight when writing.
+    pub fn writes_max(&self) -> usize {
+        match self {
+            HypervisorConfig::Proxmox(config) => config.writes_max,
+            HypervisorConfig::Vcenter(config) => config.writes_max,
         }
     }
 }
@@ -133,6 +168,42 @@ pub enum ProxmoxAuth {
     },
 }
 
+/// The settings of a vCenter.
+///
+/// A host in the neutral sense is a cluster here, or a host that is in none: within a
+/// cluster, which host a machine runs on is the cluster's own business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VcenterConfig {
+    /// `https://host`, with a port unless it is 443.
+    pub endpoint: String,
+    /// `user@domain`.
+    pub username: String,
+    /// The password.
+    pub password: SecretRef,
+    /// A CA file below the root.
+    pub ca_file: Option<String>,
+    /// SHA-256 pins of leaf certificates, lower-case hex.
+    pub fingerprints: Vec<String>,
+    /// The datacenter that machines are in; `None` = the only one.
+    pub datacenter: Option<String>,
+    /// The cluster, or host in none, that is preferred when nothing else decides.
+    pub cluster: Option<NodeName>,
+    /// Where disks go that name no storage.
+    pub datastore: Option<StorageName>,
+    /// The folder of new machines, as a path below the datacenter's folder of machines.
+    pub folder: Option<String>,
+    /// Clusters that may be chosen; `None` = any.
+    pub nodes_allow: Option<BTreeSet<NodeName>>,
+    /// Clusters that get no new machines.
+    pub nodes_maintenance: BTreeSet<NodeName>,
+    /// Requests in flight when reading.
+    pub reads_max: usize,
+    /// Actions in flight when writing.
+    pub writes_max: usize,
+    /// Where the entry stands.
+    pub place: Place,
+}
+
 /// A network that the YAML names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DesiredNetwork {
@@ -149,10 +220,24 @@ pub struct DesiredPool {
     pub key: ResourceKey,
     /// What is written on it; `None` = not compared.
     pub comment: Option<String>,
-    /// The hypervisors it should exist on.
-    pub at: BTreeSet<HypervisorName>,
+    /// The hypervisors it should exist on, and what it is there.
+    pub at: BTreeMap<HypervisorName, PoolBinding>,
     /// Where the entry stands.
     pub place: Place,
+}
+
+/// What a pool is on one hypervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolBinding {
+    /// A group of the pool's own name, which the product has as such.
+    Named,
+    /// Places of a vCenter that together do what a pool does.
+    Vcenter {
+        /// The folder of its machines, as a path below the datacenter's folder of machines.
+        folder: Option<String>,
+        /// The resource pool of its machines.
+        resource_pool: Option<String>,
+    },
 }
 
 /// A machine that the YAML asks for.
@@ -232,6 +317,10 @@ pub enum Medium {
         name: Option<String>,
         /// Full copy or linked to the template.
         linked: bool,
+        /// The snapshot of the template that a linked clone shares, on products where it
+        /// needs one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<String>,
     },
     /// An installer in the CD drive of an empty machine.
     Iso {

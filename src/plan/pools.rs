@@ -20,7 +20,7 @@ impl Builder<'_> {
     pub(super) fn plan_pools(&mut self) {
         let desired = self.input.desired;
         for pool in desired.pools.values() {
-            for hypervisor in &pool.at {
+            for hypervisor in pool.at.keys() {
                 self.plan_pool(pool, hypervisor);
             }
         }
@@ -31,8 +31,10 @@ impl Builder<'_> {
                 let ours = marker.project == desired.project
                     && marker.key.kind == Kind::Pool
                     && marker.key.name == *name;
-                let wanted =
-                    desired.pools.get(&marker.key).is_some_and(|pool| pool.at.contains(hypervisor));
+                let wanted = desired
+                    .pools
+                    .get(&marker.key)
+                    .is_some_and(|pool| pool.at.contains_key(hypervisor));
                 if ours && !wanted {
                     self.plan_removed_pool(&marker.key, hypervisor, found, seen);
                 }

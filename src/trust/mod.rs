@@ -50,7 +50,8 @@ enum Origin {
 pub struct Binding {
     /// Where it may be reached.
     pub hosts: Vec<Endpoint>,
-    /// What identifies the installation, as the provider spells it.
+    /// What identifies the installation, as the provider spells it: of a cluster of Proxmox
+    /// VE its name and CA, of a vCenter its `about.instanceUuid`.
     pub identity: Option<String>,
     /// SHA-256 of leaf certificates, lower-case hex. With pins, nothing else counts.
     pub pins: Vec<String>,

@@ -268,7 +268,9 @@ impl Lab {
         desired: &DesiredState,
     ) -> BTreeMap<HypervisorName, Arc<dyn Provider>> {
         let provider = |(name, config): (&HypervisorName, &HypervisorConfig)| {
-            let HypervisorConfig::Proxmox(config) = config;
+            let HypervisorConfig::Proxmox(config) = config else {
+                panic!("{name} is of a product that is not simulated here");
+            };
             let auth = match &runner.account {
                 Account::Password => {
                     Auth::Password { username: USER.into(), password: PASSWORD.into() }

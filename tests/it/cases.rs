@@ -181,7 +181,9 @@ impl Lab {
 
     fn providers(&self, desired: &DesiredState) -> BTreeMap<HypervisorName, Arc<dyn Provider>> {
         let provider = |(name, config): (&HypervisorName, &HypervisorConfig)| {
-            let HypervisorConfig::Proxmox(config) = config;
+            let HypervisorConfig::Proxmox(config) = config else {
+                panic!("{name} is of a product that is not simulated here");
+            };
             let server = &self.servers[name];
             let settings = Settings {
                 name: name.clone(),

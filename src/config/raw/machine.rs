@@ -1,8 +1,8 @@
 //! Machines as they are written, and profiles, which are partial ones.
 
 use super::words::{
-    AddressText, AdoptText, CdromText, GatewayText, GuestUser, HostText, KeyText, NodeText,
-    Reference, StorageText, TagText,
+    AddressText, AdoptText, CdromText, GatewayText, GuestUser, HostText, KeyText, NodeOrCluster,
+    Reference, StorageOrDatastore, TagText,
 };
 use crate::config::decode::{Cx, Decode, Defs, Int, Keyed, Lazy, either, record};
 use crate::config::diagnostic::{Diagnostic, Span};
@@ -41,7 +41,8 @@ record! {
         tpm: Option<Spanned<bool>>,
         /// What it boots from, first to last.
         boot: Option<Spanned<Vec<BootDevice>>>,
-        /// What is in the CD drive: a volume name such as `local:iso/debian.iso`, or `none`.
+        /// What is in the CD drive: `none`, or an ISO image such as `local:iso/debian.iso`, on a vCenter
+        /// `[DATASTORE] iso/debian.iso`.
         cdrom: Option<Spanned<CdromText>>,
         /// `running` and `stopped` are kept; `once` (unless written) starts the new machine and then leaves it alone.
         power: Option<Spanned<Power>>,
@@ -99,7 +100,7 @@ record! {
         /// Place on the controller at birth; needs `bus`. Absent: in the order of names.
         slot: Option<Spanned<Int<0, 30>>>,
         /// Where it lies. Absent: the hypervisor's default.
-        storage: Option<Spanned<StorageText>>,
+        storage: Option<Spanned<StorageOrDatastore>>,
         /// What happens to it when this entry goes: it is detached unless `delete` is written.
         on_remove: OnRemove = OnRemove::Detach,
     }
@@ -168,8 +169,8 @@ record! {
 record! {
     /// Where a machine goes on its hypervisor.
     pub struct RawPlacement {
-        /// A node that it must be on, or `auto`.
-        node: Option<Spanned<NodeText>>,
+        /// A node that it must be on, or `auto`. On a vCenter, a cluster or a host that is in none.
+        node: Option<Spanned<NodeOrCluster>>,
     }
     later { prefer, spread, hosts, cluster, folder, storage }
 }

@@ -1,7 +1,6 @@
 //! Single words and lines of the language: what each may look like, said once for
 //! the reader and once as a pattern for the schema.
 
-use super::{Product, RawLogin, RawProxmox, RawToken};
 use crate::config::decode::{Cx, Decode, Defs, Keyed, Lenient};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::scalar::{IPV4_PATTERN, IpRange, NAME_PATTERN, Name, ScalarError};
@@ -75,8 +74,14 @@ macro_rules! checked {
 checked! {
     /// A node of a cluster.
     NodeText = is_label, "^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$", "the name of a node";
+    /// What the neutral node is on each product: a node of Proxmox VE, a cluster of a vCenter.
+    NodeOrCluster = is_inventory_name, "^[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?$",
+        "the name of a node, or of a cluster of a vCenter";
     /// A storage.
     StorageText = is_storage, "^[A-Za-z][A-Za-z0-9._-]{0,98}[A-Za-z0-9]$", "the name of a storage, such as `local-lvm`";
+    /// Where a disk lies on each product: a storage of Proxmox VE, a datastore of a vCenter.
+    StorageOrDatastore = is_storage_or_datastore, "^[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,98}[^ /\\u0000-\\u001F\\u007F])?$",
+        "the name of a storage, or of a datastore of a vCenter";
     /// A host name without domain.
     HostText = is_label, "^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
         "a host name without domain: up to 63 letters, digits and `-`";
@@ -84,9 +89,9 @@ checked! {
     GuestUser = is_user, "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$", "a user name such as `deploy`";
     /// A tag on a hypervisor.
     TagText = is_tag, "^[a-z0-9_][a-z0-9_.+-]{0,62}$", "a tag: small letters, digits, `_`, `-`, `.` and `+`";
-    /// An ISO image, by volume name.
-    IsoVolume = is_iso, "^[A-Za-z][A-Za-z0-9._-]*:iso/[^/\\s\\u0000-\\u001F\\u007F]+$",
-        "the volume name of an ISO image, such as `local:iso/debian.iso`";
+    /// An ISO image as its product names it: a volume of Proxmox VE, a file in a datastore of a vCenter.
+    IsoVolume = is_iso, "^(?:[A-Za-z][A-Za-z0-9._-]*:iso/[^/\\s\\u0000-\\u001F\\u007F]+|\\[[^\\[\\]/\\u0000-\\u001F\\u007F]{1,80}\\] [^ \\u0000-\\u001F\\u007F][^\\u0000-\\u001F\\u007F]*)$",
+        "an ISO image, such as `local:iso/debian.iso`, or on a vCenter `[DATASTORE] iso/debian.iso`";
     /// A machine that exists: its hypervisor and its id there.
     AdoptText = is_machine, "^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?/[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$",
         "a hypervisor and an id there, such as `pve-paris/106`";
@@ -147,14 +152,15 @@ fn all(text: &str, fine: impl Fn(u8) -> bool) -> bool {
 }
 
 /// A DNS label, in any case.
-fn is_label(text: &str) -> bool {
+pub fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && all(text, |byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
 }
 
-fn is_storage(text: &str) -> bool {
+/// A storage of Proxmox VE.
+pub fn is_storage(text: &str) -> bool {
     (2..=100).contains(&text.len())
         && all(text, |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         && text.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -173,12 +179,42 @@ fn is_tag(text: &str) -> bool {
     (1..=63).contains(&text.len()) && all(text, inner) && !text.starts_with(['.', '+', '-'])
 }
 
+/// What vCenter shows as the name of something; a `/` in it would be shown escaped.
+pub fn is_inventory_name(text: &str) -> bool {
+    let fine = |any: char| any != '/' && !any.is_ascii_control();
+    (1..=80).contains(&text.chars().count())
+        && text.chars().all(fine)
+        && !text.starts_with(' ')
+        && !text.ends_with(' ')
+}
+
+fn is_storage_or_datastore(text: &str) -> bool {
+    is_storage(text) || is_inventory_name(text)
+}
+
 fn is_iso(text: &str) -> bool {
+    is_iso_volume(text) || is_iso_file(text)
+}
+
+/// An ISO image of Proxmox VE.
+pub fn is_iso_volume(text: &str) -> bool {
     let Some((storage, file)) = text.split_once(":iso/") else { return false };
     storage.starts_with(|first: char| first.is_ascii_alphabetic())
         && all(storage, |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         && !file.is_empty()
         && !file.contains(|any: char| any == '/' || any.is_whitespace() || any.is_ascii_control())
+}
+
+/// An ISO image of a vCenter.
+pub fn is_iso_file(text: &str) -> bool {
+    let inside = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let Some((datastore, file)) = inside else { return false };
+    let name = |any: char| !"[]/".contains(any) && !any.is_ascii_control();
+    (1..=80).contains(&datastore.chars().count())
+        && datastore.chars().all(name)
+        && !file.is_empty()
+        && !file.starts_with(' ')
+        && !file.contains(|any: char| any.is_ascii_control())
 }
 
 fn is_machine(text: &str) -> bool {
@@ -421,61 +457,5 @@ impl<T: Decode> Decode for At<T> {
         let mut schema = BTreeMap::<Name, T>::schema(defs);
         schema["minProperties"] = json!(1);
         schema
-    }
-}
-
-/// How to log in: a token, or a user with a password.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RawAuth {
-    /// An API token.
-    Token(RawToken),
-    /// A user with a password.
-    Login(RawLogin),
-}
-
-impl Decode for RawAuth {
-    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        // Told apart by their keys, so that a slip in one form is not reported against the other.
-        let has = |key| node.get(key).is_some();
-        let token = has("token_id") || has("token_secret");
-        if !token && (has("username") || has("password") || has("api_key")) {
-            return RawLogin::decode(node, cx).map(Self::Login);
-        }
-        if token && (has("username") || has("password")) {
-            // Neither form is read, so nothing else hides what may be a secret in it.
-            cx.mask(node.span);
-            let message = "a token and a user at once";
-            let problem = Diagnostic::error("conflict", cx.key_span(node), message);
-            cx.push(
-                problem.help("keep `token_id` and `token_secret`, or `username` and `password`"),
-            );
-            return None;
-        }
-        RawToken::decode(node, cx).map(Self::Token)
-    }
-
-    fn schema(defs: &mut Defs) -> Json {
-        json!({ "anyOf": [RawToken::schema(defs), RawLogin::schema(defs)] })
-    }
-}
-
-/// An entry of `hypervisors`. Of a product that is not supported yet, only that is said.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RawHypervisor(pub RawProxmox);
-
-impl Decode for RawHypervisor {
-    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        if let Some(kind) = node.get("type")
-            && matches!(kind.value.value, Value::Str(_))
-            && !Product::WORDS.iter().any(|word| kind.value.as_str() == Some(word))
-        {
-            cx.field::<Product>(kind);
-            return None;
-        }
-        RawProxmox::decode(node, cx).map(Self)
-    }
-
-    fn schema(defs: &mut Defs) -> Json {
-        RawProxmox::schema(defs)
     }
 }

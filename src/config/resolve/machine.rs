@@ -9,7 +9,7 @@ use super::world::World;
 use crate::config::decode::{Cx, Int};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::expand::Expansion;
-use crate::config::raw::{CdromText, RawAutostart, RawInit, RawMachine, Reference};
+use crate::config::raw::{CdromText, Product, RawAutostart, RawInit, RawMachine, Reference};
 use crate::config::scalar::{Name, Spanned};
 use crate::model::{
     Autostart, BirthSource, Bytes, Cdrom, DesiredMachine, DeviceName, DiskSpec, FieldKind,
@@ -119,6 +119,7 @@ impl<'a> Builder<'a> {
         let after = self.after(cx);
         let settings = hypervisor.as_ref().and_then(|(_, settings)| *settings);
         let pinned_node = self.pinned_node(settings, cx);
+        self.other_extras(at, settings, cx);
         match &birth {
             Some(birth) => {
                 self.take_from_image(birth, cx);
@@ -214,7 +215,7 @@ impl<'a> Builder<'a> {
     /// What it is born from on its hypervisor.
     fn image(&mut self, at: Option<&Name>, cx: &mut Cx<'_>) -> Option<BirthSource> {
         let all = &self.around.world.images;
-        let fits = |image: &super::world::Image| {
+        let fits = |image: &super::images::Image| {
             at.is_none_or(|hypervisor| image.at.contains_key(hypervisor))
         };
         if self.raw.image.is_none() && self.raw.adopt.is_some() {
@@ -424,6 +425,27 @@ impl<'a> Builder<'a> {
             self.refuse(help.into_iter().fold(problem, Diagnostic::help), cx);
         }
         Some(NodeName::new(node.value.0.clone()))
+    }
+
+    /// What only another product has means nothing here.
+    fn other_extras(
+        &mut self,
+        at: Option<&Name>,
+        settings: Option<&HypervisorConfig>,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some((name, settings)) = at.zip(settings) else { return };
+        let extras = match Product::of(settings) {
+            Product::Proxmox => None,
+            Product::Vcenter => self.raw.proxmox.as_ref().map(|extras| extras.key),
+        };
+        if let Some(span) = extras {
+            let product = Product::of(settings).shown();
+            let message =
+                format!("`proxmox` is for machines on Proxmox VE, and `{name}` is {product}");
+            let problem = Diagnostic::error("other-product", span, message);
+            self.refuse(problem.help("remove it, or name another `hypervisor`"), cx);
+        }
     }
 
     /// The machine to take over, which must be where the entry is.

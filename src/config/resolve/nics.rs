@@ -27,7 +27,7 @@ impl<'a> Builder<'a> {
             let vlan = raw.vlan.as_ref().map(|tag| tag.value);
             let vlan = vlan.or_else(|| network.as_ref().and_then(|(_, network)| network.vlan));
             let native = |(entry, network): &(Name, &RawNetwork)| {
-                let native = network.at.get(at?)?.bridge.to_string();
+                let native = network.at.get(at?)?.native()?.to_owned();
                 Some(NetworkBinding { name: Some(entry.clone()), native })
             };
             let spec = NicSpec {

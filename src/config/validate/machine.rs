@@ -1,48 +1,28 @@
 //! What can be said of one machine without looking at anything else.
 
+use super::native;
 use crate::config::decode::Cx;
 use crate::config::diagnostic::{Diagnostic, Span};
-use crate::config::raw::{AddressText, RawInit, RawMachine};
-use crate::config::scalar::Spanned;
+use crate::config::raw::{AddressText, Product, RawInit, RawMachine};
 use crate::model::{Bus, DeviceName};
 use std::collections::BTreeMap;
-
-/// Characters of a native name: what a DNS name may have, since guests get it as theirs.
-const NATIVE_NAME_MAX: usize = 253;
 
 /// Tags with this beginning mark our own machines.
 const OWN_TAG: &str = "nh-";
 
-/// Checks one machine.
-pub(super) fn check(raw: &RawMachine, cx: &mut Cx<'_>) {
-    if let Some(name) = &raw.name {
-        native_name(name, cx);
+/// Checks one machine; what depends on the product only where that is known.
+pub(super) fn check(raw: &RawMachine, product: Option<Product>, cx: &mut Cx<'_>) {
+    if let Some(product) = product {
+        native::check(raw, product, cx);
     }
     processors(raw, cx);
-    disks(raw, cx);
+    disks(raw, product, cx);
     cards(raw, cx);
     tags_and_notes(raw, cx);
     boot_order(raw, cx);
     if let Some(init) = &raw.init {
         keys_without_user(&init.value, cx);
     }
-}
-
-/// Proxmox VE takes DNS names only.
-fn native_name(name: &Spanned<std::sync::Arc<str>>, cx: &mut Cx<'_>) {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() <= NATIVE_NAME_MAX && name.split('.').all(label) {
-        return;
-    }
-    let shown: String = name.chars().take(80).collect();
-    let message = format!("`{shown}` cannot be the name of a machine on Proxmox VE");
-    let help = "letters, digits and `-`, in parts of at most 63 that are joined by dots";
-    cx.push(Diagnostic::error("invalid-name", name.span, message).help(help));
 }
 
 fn processors(raw: &RawMachine, cx: &mut Cx<'_>) {
@@ -65,17 +45,21 @@ fn processors(raw: &RawMachine, cx: &mut Cx<'_>) {
     cx.push(problem);
 }
 
-/// Places on a controller, by Proxmox VE's own limits.
-fn last_slot(bus: Bus) -> i64 {
-    match bus {
-        Bus::Scsi => 30,
-        Bus::Virtio => 15,
-        Bus::Sata => 5,
-        Bus::Ide => 3,
+/// The last place on a controller, by Proxmox VE's own limits; the table of the YAML has
+/// no more, so for another product this is left to that.
+fn last_slot(product: Option<Product>, bus: Bus) -> i64 {
+    match product {
+        Some(Product::Vcenter) => 30,
+        Some(Product::Proxmox) | None => match bus {
+            Bus::Scsi => 30,
+            Bus::Virtio => 15,
+            Bus::Sata => 5,
+            Bus::Ide => 3,
+        },
     }
 }
 
-fn disks(raw: &RawMachine, cx: &mut Cx<'_>) {
+fn disks(raw: &RawMachine, product: Option<Product>, cx: &mut Cx<'_>) {
     let mut slots: BTreeMap<(Bus, i64), Span> = BTreeMap::new();
     for (name, disk) in &raw.disks {
         if disk.value.size.is_none() && name.as_str() != DeviceName::BOOT {
@@ -94,7 +78,7 @@ fn disks(raw: &RawMachine, cx: &mut Cx<'_>) {
             cx.push(Diagnostic::error("missing-field", slot.span, message).help(help));
             continue;
         };
-        let last = last_slot(bus.value);
+        let last = last_slot(product, bus.value);
         if slot.value.0 > last {
             let message = format!(
                 "{} has no slot {}; the last one is {last}",

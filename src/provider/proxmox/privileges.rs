@@ -139,7 +139,7 @@ pub fn needs(
     for (_, machine) in own.iter().filter(|(key, _)| !desired.machines.contains_key(**key)) {
         needs.leftover(machine);
     }
-    for pool in desired.pools.values().filter(|it| it.at.contains(name)) {
+    for pool in desired.pools.values().filter(|it| it.at.contains_key(name)) {
         needs.pool(pool.key.name.as_str());
     }
     for (native, pool) in &seen.pools {

@@ -317,7 +317,8 @@ fn desired(spec: MachineSpec, medium: Medium) -> DesiredMachine {
 }
 
 fn from_template(spec: MachineSpec) -> DesiredMachine {
-    let medium = Medium::Template { id: Some("9000".into()), name: None, linked: false };
+    let medium =
+        Medium::Template { id: Some("9000".into()), name: None, linked: false, snapshot: None };
     desired(spec, medium)
 }
 
@@ -506,7 +507,7 @@ fn the_mark_of_a_pool_stands_at_the_end_of_its_line() {
     let pool = DesiredPool {
         key: ResourceKey::pool("acme"),
         comment: Some("Acme production".into()),
-        at: BTreeSet::new(),
+        at: BTreeMap::new(),
         place: place(),
     };
     let lowered = Proxmox.lower(&Change::CreatePool(&pool)).unwrap();

@@ -170,6 +170,7 @@ impl Lab {
             id: Some(props.template.id().unwrap().clone()),
             name: Some(props.template_name.clone()),
             linked,
+            snapshot: None,
         };
         self.machine(spec, medium, Power::Stopped)
     }

@@ -8,8 +8,8 @@ use super::{
 use novahost::model::{
     Adopt, Autostart, Bytes, Cdrom, Change, DesiredPool, DeviceKind, DiskSpec, FieldKind,
     FieldPath, FreshObject, IpSetting, MachineSpec, MarkerState, NetworkBinding, NicModel, NicSpec,
-    ObservedMachine, OnRemove, Power, PowerState, Rename, ResourceKey, Stage, StepOp, Submitted,
-    Target, TaskState,
+    ObservedMachine, OnRemove, PoolBinding, Power, PowerState, Rename, ResourceKey, Stage, StepOp,
+    Submitted, Target, TaskState,
 };
 
 /// A change to what is declared.
@@ -227,7 +227,7 @@ pub async fn a_machine_changes_its_pool(lab: Lab) {
     let ours = DesiredPool {
         key: pool().key,
         comment: Some("Of the team".into()),
-        at: [lab.props().hypervisor.clone()].into(),
+        at: [(lab.props().hypervisor.clone(), PoolBinding::Named)].into(),
         place: super::lab::place(),
     };
     for step in lab.lower(&Change::CreatePool(&ours)) {
@@ -257,7 +257,7 @@ pub async fn a_pool_is_made_described_and_removed(lab: Lab) {
     let mut ours = DesiredPool {
         key: pool().key,
         comment: Some("Of the team: a=b; c&d, ä".into()),
-        at: [lab.props().hypervisor.clone()].into(),
+        at: [(lab.props().hypervisor.clone(), PoolBinding::Named)].into(),
         place: super::lab::place(),
     };
     for step in lab.lower(&Change::CreatePool(&ours)) {

@@ -117,21 +117,33 @@ fn document(machine: &Map<String, Json>) -> Json {
             "nodes": { "allow": ["pve1"], "maintenance": [] },
             "defaults": { "node": "pve1", "storage": "local-lvm" },
             "limits": { "reads": 8 },
+        }, "vc": {
+            "type": "vcenter",
+            "endpoint": "https://vcenter.example.net",
+            "auth": { "username": "novahost@vsphere.local", "password": "env:VC" },
+            "tls": { "fingerprints": [format!("sha256:{}", "cd".repeat(32))] },
+            "defaults": { "datacenter": "DC0", "cluster": "DC0_C0", "datastore": "LocalDS_0", "folder": "a/b" },
+            "limits": { "writes": 2 },
         } },
         "networks": { "web": {
             "cidr": "10.20.0.0/24", "gateway": "10.20.0.1", "dns": ["10.20.0.2"], "search": ["example.net"],
-            "reserved": ["10.20.0.60", "10.20.0.70-10.20.0.79"], "vlan": 20, "at": { "pve": { "bridge": "vmbr0" } },
+            "reserved": ["10.20.0.60", "10.20.0.70-10.20.0.79"], "vlan": 20, "at": { "pve": { "bridge": "vmbr0" }, "vc": { "portgroup": "VM Network" } },
         } },
         "images": {
             "debian": { "os": "linux", "init": "cloud-init", "firmware": "uefi", "agent": true,
-                        "at": { "pve": { "template": { "id": 9000, "name": "tpl" }, "clone": "full" } } },
-            "installer": { "os": "bsd", "at": { "pve": { "iso": "local:iso/a.iso" } } },
+                        "at": { "pve": { "template": { "id": 9000, "name": "tpl" }, "clone": "full" },
+                                "vc": { "template": "tpl", "clone": "linked", "snapshot": "base" } } },
+            "installer": { "os": "bsd", "at": { "pve": { "iso": "local:iso/a.iso" }, "vc": { "iso": "[LocalDS_0] iso/a.iso" } } },
         },
         "plans": { "small": { "cpu": 2, "memory": "4GiB", "disk": "32GiB", "order": 1, "price": 2.5, "description": "S" } },
-        "pools": { "acme": { "comment": "Acme", "at": { "pve": {} } } },
+        "pools": { "acme": { "comment": "Acme", "at": { "pve": {}, "vc": { "folder": "Tenants/acme", "resource_pool": "acme" } } } },
         "profiles": { "base": { "hypervisor": "pve", "image": "debian", "tags": ["x"] } },
         "vms": {
             "one": machine,
+            "on-vc": { "hypervisor": "vc", "image": "debian", "pool": "acme", "name": "On a vCenter",
+                       "disks": { "data": { "size": "1GiB", "storage": "Fast disks (1)" } },
+                       "nics": { "eth0": { "network": "web", "ip": "10.20.0.20" } },
+                       "cdrom": "[LocalDS_0] iso/tools.iso", "placement": { "node": "DC0_C0" } },
             "many-{1..2}": { "profile": "base", "init": { "hostname": "many-{n}" },
                              "nics": { "eth0": { "network": "web", "ip": "10.20.0.11-10.20.0.12" } }, "after": ["one"] },
         },
@@ -197,6 +209,9 @@ fn slip() -> impl Strategy<Value = Slip> {
             "running",
             "uefi",
             "local:iso/",
+            "[x] a",
+            "a/b",
+            "vcenter",
             "10%",
             "90s",
             "\u{7f}",
@@ -205,7 +220,23 @@ fn slip() -> impl Strategy<Value = Slip> {
     ];
     let key = prop_oneof![
         prop::sample::select(vec![
-            "memory", "client", "ha", "users", "mtu", "ssd", "size", "ip", "at", "profile", "x"
+            "memory",
+            "client",
+            "ha",
+            "users",
+            "mtu",
+            "ssd",
+            "size",
+            "ip",
+            "at",
+            "profile",
+            "x",
+            "bridge",
+            "portgroup",
+            "folder",
+            "snapshot",
+            "host",
+            "token_id"
         ])
         .prop_map(str::to_owned),
         "[a-zA-Z_{}.-]{1,8}",
@@ -285,7 +316,7 @@ proptest! {
 #[test]
 fn files_get_one_verdict() {
     let mut seen = 0;
-    for folder in ["", "examples", "examples/split", "fixtures/config/errors"] {
+    for folder in ["", "examples", "examples/split", "fixtures/config", "fixtures/config/errors"] {
         let folder = repository().join(folder);
         for entry in fs::read_dir(&folder).expect("the folder is there") {
             let path = entry.expect("an entry").path();

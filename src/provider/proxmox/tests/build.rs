@@ -269,7 +269,8 @@ fn what_a_template_cannot_become_is_refused_with_its_field() {
 #[test]
 fn a_linked_clone_stays_beside_its_template() {
     let options = template_options();
-    let medium = Medium::Template { id: Some("9000".into()), name: None, linked: true };
+    let medium =
+        Medium::Template { id: Some("9000".into()), name: None, linked: true, snapshot: None };
     let mut machine = desired(full_spec(), medium);
     let lowered = build(&machine, Some(&template_seen(&options)), None).unwrap();
     let StepOp::Clone(from) = &lowered.steps[0].op else { panic!("{lowered:?}") };
