@@ -13,6 +13,8 @@ pub mod error;
 pub mod fault;
 mod http;
 pub mod node;
+#[cfg(test)]
+mod script;
 pub mod service;
 pub mod soap;
 pub mod tasks;
