@@ -258,7 +258,7 @@ impl VimClient {
             match self.lives(&session).await {
                 Ok(true) => return Ok(session),
                 Ok(false) => *state = State::Lost,
-                Err(error) => return Err(error.before_the_call(endpoint())),
+                Err(error) => return Err(error.before_the_call(&endpoint())),
             }
         }
         if let State::Refused(why) = &*state {
@@ -275,7 +275,7 @@ impl VimClient {
                 if let CallError::Auth(why) = &error {
                     *state = State::Refused(why.clone());
                 }
-                Err(error.before_the_call(endpoint()))
+                Err(error.before_the_call(&endpoint()))
             }
         }
     }

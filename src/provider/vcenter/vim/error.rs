@@ -171,7 +171,7 @@ impl CallError {
 
     /// A login that came to nothing: the call that it was for has not left, however far
     /// the login itself came.
-    pub(super) fn before_the_call(self, endpoint: String) -> Self {
+    pub(super) fn before_the_call(self, endpoint: &str) -> Self {
         match self {
             CallError::Auth(_)
             | CallError::NotSent { .. }
@@ -208,7 +208,7 @@ mod tests {
             CallError::NotSent { endpoint: endpoint(), timed_out: false, source: "x".into() };
         assert_eq!(not_sent.proof(), Proof::NotSent);
         assert_eq!(lost().proof(), Proof::Unknown);
-        assert_eq!(lost().before_the_call(endpoint()).proof(), Proof::NotSent);
+        assert_eq!(lost().before_the_call("https://vc:443").proof(), Proof::NotSent);
         for kind in ["DuplicateName", "InvalidPowerState", "ConcurrentAccess", "NoPermission"] {
             assert_eq!(fault(kind).proof(), Proof::Refused, "{kind}");
         }
