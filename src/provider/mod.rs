@@ -6,6 +6,7 @@
 
 pub mod proxmox;
 pub mod tls;
+pub mod vcenter;
 
 use crate::{
     model::{
