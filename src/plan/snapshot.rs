@@ -64,7 +64,12 @@ mod tests {
     fn birth(linked: bool) -> BirthSource {
         BirthSource {
             image: "debian".into(),
-            medium: Medium::Template { id: Some("vm-9".into()), name: None, linked },
+            medium: Medium::Template {
+                id: Some("vm-9".into()),
+                name: None,
+                linked,
+                snapshot: None,
+            },
             firmware: None,
             takes_init: true,
             agent: true,
