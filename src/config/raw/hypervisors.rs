@@ -252,12 +252,13 @@ pub struct RawVcenterAuth(pub RawVcenterLogin);
 
 impl Decode for RawVcenterAuth {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
-        let token = ["token_id", "token_secret"].into_iter().find_map(|key| node.get(key));
-        let Some(token) = token else { return RawVcenterLogin::decode(node, cx).map(Self) };
+        if ["token_id", "token_secret"].into_iter().all(|key| node.get(key).is_none()) {
+            return RawVcenterLogin::decode(node, cx).map(Self);
+        }
         // What is under a key of another product may be a secret that nothing else hides.
         cx.mask(node.span);
         let message = "a vCenter has no tokens of this kind";
-        let problem = Diagnostic::error("other-product", token.key_span, message);
+        let problem = Diagnostic::error("other-product", cx.key_span(node), message);
         cx.push(problem.help("write `username` and `password`"));
         None
     }
