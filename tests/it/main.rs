@@ -32,3 +32,4 @@ mod readme;
 mod scratch;
 mod support;
 mod tidy;
+mod vcsim;
