@@ -409,7 +409,7 @@ fn a_machine_without_a_marker_is_never_lowered() {
 fn a_restart_waits_for_the_guest_and_never_pulls_the_plug() {
     let server = built();
     let restart = Proxmox.lower(&Change::Restart(&server.seen())).unwrap();
-    let stop = Proxmox.lower(&Change::Stop).unwrap();
+    let stop = Proxmox.lower(&Change::Stop(PowerState::Running)).unwrap();
     assert!(restart.steps.iter().chain(&stop.steps).all(|step| step.otherwise.is_none()));
     let ops: Vec<_> = restart.steps.iter().map(|step| step.op.name()).collect();
     assert_eq!(ops, ["shutdown", "start"]);
