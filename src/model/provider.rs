@@ -59,6 +59,21 @@ pub struct Capabilities {
     pub detaches_disks: bool,
     /// Whether a linked clone hangs on a snapshot of its template.
     pub linked_needs_snapshot: bool,
+    /// What a person finds under which name.
+    pub words: Words,
+}
+
+/// The product's own words for what help texts point at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The setting of a machine that pins its native id; `None` = ids cannot be pinned.
+    pub id_setting: Option<&'static str>,
+    /// The setting of a hypervisor that says from which range ids are chosen.
+    pub id_range: &'static str,
+    /// The part of an object that holds the marker: `notes`.
+    pub marker_home: &'static str,
+    /// Where a machine can be given a machine UUID.
+    pub uuid_home: &'static str,
 }
 
 /// Hardware addresses that the product takes from us.

@@ -10,7 +10,7 @@ use crate::{
         DesiredMachine, DeviceKind, DeviceName, Disruption, Expect, FieldChange, FieldKind,
         FieldPath, HypervisorInventory, HypervisorName, LockKind, LostVolume, Lowered, MachineSpec,
         Marker, Medium, Note, ObservedMachine, Place, Power, PowerState, Product, Reason,
-        ResourceKey, Stage, StepOp, Unsupported, Update, Verb,
+        ResourceKey, Stage, StepOp, Unsupported, Update, Verb, Words,
     },
     ownership::Owned,
 };
@@ -325,7 +325,7 @@ impl Builder<'_> {
         };
         if seen.is_none() {
             let own = self.ownership.owned.get(&machine.key);
-            may_create(machine, found, own)?;
+            may_create(machine, found, own, product.capabilities().words)?;
         }
         let spec = product.normalize(machine).map_err(|all| unsupported(machine, &all))?;
         let Some(birth) = &machine.birth else {
@@ -493,13 +493,13 @@ impl Builder<'_> {
         };
         match found.map(|it| &it.coverage) {
             Some(Coverage::Complete) => {}
-            Some(Coverage::Scoped { why }) => {
+            Some(Coverage::Scoped { why, help }) => {
                 return Err(trouble(
                     Code::ScopedInventory,
                     format!(
                         "this account does not see all of {hypervisor} ({why}), so nothing is deleted there"
                     ),
-                    "give the account VM.Audit on `/vms`, with propagation",
+                    help,
                 ));
             }
             Some(Coverage::Incomplete { gaps }) => {
@@ -563,6 +563,7 @@ fn may_create(
     machine: &DesiredMachine,
     found: &HypervisorInventory,
     own: Option<&Owned>,
+    words: Words,
 ) -> Result<(), Trouble> {
     let trouble = |code, message: String, help: &str| {
         Err(Trouble { code, message, help: help.to_owned(), place: None })
@@ -570,7 +571,7 @@ fn may_create(
     let hypervisor = &machine.hypervisor;
     match &found.coverage {
         Coverage::Complete => {}
-        Coverage::Scoped { why } => match &machine.wanted_id {
+        Coverage::Scoped { why, help } => match &machine.wanted_id {
             Some(id) if found.free_ids.contains(id) => {}
             Some(id) => {
                 return trouble(
@@ -580,12 +581,13 @@ fn may_create(
                 );
             }
             None => {
+                let pin = words.id_setting.map(|it| format!(", or pin its id with `{it}`"));
                 return trouble(
                     Code::ScopedInventory,
                     format!(
                         "this account does not see all of {hypervisor} ({why}), so absence is not proved"
                     ),
-                    "give the account VM.Audit on `/vms` with propagation and take away rows that hide guests, or pin its id",
+                    &format!("{help}{}", pin.unwrap_or_default()),
                 );
             }
         },

@@ -310,7 +310,7 @@ fn inventory(setup: &Setup) -> Inventory {
     let mut seen = HypervisorInventory::failed("no route", FailureKind::Unreachable);
     seen.coverage = match setup.coverage {
         0 => Coverage::Complete,
-        1 => Coverage::Scoped { why: "no rights".into() },
+        1 => Coverage::Scoped { why: "no rights".into(), help: "get some".into() },
         2 => Coverage::Incomplete { gaps: vec!["node pve2".into()] },
         _ => return Inventory { hypervisors: [("pve".into(), seen)].into() },
     };
