@@ -235,7 +235,7 @@ fn sort_marked<'a>(
     });
 }
 
-/// An object as a person finds it: `20900 (`copy`) on pve-paris`.
+/// An object as a person finds it: `20900 (`copy`) on paris`.
 fn called(hypervisor: &HypervisorName, seen: &HypervisorInventory, id: &NativeId) -> String {
     let read = seen.machines.get(id).and_then(|it| it.settled().name.as_deref());
     let listed = || seen.listed.get(id).and_then(|it| it.name.as_deref());
