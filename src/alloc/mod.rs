@@ -152,7 +152,9 @@ impl<'a> Allocator<'a> {
         }
         match request.seen {
             Some(seen) => result.allotted.id = Some(seen.id.clone()),
-            None if capabilities.chooses_ids => site.choose_id(request, &mut result)?,
+            None if capabilities.chooses_ids => {
+                site.choose_id(request, capabilities, &mut result)?;
+            }
             None => {}
         }
         site.choose_macs(request, capabilities, &mut result);
@@ -234,7 +236,12 @@ impl<'a> Site<'a> {
     /// A pinned id, or the first free one from a hash of the key on: two planners
     /// that know nothing of each other choose the same id for one key, so they
     /// collide in the hypervisor instead of making two machines.
-    fn choose_id(&mut self, request: &Request<'_>, result: &mut Allotment) -> Result<(), NoPlace> {
+    fn choose_id(
+        &mut self,
+        request: &Request<'_>,
+        capabilities: &Capabilities,
+        result: &mut Allotment,
+    ) -> Result<(), NoPlace> {
         let key = &request.machine.key;
         let (id, why) = if let Some(wanted) = &request.machine.wanted_id {
             (wanted.clone(), "asked for".to_owned())
@@ -250,7 +257,7 @@ impl<'a> Site<'a> {
                 return Err(NoPlace {
                     code: Code::NoFreeId,
                     message: format!("every id from {first} to {last} is taken"),
-                    help: "widen `vmid_range` of the hypervisor".to_owned(),
+                    help: format!("widen `{}` of the hypervisor", capabilities.words.id_range),
                 });
             };
             (id, format!("first free of {first}-{last} from the key's hash on"))

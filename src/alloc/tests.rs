@@ -138,6 +138,12 @@ fn capabilities() -> Capabilities {
         default_bus: Bus::Scsi,
         detaches_disks: true,
         linked_needs_snapshot: false,
+        words: crate::model::Words {
+            id_setting: Some("test.id"),
+            id_range: "test_ids",
+            marker_home: "notes",
+            uuid_home: "in its settings",
+        },
     }
 }
 

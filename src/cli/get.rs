@@ -113,7 +113,7 @@ fn hypervisors(inventory: &Inventory, ownership: &Ownership) -> Table {
         let owned = ownership.owned.values().filter(|it| it.hypervisor == *name).count();
         let read = match &seen.coverage {
             Coverage::Complete => "complete".to_owned(),
-            Coverage::Scoped { why } => format!("scoped: {why}"),
+            Coverage::Scoped { why, .. } => format!("scoped: {why}"),
             Coverage::Incomplete { gaps } => format!("partial: {}", gaps.join("; ")),
             Coverage::Failed { error, .. } => format!("failed: {error}"),
         };

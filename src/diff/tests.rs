@@ -68,6 +68,12 @@ fn capabilities() -> Capabilities {
         default_bus: Bus::Scsi,
         detaches_disks: true,
         linked_needs_snapshot: false,
+        words: crate::model::Words {
+            id_setting: Some("test.id"),
+            id_range: "test_ids",
+            marker_home: "notes",
+            uuid_home: "in its settings",
+        },
     }
 }
 
@@ -373,6 +379,9 @@ fn power_is_kept_only_when_it_is_asked_for_and_known() {
         ((P::Stopped, S::Stopped), &[]),
         ((P::Once, S::Stopped), &[]),
         ((P::Once, S::Running), &[]),
+        ((P::Running, S::Suspended), &["power none"]),
+        ((P::Stopped, S::Suspended), &["power restart"]),
+        ((P::Once, S::Suspended), &[]),
         ((P::Running, S::Unknown), &[]),
         ((P::Stopped, S::Unknown), &[]),
     ]

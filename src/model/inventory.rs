@@ -77,6 +77,8 @@ pub enum Coverage {
     Scoped {
         /// What is missing, for people.
         why: String,
+        /// What to do about it, as an order without a full stop.
+        help: String,
     },
     /// Something did not answer. Unknown is not absent: no creates, no deletes.
     Incomplete {

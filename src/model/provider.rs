@@ -6,8 +6,8 @@
 
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
-    MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, ResourceKey,
-    Slot, SnapshotSeen, Step, StorageName, Value,
+    MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, PowerState,
+    ResourceKey, Slot, SnapshotSeen, Step, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -60,6 +60,21 @@ pub struct Capabilities {
     pub detaches_disks: bool,
     /// Whether a linked clone hangs on a snapshot of its template.
     pub linked_needs_snapshot: bool,
+    /// What a person finds under which name.
+    pub words: Words,
+}
+
+/// The product's own words for what help texts point at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The setting of a machine that pins its native id; `None` = ids cannot be pinned.
+    pub id_setting: Option<&'static str>,
+    /// The setting of a hypervisor that says from which range ids are chosen.
+    pub id_range: &'static str,
+    /// The part of an object that holds the marker: `notes`.
+    pub marker_home: &'static str,
+    /// Where a machine can be given a machine UUID.
+    pub uuid_home: &'static str,
 }
 
 /// Hardware addresses that the product takes from us.
@@ -134,10 +149,11 @@ pub enum Change<'a> {
     Build(Build<'a>),
     /// Change fields of a machine that is ready.
     Update(Update<'a>),
-    /// Turn it on.
+    /// Turn it on, or resume it.
     Start,
-    /// Shut it down, waiting 120 s, then failing.
-    Stop,
+    /// Shut it down, waiting 120 s, then failing; from which state, because what is
+    /// suspended hears no shutdown.
+    Stop(PowerState),
     /// Shut it down and start it.
     Restart(&'a ObservedMachine),
     /// Write our marker on a machine that exists, and change nothing else.

@@ -1,15 +1,52 @@
 //! Whether a person's word is enough to take a machine over.
 
 use super::{Binding, MarkerKey, binding};
-use crate::model::{MarkerState, ObservedMachine, ProjectName, ResourceKey};
+use crate::model::{MarkerState, ObservedMachine, ProjectName, ResourceKey, Words};
 
 /// Why a machine cannot be adopted, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotAdoptable {
-    /// Why, as the end of "106 on pve …".
+    /// Why, as the end of "106 on paris …".
     pub why: String,
-    /// What to do.
-    pub help: String,
+    /// What to do about it.
+    pub way_out: WayOut,
+}
+
+/// What to do about a machine that cannot be adopted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// A machine is to be made from this template.
+    MakeFrom,
+    /// Its marker is to be mended or removed.
+    Mend,
+    /// The other project is to give it up, under this key.
+    GiveUp(ResourceKey),
+    /// It is this key already, and can be renamed.
+    Rename(ResourceKey),
+    /// It is to get a machine uuid.
+    Identity,
+}
+
+impl NotAdoptable {
+    /// What to do, in the words of the machine's product.
+    pub fn help(&self, words: &Words) -> String {
+        match &self.way_out {
+            WayOut::MakeFrom => "make a machine from it with `image:`".to_owned(),
+            WayOut::Mend => format!(
+                "put its lines back as they were, or remove them from its {}",
+                words.marker_home
+            ),
+            WayOut::GiveUp(key) => format!(
+                "let that project give it up first: remove its entry there, then `novahost forget {key}`"
+            ),
+            WayOut::Rename(key) => {
+                format!("write `was: {}` instead to rename it, or forget that key first", key.name)
+            }
+            WayOut::Identity => {
+                format!("give it one ({}), at a time when it may restart", words.uuid_home)
+            }
+        }
+    }
 }
 
 /// Judges one machine that was read in full. A marker that names our project and binds
@@ -24,25 +61,19 @@ pub fn adoptable(
     machine: &ObservedMachine,
     marker_key: Option<&MarkerKey>,
 ) -> Result<(), NotAdoptable> {
-    let no = |why: String, help: String| Err(NotAdoptable { why, help });
+    let no = |why: String, way_out| Err(NotAdoptable { why, way_out });
     if machine.template {
-        return no("is a template".to_owned(), "make a machine from it with `image:`".to_owned());
+        return no("is a template".to_owned(), WayOut::MakeFrom);
     }
     match &machine.marker {
         MarkerState::None => {}
         MarkerState::Garbled(_) => {
-            return no(
-                "has a marker that cannot be read".to_owned(),
-                "put its lines back as they were, or remove them from its notes".to_owned(),
-            );
+            return no("has a marker that cannot be read".to_owned(), WayOut::Mend);
         }
         MarkerState::Found(marker) if marker.project != *project => {
             return no(
                 format!("belongs to project `{}`, as {}", marker.project, marker.key),
-                format!(
-                    "let that project give it up first: remove its entry there, then `novahost forget {}`",
-                    marker.key
-                ),
+                WayOut::GiveUp(marker.key.clone()),
             );
         }
         MarkerState::Found(marker) if marker.key != *key => {
@@ -50,10 +81,7 @@ pub fn adoptable(
             if !matches!(bound, Binding::NotOurs(_)) {
                 return no(
                     format!("is {} of this project already", marker.key),
-                    format!(
-                        "write `was: {}` instead to rename it, or forget that key first",
-                        marker.key.name
-                    ),
+                    WayOut::Rename(marker.key.clone()),
                 );
             }
         }
@@ -62,8 +90,7 @@ pub fn adoptable(
     if machine.uuid.is_none() {
         return no(
             "has no machine uuid, so that a marker could not be bound to it".to_owned(),
-            "give it one (on Proxmox VE: Options, SMBIOS settings), at a time when it may restart"
-                .to_owned(),
+            WayOut::Identity,
         );
     }
     Ok(())
@@ -118,7 +145,13 @@ mod tests {
     }
 
     fn judge(machine: &ObservedMachine) -> Result<(), String> {
-        adoptable(&project(), &key(), machine, None).map_err(|it| it.help)
+        let words = Words {
+            id_setting: None,
+            id_range: "",
+            marker_home: "notes",
+            uuid_home: "in its settings",
+        };
+        adoptable(&project(), &key(), machine, None).map_err(|it| it.help(&words))
     }
 
     #[test]
@@ -130,7 +163,7 @@ mod tests {
         assert!(judge(&it).is_err());
         it.template = false;
         it.uuid = None;
-        assert!(judge(&it).unwrap_err().contains("SMBIOS"));
+        assert!(judge(&it).unwrap_err().contains("in its settings"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::text::MarkerKey;
 use crate::model::{
     Code, History, HypervisorInventory, HypervisorName, Inventory, Kind, Marker, MarkerState,
-    NativeId, ObservedMachine, OpenBirth, ProjectName, Remembered, ResourceKey, Stage,
+    NativeId, ObservedMachine, OpenBirth, ProjectName, Remembered, ResourceKey, Stage, Words,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,9 +118,16 @@ pub struct Ownership {
     /// Objects that name a key of ours which is held elsewhere: in nobody's way, and worth
     /// knowing.
     pub copies: Vec<Obstacle>,
+    /// How each hypervisor's product calls things, for what is said of them.
+    pub words: BTreeMap<HypervisorName, Words>,
 }
 
 impl Ownership {
+    /// What holds the marker of a machine there, as a person finds it.
+    fn marker_home(&self, hypervisor: &HypervisorName) -> &'static str {
+        self.words.get(hypervisor).map_or("settings", |it| it.marker_home)
+    }
+
     /// What stands in the way of a key on the hypervisor that it would be created on.
     pub fn obstacle(&self, key: &ResourceKey, hypervisor: &HypervisorName) -> Option<&Obstacle> {
         self.obstacles.get(key).and_then(|all| all.first()).or_else(|| {
@@ -137,8 +144,9 @@ pub fn classify(
     history: &History,
     wanted_names: &BTreeMap<(HypervisorName, String), ResourceKey>,
     marker_key: Option<&MarkerKey>,
+    words: BTreeMap<HypervisorName, Words>,
 ) -> Ownership {
-    let mut result = Ownership::default();
+    let mut result = Ownership { words, ..Ownership::default() };
     let mut binders: BTreeMap<&ResourceKey, Vec<Owned>> = BTreeMap::new();
     for (hypervisor, seen) in &inventory.hypervisors {
         for machine in seen.machines.values() {
@@ -225,19 +233,20 @@ fn sort_marked<'a>(
         let copy = format!("{who} names {key}, but {why}: it looks like a copy");
         (Code::Impostor, copy)
     };
+    let home = result.marker_home(hypervisor);
     result.obstacles.entry(key.clone()).or_default().push(Obstacle {
         hypervisor: hypervisor.clone(),
         id: Some(machine.id.clone()),
         code,
         message,
         help: format!(
-            "look at it; if it is {key}, write `adopt: {hypervisor}/{}` on its entry; if not, remove the `novahost/1` lines from its notes",
+            "look at it; if it is {key}, write `adopt: {hypervisor}/{}` on its entry; if not, remove the `novahost/1` lines from its {home}",
             machine.id
         ),
     });
 }
 
-/// An object as a person finds it: `20900 (`copy`) on pve-paris`.
+/// An object as a person finds it: `20900 (`copy`) on paris`.
 fn called(hypervisor: &HypervisorName, seen: &HypervisorInventory, id: &NativeId) -> String {
     let read = seen.machines.get(id).and_then(|it| it.settled().name.as_deref());
     let listed = || seen.listed.get(id).and_then(|it| it.name.as_deref());
@@ -331,12 +340,13 @@ fn note_duplicate(result: &mut Ownership, inventory: &Inventory, key: &ResourceK
     });
     let list: Vec<String> = each.collect();
     for owned in all {
+        let home = result.marker_home(&owned.hypervisor);
         result.obstacles.entry(key.clone()).or_default().push(Obstacle {
             hypervisor: owned.hypervisor.clone(),
             id: Some(owned.id.clone()),
             code: Code::Duplicate,
             message: format!("{} machines are {key}: {}", all.len(), list.join(", ")),
-            help: format!("write `adopt: HYPERVISOR/ID` on {key} to say which one it is, and remove the `novahost/1` lines from the notes of the others"),
+            help: format!("write `adopt: HYPERVISOR/ID` on {key} to say which one it is, and remove the `novahost/1` lines from the {home} of the others"),
         });
     }
 }
@@ -507,7 +517,7 @@ mod tests {
     }
 
     fn judge(inventory: &Inventory, history: &History) -> Ownership {
-        classify(&project(), inventory, history, &BTreeMap::new(), None)
+        classify(&project(), inventory, history, &BTreeMap::new(), None, BTreeMap::new())
     }
 
     fn codes(ownership: &Ownership, key: &str) -> Vec<Code> {

@@ -7,7 +7,7 @@ mod adopt;
 mod classify;
 mod text;
 
-pub use adopt::{NotAdoptable, adoptable};
+pub use adopt::{NotAdoptable, WayOut, adoptable};
 pub use classify::{Binding, Obstacle, Owned, Ownership, binding, classify};
 pub use text::{
     BULK_TAG_PREFIX, MarkerKey, bulk_tag, intent_id, machine_uuid, marked, parse, render,

@@ -144,8 +144,9 @@ impl Builder<'_> {
         let hypervisor = &machine.hypervisor;
         let (seen, product) = adoption_target(self.input, machine, id)?;
         let key = &machine.key;
+        let words = product.capabilities().words;
         adoptable(&self.input.desired.project, key, seen, self.input.marker_key).map_err(|it| {
-            trouble(Code::NotAdoptable, format!("{id} on {hypervisor} {}", it.why), it.help)
+            trouble(Code::NotAdoptable, format!("{id} on {hypervisor} {}", it.why), it.help(&words))
         })?;
         changeable(hypervisor, seen)?;
         let not_bound = |all: &[crate::model::Unsupported]| Trouble {

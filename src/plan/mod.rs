@@ -23,7 +23,7 @@ use crate::{
     model::{
         Action, ActionId, Blocked, Code, Coverage, DesiredState, Envelope, History, HypervisorName,
         HypervisorSummary, Inventory, Note, PLAN_FORMAT, Plan, PlanBody, Product, ProjectName,
-        Reason, ResourceKey, Verb, plan_id,
+        Reason, ResourceKey, Verb, Words, plan_id,
     },
     ownership::{MarkerKey, Ownership, classify},
 };
@@ -53,6 +53,12 @@ pub struct Planned {
     pub ownership: Ownership,
 }
 
+/// How each hypervisor's product calls things.
+fn words(input: Input<'_>) -> BTreeMap<HypervisorName, Words> {
+    let all = input.products.iter();
+    all.map(|(name, product)| (name.clone(), product.capabilities().words)).collect()
+}
+
 /// Plans everything.
 pub fn plan(input: Input<'_>) -> Planned {
     let mut ownership = classify(
@@ -61,6 +67,7 @@ pub fn plan(input: Input<'_>) -> Planned {
         input.history,
         &wanted_names(input),
         input.marker_key,
+        words(input),
     );
     let chosen = change_hands::settle_duplicates(&mut ownership, &input);
     let mut builder = Builder {
@@ -147,7 +154,7 @@ fn summaries(
     let summary = |name: &HypervisorName, seen: &crate::model::HypervisorInventory| {
         let (coverage, gaps) = match &seen.coverage {
             Coverage::Complete => ("complete", Vec::new()),
-            Coverage::Scoped { why } => ("scoped", vec![why.clone()]),
+            Coverage::Scoped { why, .. } => ("scoped", vec![why.clone()]),
             Coverage::Incomplete { gaps } => ("partial", gaps.clone()),
             Coverage::Failed { error, .. } => ("failed", vec![error.clone()]),
         };

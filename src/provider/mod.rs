@@ -4,6 +4,7 @@
 //! is [`Product`](crate::model::Product); its effectful half is [`Provider`]. Inputs
 //! are steps and fresh reads, outputs are observations and outcomes as values.
 
+mod evidence;
 pub mod proxmox;
 pub mod tls;
 pub mod vcenter;

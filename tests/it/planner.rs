@@ -310,7 +310,7 @@ fn inventory(setup: &Setup) -> Inventory {
     let mut seen = HypervisorInventory::failed("no route", FailureKind::Unreachable);
     seen.coverage = match setup.coverage {
         0 => Coverage::Complete,
-        1 => Coverage::Scoped { why: "no rights".into() },
+        1 => Coverage::Scoped { why: "no rights".into(), help: "get some".into() },
         2 => Coverage::Incomplete { gaps: vec!["node pve2".into()] },
         _ => return Inventory { hypervisors: [("pve".into(), seen)].into() },
     };
@@ -604,6 +604,20 @@ proptest! {
                 });
                 prop_assert!(frees, "{} takes what {} holds", action.id, other.id);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_suspended_is_resumed_or_stopped_and_nothing_else(setup in setup()) {
+        let mut inventory = inventory(&setup);
+        for machine in inventory.hypervisors.values_mut().flat_map(|it| it.machines.values_mut()) {
+            machine.power = PowerState::Suspended;
+        }
+        let planned = Planned::of(desired(&setup), inventory, history(&setup), &everything());
+        for action in planned.actions().iter().filter(|it| it.key.kind == novahost::model::Kind::Vm) {
+            let id = action.native_id.as_ref().unwrap();
+            let power = matches!(action.verb, Verb::Start | Verb::Stop);
+            prop_assert!(power || !planned.seen().machines.contains_key(id), "{}", action.id);
         }
     }
 

@@ -33,6 +33,10 @@ pub(super) struct Facts<'a> {
     pub groups: Option<&'a BTreeSet<String>>,
 }
 
+/// What shows all guests to an account.
+const SEE_ALL: &str =
+    "give the account VM.Audit on `/vms` with propagation, and take away rows that hide guests";
+
 /// The verdict. What did not answer outweighs what may not be seen.
 pub(super) fn judge_coverage(facts: &Facts<'_>) -> Coverage {
     let mut gaps = facts.gaps.to_vec();
@@ -48,7 +52,7 @@ pub(super) fn judge_coverage(facts: &Facts<'_>) -> Coverage {
         return Coverage::Incomplete { gaps };
     }
     match hidden(facts) {
-        Some(why) => Coverage::Scoped { why },
+        Some(why) => Coverage::Scoped { why, help: SEE_ALL.to_owned() },
         None => Coverage::Complete,
     }
 }

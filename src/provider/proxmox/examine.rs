@@ -529,7 +529,7 @@ fn coverage_of(desired: &DesiredState, seen: &HypervisorInventory) -> Finding {
             Check::Inventory,
             format!("complete: {} guests, {ours} ours", seen.listed.len()),
         ),
-        Coverage::Scoped { why } => {
+        Coverage::Scoped { why, .. } => {
             Finding::warn(Check::Inventory, "scoped").detail(why.clone()).say(
                 "machines are created only at an id that the YAML pins, and none is deleted, \
                  until the account sees all guests",

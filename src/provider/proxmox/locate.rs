@@ -9,10 +9,10 @@ use super::{
     endpoint::segment, error::CallError, observe::joined, provider::Inner, upid::Upid, wire,
 };
 use crate::model::{
-    Expect, FieldKind, FieldPath, Fresh, FreshObject, Intent, Kind, Located, LockKind, Marker,
-    MarkerState, NodeName, ObservedMachine, Receipt, TaskRef, TaskState, Value,
+    Fresh, FreshObject, Intent, Kind, Located, NodeName, Receipt, TaskRef, TaskState,
 };
 use crate::planted::Bug;
+use crate::provider::evidence::{Evidence, judge_object};
 use std::collections::BTreeSet;
 
 /// How far the clocks of runner and node may differ; tasks that began earlier than
@@ -67,104 +67,6 @@ pub(super) async fn locate(inner: &Inner, intent: &Intent) -> Located {
     let age_ms = inner.clock.now_ms().saturating_sub(intent.begun_ms);
     let settled = u128::try_from(age_ms).is_ok_and(|age| age >= inner.settle.as_millis());
     conclude(evidence, running, settled, intent.source.is_some())
-}
-
-/// What the object says of the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Evidence {
-    /// What the call was to bring about holds.
-    Happened,
-    /// It does not hold, and this is what is there instead.
-    NotThere(String),
-    /// Somebody is at work on the object.
-    InFlight(String),
-    /// The call has no end that a look could tell.
-    CannotTell(String),
-}
-
-fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
-    let birth = matches!(intent.op.as_str(), "clone" | "create" | "create-pool");
-    match object {
-        FreshObject::Unreadable(why) => Evidence::InFlight(why.clone()),
-        FreshObject::Absent if intent.end.exists == Some(false) => Evidence::Happened,
-        FreshObject::Absent => Evidence::NotThere(format!("{} does not exist", intent.target)),
-        FreshObject::Machine(machine) if birth => judge_birth(intent, machine),
-        FreshObject::Machine(machine) => match holds(&intent.end, machine) {
-            Some(true) => Evidence::Happened,
-            Some(false) => match machine.lock.as_ref() {
-                // A hibernated guest keeps its lock for ever: nobody works on it.
-                Some(lock) if lock.kind != LockKind::NeedsPerson => {
-                    Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
-                }
-                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
-                None => Evidence::NotThere(format!("{} is as it was", intent.target)),
-            },
-            None => Evidence::CannotTell("the call leaves no trace that a look could find".into()),
-        },
-        FreshObject::Pool(pool) if birth => {
-            if is_ours(intent, &pool.marker) {
-                Evidence::Happened
-            } else {
-                Evidence::NotThere(format!("{} is another's", intent.target))
-            }
-        }
-        FreshObject::Pool(_) if intent.end.exists == Some(false) => {
-            Evidence::NotThere(format!("{} is still there", intent.target))
-        }
-        // A comment has no version, but a call whose end held already is never sent.
-        FreshObject::Pool(pool) => {
-            match intent.end.fields.get(&FieldPath::of(FieldKind::Comment)) {
-                Some(Some(Value::Text(wanted))) if *wanted == pool.comment => Evidence::Happened,
-                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
-                None => {
-                    Evidence::CannotTell("the call leaves no trace that a look could find".into())
-                }
-            }
-        }
-    }
-}
-
-/// A birth happened when the machine at the claimed id carries our intent and the
-/// product's own lock is gone.
-fn judge_birth(intent: &Intent, machine: &ObservedMachine) -> Evidence {
-    let working = machine.lock.as_ref().filter(|lock| lock.kind == LockKind::Birth);
-    match (is_ours(intent, &machine.marker), working) {
-        (true, None) => Evidence::Happened,
-        (_, Some(lock)) => {
-            Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
-        }
-        (false, None) => Evidence::NotThere(format!("{} is another machine", intent.target)),
-    }
-}
-
-fn is_ours(intent: &Intent, marker: &MarkerState) -> bool {
-    let same = |marker: &Marker| {
-        let wanted = &intent.identity;
-        marker.project == wanted.project
-            && marker.key == wanted.key
-            && marker.intent == wanted.intent
-    };
-    marker.found().is_some_and(same)
-}
-
-/// Whether an end holds; `None` when it asks nothing.
-fn holds(end: &Expect, machine: &ObservedMachine) -> Option<bool> {
-    if end.is_empty() {
-        return None;
-    }
-    let stage = machine.marker.found().map(|marker| marker.stage);
-    let spec = if end.in_force { &machine.spec } else { machine.settled() };
-    let fields = end.fields.iter().all(|(path, value)| spec.get(path) == *value);
-    let slots =
-        end.slots.iter().all(|(slot, held)| machine.device(slot.as_str()).is_some() == *held);
-    Some(
-        end.exists.is_none_or(|exists| exists)
-            && end.power.is_none_or(|power| machine.power == power)
-            && end.stage.is_none_or(|wanted| stage == Some(wanted))
-            && end.owner.as_ref().is_none_or(|owner| owner.has(machine))
-            && fields
-            && slots,
-    )
 }
 
 /// Types of the tasks that a step begins; none for calls that end with their reply.
@@ -270,7 +172,11 @@ fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identity, PowerState, ResourceKey, Stage, Target};
+    use crate::model::{
+        Expect, Identity, Marker, MarkerState, ObservedMachine, PowerState, ResourceKey, Stage,
+        Target,
+    };
+    use crate::provider::evidence::holds;
     use uuid::Uuid;
 
     fn intent(op: &str, end: Expect) -> Intent {

@@ -4,7 +4,7 @@
 use super::{lower, normalize};
 use crate::model::{
     Bus, Capabilities, Change, DesiredMachine, Disruption, FieldDelta, FieldKind, Lowered,
-    MacRange, MachineSpec, ObservedMachine, Product, Unsupported,
+    MacRange, MachineSpec, ObservedMachine, Product, Unsupported, Words,
 };
 use std::sync::LazyLock;
 
@@ -75,6 +75,12 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     default_bus: Bus::Scsi,
     detaches_disks: true,
     linked_needs_snapshot: false,
+    words: Words {
+        id_setting: Some("proxmox.vmid"),
+        id_range: "vmid_range",
+        marker_home: "notes",
+        uuid_home: "on Proxmox VE: Options, SMBIOS settings",
+    },
 });
 
 impl Product for Proxmox {

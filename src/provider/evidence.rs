@@ -1,0 +1,105 @@
+//! What an object says of a call whose reply was lost. Pure, and the same for every
+//! product: an end is stated in the model's words.
+
+use crate::model::{
+    Expect, FieldKind, FieldPath, FreshObject, Intent, LockKind, Marker, MarkerState,
+    ObservedMachine, Value,
+};
+
+/// What the object says of the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// What the call was to bring about holds.
+    Happened,
+    /// It does not hold, and this is what is there instead.
+    NotThere(String),
+    /// Somebody is at work on the object.
+    InFlight(String),
+    /// The call has no end that a look could tell.
+    CannotTell(String),
+}
+
+pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
+    let birth = matches!(intent.op.as_str(), "clone" | "create" | "create-pool");
+    match object {
+        FreshObject::Unreadable(why) => Evidence::InFlight(why.clone()),
+        FreshObject::Absent if intent.end.exists == Some(false) => Evidence::Happened,
+        FreshObject::Absent => Evidence::NotThere(format!("{} does not exist", intent.target)),
+        FreshObject::Machine(machine) if birth => judge_birth(intent, machine),
+        FreshObject::Machine(machine) => match holds(&intent.end, machine) {
+            Some(true) => Evidence::Happened,
+            Some(false) => match machine.lock.as_ref() {
+                // A hibernated guest keeps its lock for ever: nobody works on it.
+                Some(lock) if lock.kind != LockKind::NeedsPerson => {
+                    Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
+                }
+                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
+                None => Evidence::NotThere(format!("{} is as it was", intent.target)),
+            },
+            None => Evidence::CannotTell("the call leaves no trace that a look could find".into()),
+        },
+        FreshObject::Pool(pool) if birth => {
+            if is_ours(intent, &pool.marker) {
+                Evidence::Happened
+            } else {
+                Evidence::NotThere(format!("{} is another's", intent.target))
+            }
+        }
+        FreshObject::Pool(_) if intent.end.exists == Some(false) => {
+            Evidence::NotThere(format!("{} is still there", intent.target))
+        }
+        // A comment has no version, but a call whose end held already is never sent.
+        FreshObject::Pool(pool) => {
+            match intent.end.fields.get(&FieldPath::of(FieldKind::Comment)) {
+                Some(Some(Value::Text(wanted))) if *wanted == pool.comment => Evidence::Happened,
+                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
+                None => {
+                    Evidence::CannotTell("the call leaves no trace that a look could find".into())
+                }
+            }
+        }
+    }
+}
+
+/// A birth happened when the machine at the claimed id carries our intent and the
+/// product's own lock is gone.
+fn judge_birth(intent: &Intent, machine: &ObservedMachine) -> Evidence {
+    let working = machine.lock.as_ref().filter(|lock| lock.kind == LockKind::Birth);
+    match (is_ours(intent, &machine.marker), working) {
+        (true, None) => Evidence::Happened,
+        (_, Some(lock)) => {
+            Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
+        }
+        (false, None) => Evidence::NotThere(format!("{} is another machine", intent.target)),
+    }
+}
+
+fn is_ours(intent: &Intent, marker: &MarkerState) -> bool {
+    let same = |marker: &Marker| {
+        let wanted = &intent.identity;
+        marker.project == wanted.project
+            && marker.key == wanted.key
+            && marker.intent == wanted.intent
+    };
+    marker.found().is_some_and(same)
+}
+
+/// Whether an end holds; `None` when it asks nothing.
+pub(super) fn holds(end: &Expect, machine: &ObservedMachine) -> Option<bool> {
+    if end.is_empty() {
+        return None;
+    }
+    let stage = machine.marker.found().map(|marker| marker.stage);
+    let spec = if end.in_force { &machine.spec } else { machine.settled() };
+    let fields = end.fields.iter().all(|(path, value)| spec.get(path) == *value);
+    let slots =
+        end.slots.iter().all(|(slot, held)| machine.device(slot.as_str()).is_some() == *held);
+    Some(
+        end.exists.is_none_or(|exists| exists)
+            && end.power.is_none_or(|power| machine.power == power)
+            && end.stage.is_none_or(|wanted| stage == Some(wanted))
+            && end.owner.as_ref().is_none_or(|owner| owner.has(machine))
+            && fields
+            && slots,
+    )
+}
