@@ -8,7 +8,10 @@ use super::{
     ours::Ours,
 };
 use crate::{
-    model::{Base, Fresh, FreshObject, Kind, Lock, LockKind, Setting, Stage, Step, StepOp, Verb},
+    model::{
+        Base, Fresh, FreshObject, Kind, Lock, LockKind, PowerState, Setting, Stage, Step, StepOp,
+        Verb,
+    },
     plan::{machine_base, pool_base},
     planted::Bug,
 };
@@ -76,6 +79,7 @@ impl Job<'_> {
         {
             return locked(lock);
         }
+        awake(op, &fresh.object)?;
         self.base_holds(index, fresh)?;
         let missing = unmet(&step.begin, &fresh.object);
         if !missing.is_empty() {
@@ -242,6 +246,24 @@ pub(super) fn locked(lock: &Lock) -> Result<Judged, Halt> {
             text: format!("{text}, which a person has to end"),
             cause: Cause::Other,
         }),
+    }
+}
+
+/// What is suspended takes no call but one that resumes it or takes its power away; which
+/// of the two it is to be is for a person to say, in the plan or by hand.
+pub(super) fn awake(op: &StepOp, object: &FreshObject) -> Result<(), Halt> {
+    let power = matches!(op, StepOp::Start | StepOp::Stop);
+    match object {
+        FreshObject::Machine(machine) if machine.power == PowerState::Suspended && !power => {
+            Err(Halt::Failed {
+                text: "it is suspended: resume or stop it, then plan again".to_owned(),
+                cause: Cause::Other,
+            })
+        }
+        FreshObject::Machine(_)
+        | FreshObject::Pool(_)
+        | FreshObject::Absent
+        | FreshObject::Unreadable(_) => Ok(()),
     }
 }
 

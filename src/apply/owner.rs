@@ -47,6 +47,7 @@ impl Job<'_> {
         if let Some(lock) = &machine.lock {
             return super::judge::locked(lock);
         }
+        super::judge::awake(&step.op, &fresh.object)?;
         self.base_holds(index, fresh)?;
         let missing = super::expect::unmet(&step.begin, &fresh.object);
         if !missing.is_empty() {

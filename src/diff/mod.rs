@@ -290,18 +290,19 @@ impl Comparison<'_> {
     }
 
     fn power(&mut self) {
-        let (before, after) = match (self.machine.power, self.seen.power) {
-            (Power::Running, PowerState::Stopped) => ("stopped", "running"),
-            (Power::Stopped, PowerState::Running) => ("running", "stopped"),
+        let before = self.seen.power;
+        let after = match (self.machine.power, before) {
+            (Power::Running, PowerState::Stopped | PowerState::Suspended) => PowerState::Running,
+            (Power::Stopped, PowerState::Running | PowerState::Suspended) => PowerState::Stopped,
             (Power::Once, _)
             | (Power::Running, PowerState::Running | PowerState::Unknown)
             | (Power::Stopped, PowerState::Stopped | PowerState::Unknown) => return,
         };
-        let stops = after == "stopped";
+        let stops = after == PowerState::Stopped;
         self.found.fields.push(FieldChange {
             field: FieldPath::of(FieldKind::Power),
-            before: Some(before.into()),
-            after: Some(after.into()),
+            before: Some(before.as_str().into()),
+            after: Some(after.as_str().into()),
             disruption: if stops { Disruption::Restart } else { Disruption::None },
             place: Some(self.machine.place_of(&FieldPath::of(FieldKind::Power)).clone()),
             pending: false,

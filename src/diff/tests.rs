@@ -373,6 +373,9 @@ fn power_is_kept_only_when_it_is_asked_for_and_known() {
         ((P::Stopped, S::Stopped), &[]),
         ((P::Once, S::Stopped), &[]),
         ((P::Once, S::Running), &[]),
+        ((P::Running, S::Suspended), &["power none"]),
+        ((P::Stopped, S::Suspended), &["power restart"]),
+        ((P::Once, S::Suspended), &[]),
         ((P::Running, S::Unknown), &[]),
         ((P::Stopped, S::Unknown), &[]),
     ]

@@ -6,8 +6,8 @@
 
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
-    MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, ResourceKey,
-    Slot, SnapshotSeen, Step, StorageName, Value,
+    MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, PowerState,
+    ResourceKey, Slot, SnapshotSeen, Step, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -134,10 +134,11 @@ pub enum Change<'a> {
     Build(Build<'a>),
     /// Change fields of a machine that is ready.
     Update(Update<'a>),
-    /// Turn it on.
+    /// Turn it on, or resume it.
     Start,
-    /// Shut it down, waiting 120 s, then failing.
-    Stop,
+    /// Shut it down, waiting 120 s, then failing; from which state, because what is
+    /// suspended hears no shutdown.
+    Stop(PowerState),
     /// Shut it down and start it.
     Restart(&'a ObservedMachine),
     /// Write our marker on a machine that exists, and change nothing else.

@@ -356,6 +356,9 @@ pub enum PowerState {
     Running,
     /// Off.
     Stopped,
+    /// Neither: its memory is kept, and nothing runs. It takes no change; all that can be
+    /// done about it is to resume it, by a start, or to give its memory up, by a stop.
+    Suspended,
     /// The hypervisor could not tell.
     Unknown,
 }
@@ -366,6 +369,7 @@ impl PowerState {
         match self {
             PowerState::Running => "running",
             PowerState::Stopped => "stopped",
+            PowerState::Suspended => "suspended",
             PowerState::Unknown => "unknown",
         }
     }

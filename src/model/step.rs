@@ -49,7 +49,7 @@ pub enum StepOp {
     Create(Box<Birth>),
     /// Set several things of one machine in one call.
     Configure(Vec<Setting>),
-    /// Grow one disk to a size.
+    /// Grow one disk to a size, in a call of its own.
     GrowDisk {
         /// Its name.
         disk: DeviceName,
@@ -242,6 +242,16 @@ pub enum Setting {
         size: Bytes,
         /// Where its volume goes.
         storage: StorageName,
+    },
+    /// Grow one disk to a size, where that goes with other settings; `GrowDisk` is the
+    /// same as a call of its own.
+    DiskSize {
+        /// Its name.
+        disk: DeviceName,
+        /// Where it sits.
+        slot: Slot,
+        /// The size afterwards.
+        to: Bytes,
     },
     /// Take a disk off.
     DetachDisk {

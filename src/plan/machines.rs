@@ -141,7 +141,7 @@ impl Builder<'_> {
             return Ok(());
         };
         if owned.stage == Stage::New {
-            if seen.power == PowerState::Running {
+            if matches!(seen.power, PowerState::Running | PowerState::Suspended) {
                 return Err((Some(Verb::Continue), runs_unfinished(machine, owned, seen)));
             }
             return self.plan_birth(machine, Some(seen), Reason::Unfinished);
@@ -202,7 +202,11 @@ impl Builder<'_> {
         product: &dyn Product,
         found: &diff::Differences,
     ) -> Result<(), Trouble> {
-        changeable(&machine.hypervisor, seen)?;
+        if found.fields.iter().all(|it| it.field.kind == FieldKind::Power) {
+            unlocked(&machine.hypervisor, seen)?;
+        } else {
+            changeable(&machine.hypervisor, seen)?;
+        }
         let group_of = |change: &FieldChange| match &change.field {
             FieldPath { kind: FieldKind::Disk, device: Some(name) }
                 if change.after.is_none() && found.dropped_disks.contains(name) =>
@@ -623,10 +627,11 @@ fn may_create(
 /// or was started by somebody: building it would strike at what runs in it.
 fn runs_unfinished(machine: &DesiredMachine, owned: &Owned, seen: &ObservedMachine) -> Trouble {
     let name = seen.settled().name.as_deref().unwrap_or_default();
+    let runs = if seen.power == PowerState::Suspended { "is suspended" } else { "runs" };
     Trouble {
         code: Code::RunsUnfinished,
         message: format!(
-            "{} (`{name}`) on {} runs, though its marker says that it was never finished",
+            "{} (`{name}`) on {} {runs}, though its marker says that it was never finished",
             seen.id, owned.hypervisor
         ),
         help: "shut it down to have it built to its end; if it is complete, write `stage=ready` in its `novahost/1` line".to_owned(),
@@ -634,9 +639,26 @@ fn runs_unfinished(machine: &DesiredMachine, owned: &Owned, seen: &ObservedMachi
     }
 }
 
-/// Refuses what the product would refuse until a person does something. Work that is going
-/// on is waited for at apply; this would be waited for in vain.
+/// Refuses what the product would refuse until a person does something: any change but one
+/// of power to what is locked or suspended. Resuming it or giving its memory up by
+/// implication would be more than was asked for.
 pub(super) fn changeable(at: &HypervisorName, seen: &ObservedMachine) -> Result<(), Trouble> {
+    unlocked(at, seen)?;
+    if seen.power != PowerState::Suspended {
+        return Ok(());
+    }
+    let name = seen.settled().name.as_deref().unwrap_or_default();
+    Err(Trouble {
+        code: Code::Locked,
+        message: format!("{} (`{name}`) on {at} is suspended and cannot be changed", seen.id),
+        help: "resume or stop it, then plan again".to_owned(),
+        place: None,
+    })
+}
+
+/// Refuses what is locked until a person ends that. Work that is going on is waited for at
+/// apply; this would be waited for in vain.
+fn unlocked(at: &HypervisorName, seen: &ObservedMachine) -> Result<(), Trouble> {
     let Some(lock) = seen.lock.as_ref().filter(|it| it.kind == LockKind::NeedsPerson) else {
         return Ok(());
     };
@@ -725,7 +747,7 @@ fn update_action(
     let others = fields.iter().filter(|it| it.field.kind != FieldKind::Power);
     let besides_power: Vec<FieldChange> = others.cloned().collect();
     let (verb, change) = if only_power && stopping {
-        (Verb::Stop, Change::Stop)
+        (Verb::Stop, Change::Stop(seen.power))
     } else if only_power {
         (Verb::Start, Change::Start)
     } else if only_pending && restart {
@@ -739,7 +761,7 @@ fn update_action(
         product.lower(&change).map_err(|all| unsupported(machine, &all))?;
     // A start or stop that comes with other changes of the same consent goes last.
     if verb == Verb::Update && fields.iter().any(|it| it.field.kind == FieldKind::Power) {
-        let power = if stopping { Change::Stop } else { Change::Start };
+        let power = if stopping { Change::Stop(seen.power) } else { Change::Start };
         let more = product.lower(&power).map_err(|all| unsupported(machine, &all))?;
         steps.extend(more.steps);
     }

@@ -82,6 +82,7 @@ fn setting(setting: &Setting) -> String {
         Setting::Tags(_) => "tags".to_owned(),
         Setting::Notes(_) => "notes".to_owned(),
         Setting::AttachDisk { disk, .. } => format!("attach disk {disk}"),
+        Setting::DiskSize { disk, to, .. } => format!("grow disk {disk} to {to}"),
         Setting::DetachDisk { disk, delete: None, .. } => format!("detach disk {disk}"),
         Setting::DetachDisk { disk, delete: Some(_), .. } => format!("delete disk {disk}"),
         Setting::SetNic(nic) => format!("card {}", nic.nic),

@@ -608,6 +608,20 @@ proptest! {
     }
 
     #[test]
+    fn what_is_suspended_is_resumed_or_stopped_and_nothing_else(setup in setup()) {
+        let mut inventory = inventory(&setup);
+        for machine in inventory.hypervisors.values_mut().flat_map(|it| it.machines.values_mut()) {
+            machine.power = PowerState::Suspended;
+        }
+        let planned = Planned::of(desired(&setup), inventory, history(&setup), &everything());
+        for action in planned.actions().iter().filter(|it| it.key.kind == novahost::model::Kind::Vm) {
+            let id = action.native_id.as_ref().unwrap();
+            let power = matches!(action.verb, Verb::Start | Verb::Stop);
+            prop_assert!(power || !planned.seen().machines.contains_key(id), "{}", action.id);
+        }
+    }
+
+    #[test]
     fn the_order_of_inputs_changes_nothing(setup in setup(), turn in 0..3_usize) {
         let planned = Planned::new(&setup);
         let mut inventory = planned.inventory.clone();

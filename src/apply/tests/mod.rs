@@ -594,6 +594,19 @@ async fn a_lock_is_waited_for_up_to_a_bound() {
 }
 
 #[tokio::test]
+async fn what_is_suspended_is_not_changed_and_not_waited_for() {
+    let world = World::new();
+    let mut guest = owned("200", "db-1");
+    guest.power = PowerState::Suspended;
+    world.put(guest);
+    let begun = world.clock.monotonic();
+    let summary = apply(&world, vec![update(&world, "db-1", "200")]).await;
+    assert!(matches!(only(&summary), Ended::Failed(why) if why.contains("is suspended")));
+    assert_eq!(outcomes(&world), []);
+    assert!(world.clock.monotonic() - begun < Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn a_guest_that_ignores_the_shutdown_is_stopped_only_when_the_plan_says_so() {
     for has_fallback in [true, false] {
         let world = World::new();

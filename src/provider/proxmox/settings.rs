@@ -84,6 +84,10 @@ impl<'a> Edit<'a> {
             Setting::Autostart(autostart) => self.autostart(*autostart),
             Setting::Protect(protect) => self.put("protection", u8::from(*protect).to_string()),
             Setting::AttachDisk { slot, size, storage, .. } => self.attach(slot, *size, storage)?,
+            // A drive's size in a config write is only a remark; no disk grows by it.
+            Setting::DiskSize { disk, .. } => {
+                return Err(format!("disk {disk} grows in a call of its own"));
+            }
             Setting::DetachDisk { slot, delete, .. } => self.detach(slot, delete.as_deref())?,
             Setting::SetNic(nic) => self.nic(nic),
             Setting::RemoveNic { slot, .. } => {

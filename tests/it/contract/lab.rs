@@ -579,6 +579,7 @@ fn setting_word(setting: &Setting) -> &'static str {
         Setting::Tags(_) => "tags",
         Setting::Notes(_) => "notes",
         Setting::AttachDisk { .. } => "attach-disk",
+        Setting::DiskSize { .. } => "disk-size",
         Setting::DetachDisk { delete: None, .. } => "detach-disk",
         Setting::DetachDisk { delete: Some(_), .. } => "delete-disk",
         Setting::SetNic(_) => "set-nic",
@@ -591,6 +592,7 @@ fn setting_word(setting: &Setting) -> &'static str {
 }
 
 /// Every word; `words` and `setting_word` are exhaustive, so a new one is noticed there.
+/// Of the two ways to grow a disk a product has one: `disk-size` is not asked for.
 pub fn vocabulary() -> BTreeSet<String> {
     let ops = [
         "clone, linked",

@@ -283,7 +283,7 @@ pub async fn a_machine_starts_stops_and_goes(lab: Lab) {
     lab.small().await;
     // `small` leaves it off.
     for _ in 0..2 {
-        for change in [Change::Start, Change::Stop] {
+        for change in [Change::Start, Change::Stop(PowerState::Running)] {
             for step in lab.lower(&change) {
                 lab.must(&step).await;
             }

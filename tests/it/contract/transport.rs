@@ -57,7 +57,11 @@ pub async fn a_redirect_is_not_followed(lab: Lab) {
 pub async fn an_idle_connection_is_replaced(lab: Lab) {
     let idle = Duration::from_millis(250);
     let foreign = lab.props().foreign.clone();
-    for step in lab.lower(&Change::Stop).into_iter().chain(lab.lower(&Change::Start)) {
+    for step in lab
+        .lower(&Change::Stop(novahost::model::PowerState::Running))
+        .into_iter()
+        .chain(lab.lower(&Change::Start))
+    {
         let fresh = lab.provider.read(&foreign).await.unwrap();
         tokio::time::sleep(idle).await;
         let (submitted, _) = lab.submit(&*lab.provider, &foreign, &step, &step.op, &fresh).await;

@@ -27,7 +27,8 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::Rename(it) => vec![adopt::rename(it)?],
         Change::Forget(seen) => vec![adopt::forget(seen)?],
         Change::Start => vec![start(Expect::default())],
-        Change::Stop => vec![shutdown(None)],
+        // Nothing is ever seen as suspended here: what hibernates is off, under a lock.
+        Change::Stop(_) => vec![shutdown(None)],
         Change::Restart(_) => vec![shutdown(None), start(Expect::default())],
         Change::Delete(seen) => delete(seen)?,
         Change::CreatePool(pool) => vec![create_pool(pool)],

@@ -409,7 +409,7 @@ fn a_machine_without_a_marker_is_never_lowered() {
 fn a_restart_waits_for_the_guest_and_never_pulls_the_plug() {
     let server = built();
     let restart = Proxmox.lower(&Change::Restart(&server.seen())).unwrap();
-    let stop = Proxmox.lower(&Change::Stop).unwrap();
+    let stop = Proxmox.lower(&Change::Stop(PowerState::Running)).unwrap();
     assert!(restart.steps.iter().chain(&stop.steps).all(|step| step.otherwise.is_none()));
     let ops: Vec<_> = restart.steps.iter().map(|step| step.op.name()).collect();
     assert_eq!(ops, ["shutdown", "start"]);
@@ -441,6 +441,8 @@ fn a_call_that_the_fresh_read_does_not_allow_is_refused_in_words() {
     assert!(refused(StepOp::Configure(vec![attach]), &fresh).contains("scsi0 is taken"));
     let grow = StepOp::GrowDisk { disk: "x".into(), slot: "scsi9".into(), to: Bytes::gib(1) };
     assert!(refused(grow, &fresh).contains("scsi9"));
+    let size = Setting::DiskSize { disk: "boot".into(), slot: "scsi0".into(), to: Bytes::gib(99) };
+    assert!(refused(StepOp::Configure(vec![size]), &fresh).contains("a call of its own"));
     let absent = Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null };
     assert!(refused(StepOp::Start, &absent).contains("no guest 20071"));
     let mut bare = server.clone();
