@@ -5,6 +5,7 @@
 //! are steps and fresh reads, outputs are observations and outcomes as values.
 
 mod evidence;
+pub mod guest_init;
 pub mod proxmox;
 pub mod tls;
 pub mod vcenter;

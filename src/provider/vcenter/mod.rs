@@ -1,8 +1,27 @@
 //! VMware vCenter.
 //!
-//! [`vim`] speaks the product's own interface.
+//! [`vim`] speaks the product's own interface and knows nothing of novahost's model. Pure:
+//! `product`, `normalize` and `lower` say what can be done and in which calls; `places`,
+//! `devices`, `translate` and `extra` read answers into the model; `call` and
+//! `device_change` turn a step into one native call; `refusal` reads faults. Effectful:
+//! `provider`, `observe`, `rights`, `locate`, `authors` and `examine`.
 
+mod authors;
+mod call;
+mod device_change;
+mod devices;
 mod endpoint;
+mod examine;
+mod extra;
+mod locate;
+mod observe;
+mod places;
+mod provider;
+mod refusal;
+mod rights;
+mod translate;
 pub mod vim;
 
 pub use endpoint::{Endpoint, NotAnEndpoint};
+pub use places::PoolPlace;
+pub use provider::{Settings, VcenterProvider};

@@ -5,9 +5,11 @@
 //! accessor that is used: an empty text is a value, an empty word is none.
 
 use super::val::MoRef;
+use serde::{Deserialize, Serialize};
 
 /// One element of an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Node {
     /// The field's name, without a prefix.
     pub name: String,

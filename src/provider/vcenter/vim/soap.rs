@@ -117,9 +117,13 @@ fn element(out: &mut String, name: &str, value: &Val) -> Result<(), EncodeError>
             text(out, name, &reference.value)?;
         }
         Val::Obj { type_name, fields } => {
-            out.push_str(" xsi:type=\"");
-            out.push_str(checked(type_name)?);
-            out.push_str("\">");
+            // What was read without a type is of the type that its field has.
+            if !type_name.is_empty() {
+                out.push_str(" xsi:type=\"");
+                out.push_str(checked(type_name)?);
+                out.push('"');
+            }
+            out.push('>');
             fields.iter().try_for_each(|(name, value)| element(out, name, value))?;
         }
         // Taken care of above; an array inside of an array has no spelling of its own.

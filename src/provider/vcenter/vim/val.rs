@@ -81,8 +81,8 @@ pub enum Val {
     MoRef(MoRef),
     /// A data object.
     Obj {
-        /// Its concrete type, which is always told: it is needed where a field is
-        /// polymorphic and allowed everywhere.
+        /// Its concrete type: needed where a field is polymorphic, and allowed everywhere.
+        /// Empty where what was read is sent back and came without one.
         type_name: Word,
         /// Its fields, in the interface's order.
         fields: Vec<(Word, Val)>,

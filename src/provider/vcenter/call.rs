@@ -1,0 +1,546 @@
+//! One step and a fresh read, as one native call.
+//!
+//! Pure. Fields are pushed in the interface's own order: the server reads them with a
+//! forward cursor.
+
+use super::{
+    device_change::DeviceChanges,
+    devices::{in_slot, nic_model},
+    extra,
+    places::{NodePlace, Places, PoolPlace},
+    translate::machine_ref,
+    vim::{MoRef, Node, Val},
+};
+use crate::{
+    model::{
+        Birth, BirthSource, BootDevice, Cdrom, CloneFrom, DeviceMap, Firmware, FreshObject,
+        GuestOs, Marker, MarkerDraft, MarkerState, Name, NicModel, NicSetting, NodeName,
+        PowerState, Seed, Setting, Slot, StepOp,
+    },
+    ownership,
+    provider::{Call, guest_init},
+};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A machine as it was read: the form of `Fresh::raw`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMachine {
+    /// Its devices, whole and in the server's order.
+    pub devices: Vec<Node>,
+}
+
+/// How a call is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// With a task.
+    Task,
+    /// With nothing: it is done, or what it asks for is under way.
+    Nothing,
+}
+
+/// One call, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NativeCall {
+    pub method: &'static str,
+    pub this: MoRef,
+    pub args: Vec<(&'static str, Val)>,
+    pub answers: Answers,
+}
+
+/// What a call needs to know of the vCenter.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub places: &'a Places,
+    pub pools: &'a BTreeMap<Name, PoolPlace>,
+    pub datacenter: Option<&'a str>,
+    /// The folder of machines in no pool.
+    pub folder: &'a str,
+}
+
+impl Surroundings<'_> {
+    fn pool(&self, pool: Option<&Name>) -> Result<PoolPlace, String> {
+        match pool {
+            None => Ok(PoolPlace::default()),
+            Some(name) => {
+                let unknown = || format!("pool `{name}` is not bound to this vCenter");
+                self.pools.get(name).cloned().ok_or_else(unknown)
+            }
+        }
+    }
+
+    /// The folder of machines in a pool, or in none.
+    pub fn folder_of(&self, pool: Option<&Name>) -> Result<MoRef, String> {
+        let place = self.pool(pool)?;
+        let datacenter = self.places.datacenter(self.datacenter)?;
+        self.places.folder(&datacenter, place.folder.as_deref().unwrap_or(self.folder))
+    }
+
+    fn resource_pool_of(&self, pool: Option<&Name>, node: &NodePlace) -> Result<MoRef, String> {
+        let place = self.pool(pool)?;
+        self.places.resource_pool(node, place.resource_pool.as_deref())
+    }
+
+    fn node(&self, node: Option<&NodeName>) -> Result<&NodePlace, String> {
+        let name = node.ok_or("no cluster or host was chosen")?;
+        let unknown = || format!("there is no cluster or host `{name}`");
+        self.places.nodes.get(name).ok_or_else(unknown)
+    }
+
+    fn datastore(&self, name: &str) -> Result<MoRef, String> {
+        let unknown = || format!("there is no datastore `{name}`");
+        self.places.datastore(name).cloned().ok_or_else(unknown)
+    }
+}
+
+/// The native call of one step.
+///
+/// # Errors
+/// In words, when the fresh read or the places do not allow the step.
+pub(super) fn native_call(
+    call: &Call<'_>,
+    around: &Surroundings<'_>,
+) -> Result<NativeCall, String> {
+    let task = |method, this, args| NativeCall { method, this, args, answers: Answers::Task };
+    match call.op {
+        StepOp::Clone(from) => clone(call, from, around),
+        StepOp::Create(birth) => create(call, birth, around),
+        StepOp::Configure(settings) => {
+            let spec = Editor::of(call, around)?.configure(settings)?;
+            Ok(task("ReconfigVM_Task", machine(call)?, vec![("spec", spec)]))
+        }
+        StepOp::SetPool { pool } => {
+            let this = machine(call)?;
+            let node = match &call.fresh.object {
+                FreshObject::Machine(seen) => around.node(seen.node.as_ref())?,
+                FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => {
+                    return Err("there is no machine to move".to_owned());
+                }
+            };
+            let spec = Val::obj("VirtualMachineRelocateSpec")
+                .with("folder", around.folder_of(pool.as_ref())?)
+                .with("pool", around.resource_pool_of(pool.as_ref(), node)?);
+            Ok(task("RelocateVM_Task", this, vec![("spec", spec)]))
+        }
+        StepOp::Start => Ok(task("PowerOnVM_Task", machine(call)?, Vec::new())),
+        StepOp::Stop => Ok(task("PowerOffVM_Task", machine(call)?, Vec::new())),
+        StepOp::Delete => Ok(task("Destroy_Task", machine(call)?, Vec::new())),
+        StepOp::Shutdown => Ok(NativeCall {
+            method: "ShutdownGuest",
+            this: machine(call)?,
+            args: Vec::new(),
+            answers: Answers::Nothing,
+        }),
+        StepOp::GrowDisk { .. } => Err("a disk grows in a configuration here".to_owned()),
+        StepOp::CreatePool { .. } | StepOp::SetComment { .. } | StepOp::DeletePool => {
+            Err("folders and resource pools are not made here".to_owned())
+        }
+    }
+}
+
+fn machine(call: &Call<'_>) -> Result<MoRef, String> {
+    let unknown = || format!("{} has no id yet", call.target.at);
+    call.target.id().map(machine_ref).ok_or_else(unknown)
+}
+
+/// The marker of a draft. `taken` are slots that hold a device: their entries are
+/// confirmed, whatever the draft says.
+fn marker(
+    call: &Call<'_>,
+    draft: &MarkerDraft,
+    old: Option<&Marker>,
+    taken: &BTreeSet<Slot>,
+) -> Marker {
+    let none = DeviceMap::default();
+    let mut map = draft.map_over(old.map_or(&none, |old| &old.map));
+    for entry in map.disks.values_mut().chain(map.nics.values_mut()) {
+        entry.confirmed |= taken.contains(&entry.slot);
+    }
+    let unsigned = Marker {
+        project: call.identity.project.clone(),
+        key: call.identity.key.clone(),
+        uuid: call.identity.uuid,
+        id: call.target.id().cloned(),
+        stage: draft.stage,
+        intent: call.identity.intent,
+        init: draft.init.clone().or_else(|| old.and_then(|old| old.init.clone())),
+        protect: draft.protect.unwrap_or_else(|| old.is_some_and(|old| old.protect)),
+        mac: None,
+        map,
+    };
+    let mac = call.marker_key.map(|key| key.sign(&unsigned));
+    Marker { mac, ..unsigned }
+}
+
+/// The two keys of a marker. A map without entries is an empty value, which removes the
+/// key: a template may have brought somebody else's.
+fn marker_keys(marker: &Marker) -> [(&'static str, String); 2] {
+    let text = ownership::render(marker);
+    let (line, map) = text.split_once('\n').unwrap_or((&text, ""));
+    [(extra::ID, line.to_owned()), (extra::MAP, map.to_owned())]
+}
+
+fn option(key: &str, value: &str) -> Val {
+    Val::obj("OptionValue").with("key", key).with("value", Val::any_text(value))
+}
+
+/// Born with our marker and our UUID: there is no instant at which it is nobody's.
+fn clone(
+    call: &Call<'_>,
+    from: &CloneFrom,
+    around: &Surroundings<'_>,
+) -> Result<NativeCall, String> {
+    let node = around.node(from.node.as_ref().or(from.template_node.as_ref()))?;
+    let folder = around.folder_of(from.pool.as_ref())?;
+    let datastore = from.storage.as_ref().filter(|_| !from.linked);
+    let datastore = datastore.map(|name| around.datastore(name.as_str())).transpose()?;
+    let moves = match from.linked {
+        true => "createNewChildDiskBacking",
+        false => "moveAllDiskBackingsAndDisallowSharing",
+    };
+    if from.linked && from.snapshot.is_none() {
+        return Err("a linked clone needs a snapshot of its template".to_owned());
+    }
+    let location = Val::obj("VirtualMachineRelocateSpec")
+        .with_some("datastore", datastore)
+        .with("diskMoveType", moves)
+        .with("pool", around.resource_pool_of(from.pool.as_ref(), node)?)
+        .with_some("host", node.host.clone());
+    let marker = marker(call, &from.marker, None, &BTreeSet::new());
+    let keys = marker_keys(&marker).map(|(key, value)| option(key, &value));
+    let config = Val::obj("VirtualMachineConfigSpec")
+        .with_some("instanceUuid", call.identity.uuid.map(|uuid| uuid.to_string()))
+        .with("extraConfig", Val::arr(keys));
+    let snapshot = from.snapshot.as_ref().filter(|_| from.linked);
+    let snapshot = snapshot.map(|id| MoRef::new("VirtualMachineSnapshot", id.as_str()));
+    let spec = Val::obj("VirtualMachineCloneSpec")
+        .with("location", location)
+        .with("template", false)
+        .with("config", config)
+        .with("powerOn", false)
+        .with_some("snapshot", snapshot);
+    Ok(NativeCall {
+        method: "CloneVM_Task",
+        this: machine_ref(&from.template),
+        args: vec![("folder", folder.into()), ("name", from.name.as_str().into()), ("spec", spec)],
+        answers: Answers::Task,
+    })
+}
+
+fn create(call: &Call<'_>, birth: &Birth, around: &Surroundings<'_>) -> Result<NativeCall, String> {
+    let node = around.node(birth.node.as_ref())?;
+    let folder = around.folder_of(birth.pool.as_ref())?;
+    let pool = around.resource_pool_of(birth.pool.as_ref(), node)?;
+    let mut editor = Editor::of(call, around)?;
+    editor.birth = Some((birth.name.clone(), guest_id(&birth.source)));
+    let spec = editor.configure(&birth.settings)?;
+    let mut args = vec![("config", spec), ("pool", pool.into())];
+    args.extend(node.host.clone().map(|host| ("host", host.into())));
+    Ok(NativeCall { method: "CreateVM_Task", this: folder, args, answers: Answers::Task })
+}
+
+/// What the product is told of the guest; it decides defaults of hardware, nothing more.
+fn guest_id(source: &BirthSource) -> &'static str {
+    match source.os {
+        GuestOs::Linux => "otherLinux64Guest",
+        GuestOs::Windows => "windows9Server64Guest",
+        GuestOs::Bsd => "freebsd64Guest",
+        GuestOs::Other => "otherGuest64",
+    }
+}
+
+/// One configuration while it is put together.
+struct Editor<'a> {
+    call: &'a Call<'a>,
+    around: &'a Surroundings<'a>,
+    devices: Vec<Node>,
+    map: DeviceMap,
+    running: bool,
+    node: Option<&'a NodePlace>,
+    /// Name and kind of guest, of a machine that is made.
+    birth: Option<(String, &'static str)>,
+    name: Option<String>,
+    notes: Option<String>,
+    cpu: Option<(u32, u32)>,
+    memory_mib: Option<u64>,
+    firmware: Option<Firmware>,
+    boot: Option<Vec<(BootDevice, Slot)>>,
+    changes: DeviceChanges,
+    /// Keys that stand for devices which this call adds.
+    new_keys: BTreeMap<Slot, i64>,
+    extra: BTreeMap<&'static str, String>,
+    first_datastore: Option<String>,
+}
+
+impl<'a> Editor<'a> {
+    fn of(call: &'a Call<'a>, around: &'a Surroundings<'a>) -> Result<Self, String> {
+        let (mut devices, mut map, mut running, mut node) =
+            (Vec::new(), DeviceMap::default(), false, None);
+        match &call.fresh.object {
+            FreshObject::Machine(seen) => {
+                let raw: RawMachine = serde_json::from_value(call.fresh.raw.clone())
+                    .map_err(|error| format!("the fresh read is not a machine's: {error}"))?;
+                devices = raw.devices;
+                running = seen.power != PowerState::Stopped;
+                map = seen.marker.found().map(|it| it.map.clone()).unwrap_or_default();
+                node = seen.node.as_ref().and_then(|name| around.places.nodes.get(name));
+            }
+            FreshObject::Absent if call.op.is_birth() => {}
+            FreshObject::Absent | FreshObject::Pool(_) => {
+                return Err(format!("there is no machine {}", call.target.at));
+            }
+            FreshObject::Unreadable(why) => return Err(format!("{}: {why}", call.target.at)),
+        }
+        Ok(Self {
+            call,
+            around,
+            devices,
+            map,
+            running,
+            node,
+            birth: None,
+            name: None,
+            notes: None,
+            cpu: None,
+            memory_mib: None,
+            firmware: None,
+            boot: None,
+            changes: DeviceChanges::default(),
+            new_keys: BTreeMap::new(),
+            extra: BTreeMap::new(),
+            first_datastore: None,
+        })
+    }
+
+    fn configure(mut self, settings: &[Setting]) -> Result<Val, String> {
+        for setting in settings {
+            self.set(setting)?;
+        }
+        self.spec()
+    }
+
+    fn device(&self, slot: &Slot) -> Result<Node, String> {
+        let missing = || format!("there is no device in {slot}");
+        in_slot(&self.devices, &self.map, slot).cloned().ok_or_else(missing)
+    }
+
+    fn set(&mut self, setting: &Setting) -> Result<(), String> {
+        match setting {
+            Setting::Name(name) => self.name = Some(name.clone()),
+            Setting::Cpu { total, sockets } => self.cpu = Some((*total, *sockets)),
+            Setting::Memory(size) => self.memory_mib = Some(size.0 / (1024 * 1024)),
+            Setting::Firmware { firmware, .. } => self.firmware = Some(*firmware),
+            Setting::Tpm { present: false, .. } => {}
+            Setting::Tpm { present: true, .. } => {
+                return Err("a TPM cannot be added here".to_owned());
+            }
+            Setting::Boot { order, slots } => {
+                self.boot = Some(order.iter().copied().zip(slots.iter().cloned()).collect());
+            }
+            Setting::Cdrom { cdrom, slot } => self.cdrom(cdrom, slot)?,
+            Setting::Autostart(_) => return Err("start order is not set here".to_owned()),
+            // Deletion protection is in the marker alone.
+            Setting::Protect(_) => {}
+            Setting::Tags(_) => return Err("tags are not set here".to_owned()),
+            Setting::Notes(notes) => self.notes = Some(notes.clone()),
+            Setting::AttachDisk { slot, size, storage, .. } => {
+                let datastore = self.around.datastore(storage.as_str())?;
+                let place = (storage.as_str(), Some(&datastore));
+                let key = self.changes.add_disk(&self.devices, slot.as_str(), *size, place)?;
+                self.new_keys.insert(slot.clone(), key);
+                self.first_datastore.get_or_insert_with(|| storage.to_string());
+            }
+            Setting::DetachDisk { slot, delete, .. } => {
+                let device = self.device(slot)?;
+                let volume = device.word_at("backing.fileName").map(str::to_owned);
+                if delete.is_some() && *delete != volume {
+                    return Err(format!("another disk is in {slot} by now"));
+                }
+                self.changes.remove(&device, delete.is_some());
+            }
+            Setting::DiskSize { slot, to, .. } => {
+                let device = self.device(slot)?;
+                self.changes.grow(&device, *to);
+            }
+            Setting::SetNic(nic) => self.nic(nic)?,
+            Setting::RemoveNic { slot, .. } => {
+                let device = self.device(slot)?;
+                self.changes.remove(&device, false);
+            }
+            Setting::Seed(seed) => self.seed(seed)?,
+            // It is born with it.
+            Setting::MachineUuid => {}
+            Setting::Marker(draft) => self.mark(draft)?,
+            Setting::Unmark => {
+                self.extra.insert(extra::ID, String::new());
+                self.extra.insert(extra::MAP, String::new());
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, draft: &MarkerDraft) -> Result<(), String> {
+        let (old, taken) = match &self.call.fresh.object {
+            FreshObject::Machine(seen) => {
+                if matches!(seen.marker, MarkerState::Garbled(_)) {
+                    return Err("the marker cannot be read".to_owned());
+                }
+                let slots = seen.devices.iter().map(|it| it.slot.clone()).collect();
+                // Nothing is kept of a marker of another creation.
+                let old = seen.marker.found().filter(|it| it.intent == self.call.identity.intent);
+                (old, slots)
+            }
+            FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => {
+                (None, BTreeSet::new())
+            }
+        };
+        let marker = marker(self.call, draft, old, &taken);
+        self.extra.extend(marker_keys(&marker));
+        Ok(())
+    }
+
+    fn cdrom(&mut self, cdrom: &Cdrom, slot: &Slot) -> Result<(), String> {
+        let drive = in_slot(&self.devices, &self.map, slot).cloned();
+        let iso = match cdrom {
+            Cdrom::None => None,
+            Cdrom::Iso(path) => Some(path.as_str()),
+        };
+        let key =
+            self.changes.cdrom(&self.devices, drive.as_ref(), slot.as_str(), iso, self.running)?;
+        self.new_keys.extend(key.map(|key| (slot.clone(), key)));
+        Ok(())
+    }
+
+    fn nic(&mut self, nic: &NicSetting) -> Result<(), String> {
+        let network = match &nic.network {
+            Some(binding) => {
+                let missing = || format!("there is no network `{}`", binding.native);
+                Some(self.around.places.network(&binding.native, self.node).ok_or_else(missing)?)
+            }
+            None => None,
+        };
+        if nic.vlan.is_some_and(|tag| tag != 0) {
+            return Err("a card has no VLAN of its own here".to_owned());
+        }
+        let Some(device) = in_slot(&self.devices, &self.map, &nic.slot).cloned() else {
+            let network = network.ok_or("a new card needs a network")?;
+            let backing = super::device_change::backing(network);
+            let model = nic.model.unwrap_or(NicModel::Vmxnet3);
+            let key = self.changes.add_nic(model, backing, nic.mac, self.running)?;
+            self.new_keys.insert(nic.slot.clone(), key);
+            return Ok(());
+        };
+        let is = nic_model(&device).flatten();
+        let other_model = nic.model.filter(|wanted| is != Some(*wanted));
+        let Some(model) = other_model else {
+            self.changes.edit_nic(&device, network, nic.mac);
+            return Ok(());
+        };
+        // A card cannot change its kind: another one takes its place and its address.
+        let backing = match network {
+            Some(network) => super::device_change::backing(network),
+            None => {
+                let old = device.child("backing").ok_or("a card was read without its network")?;
+                super::device_change::echo(old)
+            }
+        };
+        let mac = nic.mac.or_else(|| super::devices::mac_of(&device));
+        self.changes.remove(&device, false);
+        let key = self.changes.add_nic(model, backing, mac, self.running)?;
+        self.new_keys.insert(nic.slot.clone(), key);
+        Ok(())
+    }
+
+    fn seed(&mut self, seed: &Seed) -> Result<(), String> {
+        let name = match (&self.birth, &self.call.fresh.object) {
+            (Some((name, _)), _) => name.clone(),
+            (None, FreshObject::Machine(seen)) => {
+                self.name.clone().or_else(|| seen.spec.name.clone()).unwrap_or_default()
+            }
+            (None, _) => String::new(),
+        };
+        let hash = match (self.call.password, &seed.init.user) {
+            (Some(password), user) => {
+                let uuid = self.call.identity.uuid.unwrap_or_default();
+                let user = user.as_deref().unwrap_or_default();
+                let hash = guest_init::sha512_crypt(uuid, user, password.expose_secret());
+                Some(hash.map_err(|error| format!("the password cannot be hashed: {error}"))?)
+            }
+            (None, _) => None,
+        };
+        let documents = guest_init::documents(seed, &name, hash.as_deref());
+        self.extra.insert(extra::METADATA, extra::encode(&documents.metadata)?);
+        self.extra.insert(extra::METADATA_ENCODING, extra::PACKED.to_owned());
+        self.extra.insert(extra::USERDATA, extra::encode(&documents.userdata)?);
+        self.extra.insert(extra::USERDATA_ENCODING, extra::PACKED.to_owned());
+        Ok(())
+    }
+
+    /// The key of a device in a slot, or the one that stands for it until it has one.
+    fn key_in(&self, slot: &Slot) -> Result<i64, String> {
+        if let Some(key) = self.new_keys.get(slot) {
+            return Ok(*key);
+        }
+        let missing = || format!("the boot order names {slot}, which has no device");
+        self.device(slot).ok().and_then(|device| device.i64_at("key")).ok_or_else(missing)
+    }
+
+    fn boot_options(&self) -> Result<Option<Val>, String> {
+        let secure = self.firmware.map(|firmware| firmware == Firmware::SecureBoot);
+        if secure.is_none() && self.boot.is_none() {
+            return Ok(None);
+        }
+        let mut entries = Vec::new();
+        for (device, slot) in self.boot.iter().flatten() {
+            entries.push(match device {
+                BootDevice::Disk => Val::obj("VirtualMachineBootOptionsBootableDiskDevice")
+                    .with("deviceKey", self.key_in(slot)?),
+                BootDevice::Network => Val::obj("VirtualMachineBootOptionsBootableEthernetDevice")
+                    .with("deviceKey", self.key_in(slot)?),
+                BootDevice::Cdrom => Val::obj("VirtualMachineBootOptionsBootableCdromDevice"),
+            });
+        }
+        let options = Val::obj("VirtualMachineBootOptions")
+            .with_some("efiSecureBootEnabled", secure)
+            .with("bootOrder", Val::Arr(entries));
+        Ok(Some(options))
+    }
+
+    fn spec(self) -> Result<Val, String> {
+        let version = self.call.fresh.version.clone();
+        let version = version.filter(|_| self.call.step.guarded && self.birth.is_none());
+        let boot = self.boot_options()?;
+        let firmware = self.firmware.map(|firmware| match firmware {
+            Firmware::Bios => "bios",
+            Firmware::Uefi | Firmware::SecureBoot => "efi",
+        });
+        let (name, guest, uuid, files) = match &self.birth {
+            Some((name, guest)) => {
+                let datastore = self.first_datastore.as_ref().ok_or("no datastore was chosen")?;
+                let files =
+                    Val::obj("VirtualMachineFileInfo").with("vmPathName", format!("[{datastore}]"));
+                let uuid = self.call.identity.uuid.map(|uuid| uuid.to_string());
+                (Some(name.clone()), Some(*guest), uuid, Some(files))
+            }
+            None => (self.name.clone(), None, None, None),
+        };
+        let cores = self.cpu.map(|(total, sockets)| total / sockets.max(1));
+        let extra = self.extra.iter().map(|(key, value)| option(key, value));
+        Ok(Val::obj("VirtualMachineConfigSpec")
+            .with_some("changeVersion", version)
+            .with_some("name", name)
+            .with_some("instanceUuid", uuid)
+            .with_some("guestId", guest)
+            .with_some("annotation", self.notes.clone())
+            .with_some("files", files)
+            .with_some("numCPUs", self.cpu.map(|(total, _)| i64::from(total)))
+            .with_some("numCoresPerSocket", cores.map(i64::from))
+            .with_some("memoryMB", self.memory_mib.and_then(|mib| i64::try_from(mib).ok()))
+            .with("deviceChange", Val::Arr(self.changes.into_specs()))
+            .with("extraConfig", Val::arr(extra))
+            .with_some("bootOptions", boot)
+            .with_some("firmware", firmware))
+    }
+}

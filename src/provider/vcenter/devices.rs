@@ -1,0 +1,216 @@
+//! The devices of a machine: the server's tree, and what the model calls it.
+//!
+//! Pure. A disk's slot is its bus, the bus's number and its unit (`scsi0:1`); a card's is
+//! its key (`nic-4000`), or its hardware address (`mac-00:50:56:…`) where the marker's map
+//! says so: the key of a card that we add is the server's choice.
+
+use super::{places::Places, vim::Node};
+use crate::model::{Bytes, Device, DeviceKind, DeviceMap, MacAddress, NicModel, Slot, StorageName};
+use std::collections::BTreeMap;
+
+/// A controller that disks and drives hang on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Controller {
+    /// Its key.
+    pub key: i64,
+    /// Its number on its kind of bus.
+    pub bus: i64,
+    /// The kind, as slots spell it.
+    pub kind: &'static str,
+}
+
+/// Where a disk or drive sits, in its parts: `scsi0:1`.
+pub(super) fn split_slot(slot: &str) -> Option<(&str, i64, i64)> {
+    let digits = slot.find(|character: char| character.is_ascii_digit())?;
+    let (kind, rest) = slot.split_at(digits);
+    let (bus, unit) = rest.split_once(':')?;
+    let known = ["scsi", "sata", "ide", "nvme"].contains(&kind);
+    known.then_some(())?;
+    Some((kind, bus.parse().ok()?, unit.parse().ok()?))
+}
+
+/// What kind of controller a device is.
+fn controller_kind(device: &Node) -> Option<&'static str> {
+    match device.data_type.as_deref()? {
+        "ParaVirtualSCSIController"
+        | "VirtualLsiLogicController"
+        | "VirtualLsiLogicSASController"
+        | "VirtualBusLogicController" => Some("scsi"),
+        "VirtualAHCIController" => Some("sata"),
+        "VirtualIDEController" => Some("ide"),
+        "VirtualNVMEController" => Some("nvme"),
+        _ => None,
+    }
+}
+
+/// Every controller of a machine.
+pub(super) fn controllers(devices: &[Node]) -> Vec<Controller> {
+    let one = |device: &Node| {
+        Some(Controller {
+            key: device.i64_at("key")?,
+            bus: device.i64_at("busNumber")?,
+            kind: controller_kind(device)?,
+        })
+    };
+    devices.iter().filter_map(one).collect()
+}
+
+/// The model of a card, by the type of its device.
+pub(super) fn nic_model(device: &Node) -> Option<Option<NicModel>> {
+    match device.data_type.as_deref()? {
+        "VirtualVmxnet3" | "VirtualVmxnet3Vrdma" => Some(Some(NicModel::Vmxnet3)),
+        "VirtualE1000" | "VirtualE1000e" => Some(Some(NicModel::E1000)),
+        "VirtualPCNet32" | "VirtualVmxnet" | "VirtualVmxnet2" | "VirtualSriovEthernetCard" => {
+            Some(None)
+        }
+        _ => None,
+    }
+}
+
+/// The hardware address of a card.
+pub(super) fn mac_of(device: &Node) -> Option<MacAddress> {
+    device.word_at("macAddress")?.parse().ok()
+}
+
+/// The slot of a card, as the map calls it, else by its key.
+fn nic_slot(device: &Node, map: &DeviceMap) -> Option<Slot> {
+    let key = device.i64_at("key")?;
+    let by_key = Slot::from(format!("nic-{key}"));
+    let mapped = |slot: &Slot| map.nics.values().any(|entry| entry.slot == *slot);
+    if mapped(&by_key) {
+        return Some(by_key);
+    }
+    let by_mac = mac_of(device).map(|mac| mac_slot(&mac));
+    Some(by_mac.filter(mapped).unwrap_or(by_key))
+}
+
+/// The slot of a card that is known by its address.
+pub(super) fn mac_slot(mac: &MacAddress) -> Slot {
+    Slot::from(format!("mac-{}", mac.to_string().to_ascii_lowercase()))
+}
+
+/// The device in a slot.
+pub(super) fn in_slot<'a>(devices: &'a [Node], map: &DeviceMap, slot: &Slot) -> Option<&'a Node> {
+    let controllers = controllers(devices);
+    devices.iter().find(|device| slot_of(device, &controllers, map).as_ref() == Some(slot))
+}
+
+/// Where a device sits; none for what has no place of its own.
+fn slot_of(device: &Node, controllers: &[Controller], map: &DeviceMap) -> Option<Slot> {
+    if nic_model(device).is_some() {
+        return nic_slot(device, map);
+    }
+    if !device.is_a("VirtualDisk") && !device.is_a("VirtualCdrom") {
+        return None;
+    }
+    let (key, unit) = (device.i64_at("controllerKey")?, device.i64_at("unitNumber")?);
+    let controller = controllers.iter().find(|it| it.key == key)?;
+    Some(Slot::from(format!("{}{}:{unit}", controller.kind, controller.bus)))
+}
+
+/// The size of a disk. Old servers tell it in KiB alone.
+pub(super) fn disk_size(device: &Node) -> Option<Bytes> {
+    let bytes = device.i64_at("capacityInBytes").filter(|bytes| *bytes > 0);
+    let bytes = bytes.or_else(|| device.i64_at("capacityInKB").map(|kib| kib.saturating_mul(1024)));
+    bytes.and_then(|bytes| u64::try_from(bytes).ok()).map(Bytes)
+}
+
+/// The datastore in a path such as `[fast] web-1/web-1.vmdk`.
+pub(super) fn datastore_in(path: &str) -> Option<StorageName> {
+    let (name, _) = path.strip_prefix('[')?.split_once(']')?;
+    Some(name.into())
+}
+
+/// The ISO in a drive; none when it is empty or passes a client's drive through.
+pub(super) fn iso_of(device: &Node) -> Option<&str> {
+    let backing = device.child("backing")?;
+    let is_iso = backing.is_a("VirtualCdromIsoBackingInfo");
+    backing.word_at("fileName").filter(|_| is_iso)
+}
+
+/// Every device that the model knows, the disk that is booted from first, then by slot.
+pub(super) fn observed(
+    devices: &[Node],
+    map: &DeviceMap,
+    places: &Places,
+    boot_keys: &[i64],
+) -> Vec<Device> {
+    let controllers = controllers(devices);
+    let mut found: BTreeMap<(u8, SlotOrder), Device> = BTreeMap::new();
+    for device in devices {
+        let Some(slot) = slot_of(device, &controllers, map) else { continue };
+        let mut one = Device {
+            slot: slot.clone(),
+            kind: DeviceKind::Nic,
+            volume: None,
+            storage: None,
+            size: None,
+            mac: None,
+            network: None,
+            vlan: None,
+        };
+        let mut rank = 1;
+        if device.is_a("VirtualDisk") {
+            one.kind = DeviceKind::Disk;
+            one.size = disk_size(device);
+            one.volume = device.word_at("backing.fileName").map(str::to_owned);
+            one.storage = one.volume.as_deref().and_then(datastore_in);
+            let key = device.i64_at("key");
+            // The first of the boot order; without an order the firmware takes the first
+            // by slot, which is what comes first below.
+            if key.is_some() && key.as_ref() == boot_keys.first() {
+                rank = 0;
+            }
+        } else if device.is_a("VirtualCdrom") {
+            one.kind = DeviceKind::Cdrom;
+            one.volume = iso_of(device).map(str::to_owned);
+            one.storage = one.volume.as_deref().and_then(datastore_in);
+        } else {
+            one.mac = mac_of(device);
+            one.network =
+                device.child("backing").and_then(|it| places.network_of(it)).map(str::to_owned);
+        }
+        found.insert((rank, order(&slot)), one);
+    }
+    found.into_values().collect()
+}
+
+/// Slots in the order that people expect: kinds as they are probed, numbers as numbers.
+type SlotOrder = (u8, i64, i64, String);
+
+fn order(slot: &Slot) -> SlotOrder {
+    let text = slot.as_str();
+    match split_slot(text) {
+        Some((kind, bus, unit)) => {
+            let kind = ["scsi", "nvme", "sata", "ide"].iter().position(|it| *it == kind);
+            (kind.and_then(|it| u8::try_from(it).ok()).unwrap_or(9), bus, unit, String::new())
+        }
+        None => {
+            let key = text.strip_prefix("nic-").and_then(|key| key.parse().ok());
+            (10, key.unwrap_or(i64::MAX), 0, text.to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_read_and_nothing_else_is() {
+        assert_eq!(split_slot("scsi0:1"), Some(("scsi", 0, 1)));
+        assert_eq!(split_slot("ide1:0"), Some(("ide", 1, 0)));
+        for text in ["scsi0", "nic-4000", "mac-00:50:56:00:00:01", "floppy0:0", "", "scsi:1"] {
+            assert_eq!(split_slot(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn slots_are_ordered_as_numbers() {
+        let mut slots: Vec<Slot> =
+            ["nic-4000", "ide0:0", "scsi1:0", "scsi0:10", "scsi0:2"].map(Slot::from).into();
+        slots.sort_by_key(order);
+        let names: Vec<&str> = slots.iter().map(|slot| slot.as_str()).collect();
+        assert_eq!(names, ["scsi0:2", "scsi0:10", "scsi1:0", "ide0:0", "nic-4000"]);
+    }
+}

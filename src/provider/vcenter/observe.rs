@@ -1,0 +1,194 @@
+//! One inventory of a vCenter: one read of everything in pages, one of the rights, and one
+//! of the machines that somebody asks about.
+//!
+//! Nothing here is an error to the caller: what could not be learnt becomes a gap, an
+//! unreadable machine, or an inventory that says why it is empty.
+
+use super::{
+    devices::datastore_in,
+    places::Places,
+    provider::Inner,
+    rights::{self, Sight},
+    translate::{Reader, id_of, marker_of, unreadable},
+    vim::collect::ObjectContent,
+};
+use crate::model::{
+    Coverage, ErrorKind, FailureKind, HypervisorInventory, Listed, MarkerState, NativeId,
+    ObservedPool, ProviderError, Scope,
+};
+use std::{collections::BTreeMap, error::Error as StdError};
+
+/// Names listed before the rest is counted.
+const NAMES_MAX: usize = 8;
+
+/// An error with its causes on one line, for values that hold text.
+pub(super) fn joined(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// An inventory, or one that says why there is none.
+pub(super) async fn observe(inner: &Inner, scope: &Scope) -> HypervisorInventory {
+    match try_observe(inner, scope).await {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            let kind = match error.kind {
+                ErrorKind::Auth => FailureKind::Auth,
+                ErrorKind::Certificate | ErrorKind::Identity | ErrorKind::Trust => {
+                    FailureKind::Trust
+                }
+                ErrorKind::Unreachable
+                | ErrorKind::Permission
+                | ErrorKind::Decode
+                | ErrorKind::Refused => FailureKind::Unreachable,
+            };
+            HypervisorInventory::failed(joined(&error), kind)
+        }
+    }
+}
+
+async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory, ProviderError> {
+    inner.confirm_identity().await?;
+    let (places, machines) = inner.look("read the inventory").await?;
+    let sight = rights::sight(inner).await?;
+    let reader = inner.reader(&places);
+    let service = inner.client.service().await;
+    let service = service.map_err(|error| error.into_provider("ask which vCenter answers"))?;
+    let mut inventory = HypervisorInventory {
+        coverage: coverage(&places, &machines.objects, &sight),
+        version: service.full_name.clone(),
+        identity: service.instance_uuid.clone(),
+        listed: machines.objects.iter().map(|it| (id_of(it), reader.listed(it))).collect(),
+        machines: BTreeMap::new(),
+        unreadable: BTreeMap::new(),
+        pools: BTreeMap::new(),
+        nodes: places.observed_nodes(),
+        storages: places.observed_storages(),
+        isos: scope.isos.iter().filter(|iso| is_reachable(&places, iso)).cloned().collect(),
+        free_ids: std::collections::BTreeSet::new(),
+        notes: Vec::new(),
+    };
+    inventory.pools = pools(inner, &places, &inventory.listed);
+    let asked = candidates(inner, scope, &machines.objects, &inventory.listed);
+    take_machines(inner, &reader, &asked, &mut inventory).await?;
+    Ok(inventory)
+}
+
+/// How far the absence of a machine can be believed.
+fn coverage(places: &Places, machines: &[ObjectContent], sight: &Sight) -> Coverage {
+    let mut gaps = places.gaps.clone();
+    let blind: Vec<&ObjectContent> = machines.iter().filter(|it| !it.missing.is_empty()).collect();
+    for object in blind.iter().take(NAMES_MAX) {
+        let why = unreadable(object).unwrap_or_default();
+        gaps.push(format!("{}: {why}", object.obj));
+    }
+    if let Some(more) = blind.len().checked_sub(NAMES_MAX).filter(|more| *more > 0) {
+        gaps.push(format!("and {more} machines more"));
+    }
+    if !gaps.is_empty() {
+        return Coverage::Incomplete { gaps };
+    }
+    match sight {
+        Sight::Whole => Coverage::Complete,
+        Sight::Partial { why, help } => Coverage::Scoped { why: why.clone(), help: help.clone() },
+    }
+}
+
+/// Which machines are read in full: whatever may be ours, and what a configuration names.
+fn candidates<'a>(
+    inner: &Inner,
+    scope: &Scope,
+    machines: &'a [ObjectContent],
+    listed: &BTreeMap<NativeId, Listed>,
+) -> Vec<&'a ObjectContent> {
+    let project = scope.project.as_ref().or(inner.project.as_ref());
+    let is_asked = |object: &&ObjectContent| {
+        let id = id_of(object);
+        let Some(row) = listed.get(&id) else { return false };
+        let named = row.name.as_ref().is_some_and(|name| scope.names.contains(name));
+        let wanted = scope.ids.contains(&id) || scope.templates.contains(&id);
+        let template = row.template
+            && row.name.as_ref().is_some_and(|name| scope.template_names.contains(name));
+        let marked = match marker_of(object) {
+            MarkerState::None => false,
+            // Whose a marker is that cannot be read, nobody knows.
+            MarkerState::Garbled(_) => true,
+            MarkerState::Found(marker) => project.is_none_or(|it| *it == marker.project),
+        };
+        scope.every || marked || named || wanted || template
+    };
+    machines.iter().filter(is_asked).collect()
+}
+
+async fn take_machines(
+    inner: &Inner,
+    reader: &Reader<'_>,
+    asked: &[&ObjectContent],
+    inventory: &mut HypervisorInventory,
+) -> Result<(), ProviderError> {
+    let mut readable = Vec::new();
+    for object in asked {
+        match unreadable(object) {
+            Some(why) => {
+                inventory.unreadable.insert(id_of(object), why);
+            }
+            None => readable.push(object.obj.clone()),
+        }
+    }
+    if readable.is_empty() {
+        return Ok(());
+    }
+    for object in inner.machines(&readable, "read the machines").await? {
+        let id = id_of(&object);
+        match unreadable(&object) {
+            Some(why) => {
+                inventory.unreadable.insert(id, why);
+            }
+            None => {
+                inventory.machines.insert(id, reader.machine(&object));
+            }
+        }
+    }
+    // One that went between the two reads is gone from both, or it would look like one
+    // that was listed and could not be read.
+    for reference in &readable {
+        let id = NativeId::from(reference.value.as_str());
+        if !inventory.machines.contains_key(&id) && !inventory.unreadable.contains_key(&id) {
+            inventory.listed.remove(&id);
+        }
+    }
+    Ok(())
+}
+
+/// Pools of the configuration whose places exist.
+fn pools(
+    inner: &Inner,
+    places: &Places,
+    listed: &BTreeMap<NativeId, Listed>,
+) -> BTreeMap<crate::model::Name, ObservedPool> {
+    let mut found = BTreeMap::new();
+    let Ok(datacenter) = places.datacenter(inner.datacenter.as_deref()) else { return found };
+    for (name, place) in &inner.pools {
+        let folder = place.folder.as_deref().unwrap_or(&inner.folder);
+        let has_folder = places.folder(&datacenter, folder).is_ok();
+        let pool = place.resource_pool.as_deref();
+        let has_pool = places.nodes.values().any(|it| places.resource_pool(it, pool).is_ok());
+        if has_folder && has_pool {
+            let members = listed.iter().filter(|(_, row)| row.pool.as_ref() == Some(name));
+            let members = members.map(|(id, _)| id.clone()).collect();
+            found.insert(name.clone(), ObservedPool { members, ..ObservedPool::default() });
+        }
+    }
+    found
+}
+
+/// Whether an ISO may be there: its datastore is. The file itself is looked for by the
+/// product when the drive is set.
+fn is_reachable(places: &Places, iso: &str) -> bool {
+    datastore_in(iso).is_some_and(|name| places.datastore(name.as_str()).is_some())
+}

@@ -1,0 +1,501 @@
+//! Where things are in one vCenter: folders, clusters, hosts, resource pools, datastores
+//! and networks by reference, with the names that a configuration uses for them.
+//!
+//! Pure: made from one read of everything but the machines.
+
+use super::vim::{
+    MoRef, Node,
+    collect::{Collected, ObjectContent, Paths},
+};
+use crate::model::{Bytes, Name, NodeName, ObservedNode, ObservedStorage, StorageName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a pool of the configuration is in this vCenter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolPlace {
+    /// The folder of its machines, as a path below the datacenter's; absent = the default.
+    pub folder: Option<String>,
+    /// The resource pool of its machines; absent = the root of the cluster.
+    pub resource_pool: Option<String>,
+}
+
+/// One object with a name and a parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    parent: Option<MoRef>,
+}
+
+/// A host, a cluster with all of its hosts, or a host in none: what a machine is placed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NodePlace {
+    /// The root of its resource pools.
+    pub root_pool: Option<MoRef>,
+    /// The host that has to be named, where the product does not choose one itself.
+    pub host: Option<MoRef>,
+    /// The hosts in it.
+    pub hosts: BTreeSet<MoRef>,
+    /// Cluster or host in none, by its reference.
+    compute: MoRef,
+    datastores: BTreeSet<MoRef>,
+    networks: BTreeSet<MoRef>,
+    seen: ObservedNode,
+}
+
+/// A datastore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DatastorePlace {
+    pub name: StorageName,
+    accessible: bool,
+    total: Bytes,
+    free: Bytes,
+    hosts: usize,
+}
+
+/// What a card is plugged into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NetworkPlace {
+    pub name: String,
+    pub reference: MoRef,
+    /// Key of the port group and UUID of its switch, for a distributed one.
+    pub port: Option<(String, String)>,
+}
+
+/// The index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    entries: BTreeMap<MoRef, Entry>,
+    pub nodes: BTreeMap<NodeName, NodePlace>,
+    pub datastores: BTreeMap<MoRef, DatastorePlace>,
+    pub networks: Vec<NetworkPlace>,
+    /// The folder of machines of each datacenter.
+    vm_folders: BTreeMap<MoRef, MoRef>,
+    /// What could not be read and may hide something.
+    pub gaps: Vec<String>,
+}
+
+/// What has to be read for an index.
+pub(super) fn paths() -> Vec<Paths> {
+    vec![
+        Paths::of("Datacenter", &["name", "parent", "vmFolder"]),
+        Paths::of("Folder", &["name", "parent"]),
+        Paths::of(
+            "HostSystem",
+            &[
+                "name",
+                "parent",
+                "runtime.connectionState",
+                "runtime.inMaintenanceMode",
+                "summary.hardware.memorySize",
+                "summary.hardware.numCpuThreads",
+                "datastore",
+                "network",
+            ],
+        ),
+        Paths::of("ComputeResource", &["name", "parent", "host", "resourcePool"]),
+        Paths::of("ClusterComputeResource", &["configurationEx"]),
+        Paths::of("ResourcePool", &["name", "parent", "owner"]),
+        Paths::of(
+            "Datastore",
+            &[
+                "name",
+                "parent",
+                "summary.capacity",
+                "summary.freeSpace",
+                "summary.accessible",
+                "summary.maintenanceMode",
+                "host",
+            ],
+        ),
+        Paths::of("Network", &["name", "parent"]),
+        Paths::of("DistributedVirtualPortgroup", &["key", "config.distributedVirtualSwitch"]),
+        Paths::of("DistributedVirtualSwitch", &["name", "uuid", "config.uplinkPortgroup"]),
+    ]
+}
+
+/// A name as people write it: the server spells three characters as escapes.
+pub(super) fn unescape(name: &str) -> String {
+    let mut plain = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(at) = rest.find('%') {
+        plain.push_str(&rest[..at]);
+        let code = rest.get(at + 1..at + 3).map(str::to_ascii_lowercase);
+        let (text, used) = match code.as_deref() {
+            Some("2f") => ("/", 3),
+            Some("5c") => ("\\", 3),
+            Some("25") => ("%", 3),
+            _ => ("%", 1),
+        };
+        plain.push_str(text);
+        rest = &rest[at + used..];
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn text<'a>(object: &'a ObjectContent, path: &str) -> Option<&'a str> {
+    object.props.get(path).map(|node| node.text.as_str())
+}
+
+fn number(object: &ObjectContent, path: &str) -> u64 {
+    let value = object.props.get(path).and_then(Node::as_i64);
+    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
+}
+
+fn flag(object: &ObjectContent, path: &str) -> Option<bool> {
+    object.props.get(path).and_then(Node::as_bool)
+}
+
+fn references(object: &ObjectContent, path: &str) -> BTreeSet<MoRef> {
+    object.props.get(path).map(Node::morefs).unwrap_or_default().into_iter().collect()
+}
+
+fn reference(object: &ObjectContent, path: &str) -> Option<MoRef> {
+    object.props.get(path).and_then(Node::as_moref)
+}
+
+impl Places {
+    /// Reads the answer.
+    pub fn of(read: &Collected) -> Self {
+        let mut places = Self::default();
+        for object in &read.objects {
+            if object.obj.kind == "VirtualMachine" {
+                continue;
+            }
+            for (path, fault) in &object.missing {
+                places.gaps.push(format!(
+                    "`{path}` of {} may not be read: {}",
+                    object.obj,
+                    fault.kind.name()
+                ));
+            }
+            let name = unescape(text(object, "name").unwrap_or_default());
+            let entry = Entry { name, parent: reference(object, "parent") };
+            places.entries.insert(object.obj.clone(), entry);
+            if let Some(folder) = reference(object, "vmFolder") {
+                places.vm_folders.insert(object.obj.clone(), folder);
+            }
+        }
+        places.gaps.sort();
+        places.gaps.dedup();
+        places.take_nodes(read);
+        places.take_datastores(read);
+        places.take_networks(read);
+        places
+    }
+
+    fn take_nodes(&mut self, read: &Collected) {
+        let hosts: BTreeMap<&MoRef, &ObjectContent> = read
+            .objects
+            .iter()
+            .filter(|it| it.obj.kind == "HostSystem")
+            .map(|it| (&it.obj, it))
+            .collect();
+        for compute in read.objects.iter().filter(|it| it.obj.kind.ends_with("ComputeResource")) {
+            let members = references(compute, "host");
+            let drs = compute
+                .props
+                .get("configurationEx")
+                .and_then(|config| config.bool_at("drsConfig.enabled"));
+            let chooses = compute.obj.kind == "ClusterComputeResource" && drs == Some(true);
+            let alone = compute.obj.kind != "ClusterComputeResource";
+            if chooses || alone {
+                let name = self.name_of(&compute.obj);
+                let only = members.iter().next().cloned().filter(|_| alone);
+                self.add_node(&name, compute, &members, only, &hosts);
+            } else {
+                // Where the cluster does not choose a host, the plan has to.
+                for host in &members {
+                    let name = self.name_of(host);
+                    self.add_node(
+                        &name,
+                        compute,
+                        &[host.clone()].into(),
+                        Some(host.clone()),
+                        &hosts,
+                    );
+                }
+            }
+        }
+    }
+
+    fn add_node(
+        &mut self,
+        name: &str,
+        compute: &ObjectContent,
+        members: &BTreeSet<MoRef>,
+        host: Option<MoRef>,
+        hosts: &BTreeMap<&MoRef, &ObjectContent>,
+    ) {
+        let mut seen = ObservedNode::default();
+        let (mut datastores, mut networks) = (BTreeSet::new(), BTreeSet::new());
+        for host in members.iter().filter_map(|host| hosts.get(host)) {
+            let connected = text(host, "runtime.connectionState") == Some("connected");
+            if !connected || flag(host, "runtime.inMaintenanceMode") == Some(true) {
+                continue;
+            }
+            seen.online = true;
+            seen.memory.0 += number(host, "summary.hardware.memorySize");
+            let threads = number(host, "summary.hardware.numCpuThreads");
+            seen.cpus = seen.cpus.saturating_add(u32::try_from(threads).unwrap_or(u32::MAX));
+            datastores.extend(references(host, "datastore"));
+            networks.extend(references(host, "network"));
+        }
+        let place = NodePlace {
+            root_pool: reference(compute, "resourcePool"),
+            host,
+            hosts: members.clone(),
+            compute: compute.obj.clone(),
+            datastores,
+            networks,
+            seen,
+        };
+        self.nodes.insert(name.into(), place);
+    }
+
+    fn take_datastores(&mut self, read: &Collected) {
+        for object in read.objects.iter().filter(|it| it.obj.kind == "Datastore") {
+            let mode = text(object, "summary.maintenanceMode");
+            let hosts = object.props.get("host").map_or(0, |hosts| hosts.children.len());
+            let place = DatastorePlace {
+                name: self.name_of(&object.obj).as_str().into(),
+                accessible: flag(object, "summary.accessible") != Some(false)
+                    && mode.is_none_or(|mode| mode.is_empty() || mode == "normal"),
+                total: Bytes(number(object, "summary.capacity")),
+                free: Bytes(number(object, "summary.freeSpace")),
+                hosts,
+            };
+            self.datastores.insert(object.obj.clone(), place);
+        }
+    }
+
+    fn take_networks(&mut self, read: &Collected) {
+        let switches = read.objects.iter().filter(|it| it.obj.kind.ends_with("VirtualSwitch"));
+        let (mut uuids, mut uplinks) = (BTreeMap::new(), BTreeSet::new());
+        for switch in switches {
+            uuids.insert(switch.obj.clone(), text(switch, "uuid").unwrap_or_default().to_owned());
+            // Cards of machines do not go into the uplinks of a switch.
+            uplinks.extend(references(switch, "config.uplinkPortgroup"));
+        }
+        for object in &read.objects {
+            let is_network = matches!(
+                object.obj.kind.as_str(),
+                "Network" | "DistributedVirtualPortgroup" | "OpaqueNetwork"
+            );
+            if !is_network || uplinks.contains(&object.obj) {
+                continue;
+            }
+            let switch = reference(object, "config.distributedVirtualSwitch");
+            let port = text(object, "key").zip(switch.and_then(|it| uuids.get(&it)));
+            self.networks.push(NetworkPlace {
+                name: self.name_of(&object.obj),
+                reference: object.obj.clone(),
+                port: port.map(|(key, uuid)| (key.to_owned(), uuid.clone())),
+            });
+        }
+    }
+
+    fn name_of(&self, object: &MoRef) -> String {
+        self.entries.get(object).map_or_else(String::new, |entry| entry.name.clone())
+    }
+
+    /// Whether this index knows an object: one that it does not know is newer.
+    pub fn knows(&self, object: &MoRef) -> bool {
+        self.entries.contains_key(object)
+    }
+
+    /// A folder's path below its datacenter's folder of machines; empty = that folder.
+    pub fn folder_path(&self, folder: &MoRef) -> Option<String> {
+        let mut names = Vec::new();
+        let mut at = folder.clone();
+        // A chain that is longer than this is a circle.
+        for _ in 0..64 {
+            if self.vm_folders.values().any(|root| *root == at) {
+                names.reverse();
+                return Some(names.join("/"));
+            }
+            let entry = self.entries.get(&at)?;
+            names.push(entry.name.clone());
+            at = entry.parent.clone()?;
+        }
+        None
+    }
+
+    /// The datacenter of this name, or the only one.
+    pub fn datacenter(&self, name: Option<&str>) -> Result<MoRef, String> {
+        let named = |it: &&MoRef| name.is_none_or(|name| self.name_of(it) == name);
+        let mut found = self.vm_folders.keys().filter(named);
+        match (found.next(), found.next(), name) {
+            (Some(one), None, _) => Ok(one.clone()),
+            (None, _, Some(name)) => Err(format!("there is no datacenter `{name}`")),
+            (None, _, None) => Err("no datacenter is visible".to_owned()),
+            (Some(_), Some(_), _) => {
+                Err("there are several datacenters; set `defaults.datacenter`".to_owned())
+            }
+        }
+    }
+
+    /// The folder at a path below a datacenter's folder of machines.
+    pub fn folder(&self, datacenter: &MoRef, path: &str) -> Result<MoRef, String> {
+        let missing = || format!("there is no folder `{path}` for machines");
+        let mut at = self.vm_folders.get(datacenter).cloned().ok_or_else(missing)?;
+        for name in path.split('/').filter(|part| !part.is_empty()) {
+            let mut inside = self.entries.iter().filter(|(reference, entry)| {
+                reference.kind == "Folder"
+                    && entry.parent.as_ref() == Some(&at)
+                    && entry.name == name
+            });
+            at = inside.next().map(|(reference, _)| reference.clone()).ok_or_else(missing)?;
+        }
+        Ok(at)
+    }
+
+    /// A resource pool of a cluster or host, by name; it may lie below another.
+    pub fn resource_pool(&self, node: &NodePlace, name: Option<&str>) -> Result<MoRef, String> {
+        let root = node.root_pool.clone().ok_or("it has no root resource pool")?;
+        let Some(name) = name else { return Ok(root) };
+        let last = name.rsplit('/').next().unwrap_or(name);
+        let mut found = self.entries.iter().filter(|(reference, entry)| {
+            reference.kind == "ResourcePool"
+                && entry.name == last
+                && self.is_below(reference, &root)
+        });
+        match (found.next(), found.next()) {
+            (Some((one, _)), None) => Ok(one.clone()),
+            (None, _) => Err(format!("there is no resource pool `{name}`")),
+            (Some(_), Some(_)) => Err(format!("there are several resource pools `{name}`")),
+        }
+    }
+
+    fn is_below(&self, object: &MoRef, root: &MoRef) -> bool {
+        let mut at = Some(object);
+        for _ in 0..64 {
+            match at {
+                Some(reference) if reference == root => return true,
+                Some(reference) => {
+                    at = self.entries.get(reference).and_then(|entry| entry.parent.as_ref());
+                }
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// The node of a machine: the one that its host is in.
+    pub fn node_of_host(&self, host: &MoRef) -> Option<&NodeName> {
+        self.nodes.iter().find(|(_, node)| node.hosts.contains(host)).map(|(name, _)| name)
+    }
+
+    /// The node of a resource pool, for machines that are on no host.
+    pub fn node_of_pool(&self, pool: &MoRef) -> Option<&NodeName> {
+        let below = |node: &NodePlace| {
+            node.root_pool.as_ref().is_some_and(|root| self.is_below(pool, root))
+        };
+        self.nodes.iter().find(|(_, node)| below(node)).map(|(name, _)| name)
+    }
+
+    /// A datastore by name.
+    pub fn datastore(&self, name: &str) -> Option<&MoRef> {
+        self.datastores.iter().find(|(_, it)| it.name.as_str() == name).map(|(it, _)| it)
+    }
+
+    /// A network by name; one that the node reaches comes first.
+    pub fn network(&self, name: &str, node: Option<&NodePlace>) -> Option<&NetworkPlace> {
+        let near =
+            |it: &&NetworkPlace| node.is_some_and(|node| node.networks.contains(&it.reference));
+        let named = || self.networks.iter().filter(|it| it.name == name);
+        named().find(near).or_else(|| named().next())
+    }
+
+    /// What a card is plugged into, by its backing.
+    pub fn network_of<'a>(&'a self, backing: &'a Node) -> Option<&'a str> {
+        let key = backing.word_at("port.portgroupKey");
+        if let Some(key) = key {
+            let at_key = |it: &&NetworkPlace| it.port.as_ref().is_some_and(|(k, _)| k == key);
+            return self.networks.iter().find(at_key).map(|it| it.name.as_str());
+        }
+        let network = backing.moref_at("network");
+        let known = network.and_then(|it| self.networks.iter().find(|net| net.reference == it));
+        known.map(|it| it.name.as_str()).or_else(|| backing.word_at("deviceName"))
+    }
+
+    /// The pool of the configuration whose folder and resource pool these are.
+    pub fn pool_of<'a>(
+        &self,
+        pools: &'a BTreeMap<Name, PoolPlace>,
+        default_folder: &str,
+        folder: Option<&MoRef>,
+        resource_pool: Option<&MoRef>,
+    ) -> Option<&'a Name> {
+        let path = self.folder_path(folder?)?;
+        let is_root = resource_pool.is_none_or(|pool| {
+            self.nodes.values().any(|node| node.root_pool.as_ref() == Some(pool))
+        });
+        let name = resource_pool.map(|pool| self.name_of(pool)).unwrap_or_default();
+        let is = |place: &PoolPlace| {
+            let same_folder =
+                place.folder.as_deref().unwrap_or(default_folder).trim_matches('/') == path;
+            let same_pool = match &place.resource_pool {
+                Some(wanted) => !is_root && wanted.rsplit('/').next() == Some(name.as_str()),
+                None => is_root,
+            };
+            same_folder && same_pool
+        };
+        pools.iter().find(|(_, place)| is(place)).map(|(name, _)| name)
+    }
+
+    /// Hosts as the model sees them.
+    pub fn observed_nodes(&self) -> BTreeMap<NodeName, ObservedNode> {
+        let names = |node: &NodePlace| {
+            let reached = self.networks.iter().filter(|it| node.networks.contains(&it.reference));
+            reached.map(|it| it.name.clone()).collect()
+        };
+        self.nodes
+            .iter()
+            .map(|(name, node)| {
+                let seen = ObservedNode { networks: Some(names(node)), ..node.seen.clone() };
+                (name.clone(), seen)
+            })
+            .collect()
+    }
+
+    /// Datastores as the model sees them, one row for each node that reaches them.
+    pub fn observed_storages(&self) -> Vec<ObservedStorage> {
+        let mut rows = Vec::new();
+        for (name, node) in &self.nodes {
+            for store in node.datastores.iter().filter_map(|it| self.datastores.get(it)) {
+                rows.push(ObservedStorage {
+                    name: store.name.clone(),
+                    node: name.clone(),
+                    shared: store.hosts > node.hosts.len(),
+                    holds_disks: true,
+                    active: store.accessible,
+                    total: store.total,
+                    used: Bytes(store.total.0.saturating_sub(store.free.0)),
+                });
+            }
+        }
+        rows.sort();
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_people_write_them() {
+        for (stored, plain) in [
+            ("web-1", "web-1"),
+            ("a%2fb", "a/b"),
+            ("a%5Cb%25", "a\\b%"),
+            ("100%", "100%"),
+            ("%2", "%2"),
+            ("%zz", "%zz"),
+            ("ü%2F", "ü/"),
+        ] {
+            assert_eq!(unescape(stored), plain);
+        }
+    }
+}

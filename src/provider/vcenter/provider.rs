@@ -1,0 +1,575 @@
+//! One configured vCenter, behind the contract of a provider.
+//!
+//! Reads one object, sends one call, asks about tasks. What to send is decided by the pure
+//! half, when to send and how long to wait by the runner.
+
+use super::{
+    call::{Answers, RawMachine, Surroundings, native_call},
+    endpoint::Endpoint,
+    examine, locate,
+    observe::{joined, observe},
+    places::{self, Places, PoolPlace},
+    refusal::{of_fault, refused},
+    translate::{DETAIL, LEAN, Reader, id_of, machine_ref, unreadable},
+    vim::{
+        CallError, ClientSettings, MoRef, Node, Proof, Request, Val, VimClient,
+        collect::{Collected, ObjectContent, Paths},
+        tasks::TaskStatus,
+    },
+};
+use crate::{
+    clock::Clock,
+    model::{
+        Altered, At, Authors, Birthplace, DesiredState, ErrorKind, Examination, Fresh, FreshObject,
+        HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, ProjectName,
+        ProviderError, Receipt, Refusal, RefusalKind, Retry, Scope, Submitted, Target, TaskRef,
+        TaskState,
+    },
+    provider::{Call, Provider, tls::TlsTrust},
+    store::DurableIntent,
+};
+use async_trait::async_trait;
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Mutex;
+
+/// One request as a whole, with its answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a provider is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of the entry.
+    pub name: HypervisorName,
+    /// Whose mark counts as ours.
+    pub project: Option<ProjectName>,
+    /// Where it answers.
+    pub endpoint: Endpoint,
+    /// Hosts that trust settings bind to this name; loopback needs no entry.
+    pub allowed_hosts: BTreeSet<String>,
+    /// `user@domain`.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+    /// Whom to believe.
+    pub tls: TlsTrust,
+    /// The datacenter of our machines; `None` = the only one.
+    pub datacenter: Option<String>,
+    /// The folder of machines in no pool, below the datacenter's folder of machines.
+    pub folder: String,
+    /// What the pools of the configuration are here.
+    pub pools: BTreeMap<Name, PoolPlace>,
+    /// Requests in flight when reading.
+    pub reads_max: usize,
+    /// Requests in flight when writing.
+    pub writes_max: usize,
+    /// `about.instanceUuid`; `None` believes whoever answers.
+    pub expected_identity: Option<String>,
+    /// How long after a call whose reply was lost its effect may still begin; before
+    /// that nothing is called proved not to have happened.
+    pub settle: Duration,
+}
+
+impl Settings {
+    /// A request that has reached the server begins at once or not at all; proxies in front
+    /// of it hold one for as long as a connection lives, and give up after half a minute.
+    pub const SETTLE: Duration = Duration::from_secs(35);
+}
+
+/// The effectful half, for one vCenter.
+#[derive(Debug)]
+pub struct VcenterProvider {
+    inner: Inner,
+}
+
+/// What all duties share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub client: VimClient,
+    pub name: HypervisorName,
+    pub project: Option<ProjectName>,
+    pub datacenter: Option<String>,
+    pub folder: String,
+    pub pools: BTreeMap<Name, PoolPlace>,
+    pub expected_identity: Option<String>,
+    pub settle: Duration,
+    pub clock: Clock,
+    /// Where things are, as it was last read. Single reads look names up here, and read it
+    /// again when they meet something that it does not know.
+    places: Mutex<Option<Arc<Places>>>,
+    /// Paths that this server does not know, so that they are not asked for again.
+    dropped: std::sync::Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Doubt {
+    #[error("another vCenter answers: {found}, not {expected}")]
+    Identity { found: String, expected: String },
+    #[error("{0}")]
+    Words(String),
+}
+
+impl VcenterProvider {
+    /// A provider that has not connected yet.
+    ///
+    /// # Errors
+    /// When the host is not bound by trust settings, TLS cannot be set up as asked, or plain
+    /// HTTP is asked for anywhere but on loopback.
+    pub fn new(settings: Settings, clock: Clock) -> Result<Self, ProviderError> {
+        Self::with_timeout(settings, clock, None)
+    }
+
+    /// The same, giving a request up after this time rather than after the usual one.
+    ///
+    /// # Errors
+    /// As [`VcenterProvider::new`].
+    pub fn with_timeout(
+        settings: Settings,
+        clock: Clock,
+        timeout: Option<Duration>,
+    ) -> Result<Self, ProviderError> {
+        let operation = format!("set up hypervisor `{}`", settings.name);
+        let client = ClientSettings {
+            endpoint: settings.endpoint,
+            username: settings.username,
+            password: settings.password,
+            tls: settings.tls,
+            allowed_hosts: settings.allowed_hosts,
+            reads_max: settings.reads_max,
+            writes_max: settings.writes_max,
+            patience: timeout.unwrap_or(PATIENCE),
+        };
+        let client = VimClient::new(client, clock.clone()).map_err(|error| ProviderError {
+            operation,
+            kind: error.kind(),
+            retry: Retry::No,
+            source: Box::new(error),
+        })?;
+        let inner = Inner {
+            client,
+            name: settings.name,
+            project: settings.project,
+            datacenter: settings.datacenter,
+            folder: settings.folder,
+            pools: settings.pools,
+            expected_identity: settings.expected_identity,
+            settle: settings.settle,
+            clock,
+            places: Mutex::new(None),
+            dropped: std::sync::Mutex::default(),
+        };
+        Ok(Self { inner })
+    }
+}
+
+#[async_trait]
+impl Provider for VcenterProvider {
+    async fn observe(&self, scope: &Scope) -> HypervisorInventory {
+        observe(&self.inner, scope).await
+    }
+
+    async fn list(&self) -> Result<Listing, ProviderError> {
+        self.inner.confirm_identity().await?;
+        let (places, machines) = self.inner.look("list the machines").await?;
+        let reader = self.inner.reader(&places);
+        let mut gaps = places.gaps.clone();
+        let mut guests = BTreeMap::new();
+        for object in &machines.objects {
+            if let Some((path, fault)) = object.missing.iter().next() {
+                gaps.push(format!(
+                    "`{path}` of {} may not be read: {}",
+                    object.obj,
+                    fault.kind.name()
+                ));
+            }
+            guests.insert(id_of(object), reader.listed(object));
+        }
+        let online = places.observed_nodes().into_iter().filter(|(_, node)| node.online);
+        Ok(Listing { guests, online: online.map(|(name, _)| name).collect(), gaps })
+    }
+
+    async fn read(&self, target: &Target) -> Result<Fresh, ProviderError> {
+        self.inner.confirm_identity().await?;
+        self.inner.read(target).await
+    }
+
+    async fn submit(&self, call: &Call<'_>, intent: &DurableIntent) -> Submitted {
+        self.inner.submit(call, intent).await
+    }
+
+    async fn poll(&self, tasks: &[TaskRef]) -> Vec<TaskState> {
+        match self.inner.confirm_identity().await {
+            Ok(()) => self.inner.poll(tasks).await,
+            Err(error) => vec![TaskState::Unknown(joined(&error)); tasks.len()],
+        }
+    }
+
+    async fn locate(&self, intent: &Intent) -> Located {
+        if let Err(error) = self.inner.confirm_identity().await {
+            return Located::StillUnknown(joined(&error));
+        }
+        locate::locate(&self.inner, intent).await
+    }
+
+    async fn examine(&self, desired: &DesiredState, scope: &Scope) -> Examination {
+        examine::examine(&self.inner, desired, scope).await
+    }
+
+    async fn authors(&self, altered: &[Altered]) -> Authors {
+        super::authors::authors(&self.inner, altered).await
+    }
+
+    async fn close(&self) {
+        self.inner.client.close().await;
+    }
+}
+
+impl Inner {
+    /// Whether the vCenter is the one that trust means.
+    pub async fn confirm_identity(&self) -> Result<(), ProviderError> {
+        let service = self.client.service().await;
+        let service = service.map_err(|error| error.into_provider("ask which vCenter answers"))?;
+        match &self.expected_identity {
+            Some(expected) if !expected.eq_ignore_ascii_case(&service.instance_uuid) => {
+                let (found, expected) = (service.instance_uuid.clone(), expected.clone());
+                Err(ProviderError {
+                    operation: format!("trust hypervisor `{}`", self.name),
+                    kind: ErrorKind::Identity,
+                    retry: Retry::No,
+                    source: Box::new(Doubt::Identity { found, expected }),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub fn reader<'a>(&'a self, places: &'a Places) -> Reader<'a> {
+        Reader { project: self.project.as_ref(), places, pools: &self.pools, folder: &self.folder }
+    }
+
+    pub fn around<'a>(&'a self, places: &'a Places) -> Surroundings<'a> {
+        Surroundings {
+            places,
+            pools: &self.pools,
+            datacenter: self.datacenter.as_deref(),
+            folder: &self.folder,
+        }
+    }
+
+    /// Paths of machines: those of a listing, or of a full look.
+    pub fn machine_paths(&self, full: bool) -> Paths {
+        use super::extra;
+        let mut paths = Paths::of("VirtualMachine", &LEAN);
+        let mut keys = vec![extra::ID];
+        if full {
+            paths.required.extend(DETAIL.map(str::to_owned));
+            keys.extend([
+                extra::MAP,
+                extra::METADATA,
+                extra::METADATA_ENCODING,
+                extra::USERDATA,
+                extra::USERDATA_ENCODING,
+            ]);
+        }
+        let dropped = lock(&self.dropped);
+        let wanted: Vec<String> = keys.into_iter().map(extra::path).collect();
+        if wanted.iter().any(|path| dropped.contains(path)) {
+            // A server that does not tell single keys is asked for all of them.
+            paths.required.push(extra::WHOLE.to_owned());
+        } else {
+            paths.optional.extend(wanted);
+        }
+        paths
+    }
+
+    /// Notes paths that the server does not know. Tells whether a read without them is of
+    /// no use.
+    pub fn note_dropped(&self, read: &Collected) -> bool {
+        if read.dropped.is_empty() {
+            return false;
+        }
+        lock(&self.dropped).extend(read.dropped.iter().cloned());
+        true
+    }
+
+    /// Everything in one read: places, and every machine as a listing needs it.
+    pub async fn look(&self, operation: &str) -> Result<(Arc<Places>, Collected), ProviderError> {
+        let spell = |error: CallError| error.into_provider(operation);
+        let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
+        let root = root.map_err(spell)?;
+        for _ in 0..2 {
+            let mut paths = places::paths();
+            paths.push(self.machine_paths(false));
+            let mut read = self.client.collect(&root, &paths, operation).await.map_err(spell)?;
+            if self.note_dropped(&read) {
+                continue;
+            }
+            let places = Arc::new(Places::of(&read));
+            *self.places.lock().await = Some(Arc::clone(&places));
+            read.objects.retain(|object| object.obj.kind == "VirtualMachine");
+            return Ok((places, read));
+        }
+        let text = "it does not tell the free keys of its machines".to_owned();
+        Err(doubt(operation, text))
+    }
+
+    /// Where things are; read when nobody has done so yet.
+    pub async fn places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {
+        if let Some(places) = self.places.lock().await.clone() {
+            return Ok(places);
+        }
+        self.read_places(operation).await
+    }
+
+    async fn read_places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {
+        let spell = |error: CallError| error.into_provider(operation);
+        let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
+        let root = root.map_err(spell)?;
+        let read = self.client.collect(&root, &places::paths(), operation).await.map_err(spell)?;
+        let places = Arc::new(Places::of(&read));
+        *self.places.lock().await = Some(Arc::clone(&places));
+        Ok(places)
+    }
+
+    /// Machines in full, by their references.
+    pub async fn machines(
+        &self,
+        of: &[MoRef],
+        operation: &str,
+    ) -> Result<Vec<ObjectContent>, ProviderError> {
+        let spell = |error: CallError| error.into_provider(operation);
+        for _ in 0..2 {
+            let paths = self.machine_paths(true);
+            let read = self.client.properties(of, &paths, operation).await.map_err(spell)?;
+            if !self.note_dropped(&read) {
+                return Ok(read.objects);
+            }
+        }
+        Err(doubt(operation, "it does not tell the free keys of its machines".to_owned()))
+    }
+
+    pub async fn read(&self, target: &Target) -> Result<Fresh, ProviderError> {
+        let operation = format!("read {target}");
+        if target.key.kind == Kind::Pool {
+            let text = "folders and resource pools are not read one by one".to_owned();
+            return Err(doubt(&operation, text));
+        }
+        let reference = match &target.at {
+            At::Id(id) => Some(machine_ref(id)),
+            At::Birth(place) => self.find(place, &operation).await?,
+        };
+        let Some(reference) = reference else { return Ok(absent()) };
+        let read = self.machines(std::slice::from_ref(&reference), &operation).await?;
+        let Some(object) = read.into_iter().next() else { return Ok(absent()) };
+        self.fresh(&object, &operation).await
+    }
+
+    async fn fresh(&self, object: &ObjectContent, operation: &str) -> Result<Fresh, ProviderError> {
+        if let Some(why) = unreadable(object) {
+            return Ok(Fresh {
+                object: FreshObject::Unreadable(why),
+                version: None,
+                raw: serde_json::Value::Null,
+            });
+        }
+        let mut places = self.places(operation).await?;
+        let newer = ["parent", "resourcePool", "runtime.host"].into_iter().any(|path| {
+            let reference = object.props.get(path).and_then(Node::as_moref);
+            reference.is_some_and(|it| !places.knows(&it))
+        });
+        if newer {
+            places = self.read_places(operation).await?;
+        }
+        let machine = self.reader(&places).machine(object);
+        let tree = object.props.get("config.hardware.device");
+        let raw = RawMachine { devices: tree.map(|it| it.children.clone()).unwrap_or_default() };
+        let raw = serde_json::to_value(raw)
+            .map_err(|error| doubt(operation, format!("its devices cannot be kept: {error}")))?;
+        let version = object.props.get("config.changeVersion").and_then(Node::as_word);
+        Ok(Fresh {
+            object: FreshObject::Machine(Box::new(machine)),
+            version: version.map(str::to_owned),
+            raw,
+        })
+    }
+
+    /// A machine whose id nobody knows: by the UUID that we gave it, else by its name in
+    /// the folder that it is born into.
+    pub async fn find(
+        &self,
+        place: &Birthplace,
+        operation: &str,
+    ) -> Result<Option<MoRef>, ProviderError> {
+        if let Some(uuid) = place.uuid {
+            let found = self.by_uuid(&uuid.to_string(), operation).await?;
+            match found.as_slice() {
+                [] => {}
+                [one] => return Ok(Some(one.clone())),
+                [_, _, ..] => {
+                    let text = format!("{} machines have the UUID {uuid}", found.len());
+                    return Err(doubt(operation, text));
+                }
+            }
+        }
+        let places = self.places(operation).await?;
+        let folder = self.around(&places).folder_of(place.pool.as_ref());
+        let folder = folder.map_err(|text| doubt(operation, text))?;
+        let args = [("entity", folder.into()), ("name", place.name.as_str().into())];
+        let found = self.search("FindChild", &args, operation).await?;
+        let found = found.returned().and_then(Node::as_moref);
+        Ok(found.filter(|it| it.kind == "VirtualMachine"))
+    }
+
+    pub async fn by_uuid(&self, uuid: &str, operation: &str) -> Result<Vec<MoRef>, ProviderError> {
+        let args =
+            [("uuid", uuid.into()), ("vmSearch", true.into()), ("instanceUuid", true.into())];
+        let answer = self.search("FindAllByUuid", &args, operation).await?;
+        Ok(answer.all("returnval").filter_map(Node::as_moref).collect())
+    }
+
+    async fn search(
+        &self,
+        method: &str,
+        args: &[(&str, Val)],
+        operation: &str,
+    ) -> Result<Node, ProviderError> {
+        let spell = |error: CallError| error.into_provider(operation);
+        let index = self.client.service().await.and_then(|it| it.part("searchIndex"));
+        let index = index.map_err(spell)?;
+        let request = Request { method, this: &index, args, operation: Some(operation) };
+        self.client.read(&request).await.map_err(spell)
+    }
+
+    async fn submit(&self, call: &Call<'_>, intent: &DurableIntent) -> Submitted {
+        let operation = format!("{} {}", call.op.name(), call.target);
+        if let Err(error) = self.confirm_identity().await {
+            return Submitted::NotSent(error);
+        }
+        let places = match self.places(&operation).await {
+            Ok(places) => places,
+            Err(error) => return Submitted::NotSent(error),
+        };
+        let native = match native_call(call, &self.around(&places)) {
+            Ok(native) => native,
+            Err(text) => {
+                return Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
+            }
+        };
+        // Ties the two logs together.
+        let tag = format!("novahost-{}", intent.intent().request_id());
+        let request = Request {
+            method: native.method,
+            this: &native.this,
+            args: &native.args,
+            operation: Some(&tag),
+        };
+        let answer = match self.client.mutate(&request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return match error.proof() {
+                    Proof::Refused => Submitted::Refused(refused(&error)),
+                    Proof::NotSent => Submitted::NotSent(error.into_provider(operation)),
+                    Proof::Unknown => Submitted::Unknown(error.into_provider(operation)),
+                };
+            }
+        };
+        match (native.answers, answer.returned().and_then(Node::as_moref)) {
+            (Answers::Nothing, _) => Submitted::Done(Receipt::default()),
+            (Answers::Task, Some(task)) if task.kind == "Task" => {
+                match self.task_ref(&task).await {
+                    Some(task) => Submitted::Accepted(task),
+                    None => {
+                        Submitted::Unknown(doubt(&operation, "nobody knows which vCenter".into()))
+                    }
+                }
+            }
+            (Answers::Task, _) => {
+                Submitted::Unknown(doubt(&operation, "the answer names no task".to_owned()))
+            }
+        }
+    }
+
+    /// Tasks mean something only together with the vCenter that they run in.
+    pub async fn task_ref(&self, task: &MoRef) -> Option<TaskRef> {
+        let service = self.client.service().await.ok()?;
+        Some(TaskRef(format!("{}/{}", service.instance_uuid, task.value)))
+    }
+
+    pub async fn poll(&self, tasks: &[TaskRef]) -> Vec<TaskState> {
+        let here = match self.client.service().await {
+            Ok(service) => service.instance_uuid.clone(),
+            Err(error) => {
+                let text = joined(&error);
+                return vec![TaskState::Unknown(text); tasks.len()];
+            }
+        };
+        let parsed: Vec<Option<MoRef>> = tasks
+            .iter()
+            .map(|task| match task.0.split_once('/') {
+                Some((uuid, id)) if uuid == here => Some(MoRef::new("Task", id)),
+                Some(_) | None => None,
+            })
+            .collect();
+        let asked: Vec<MoRef> = parsed.iter().flatten().cloned().collect();
+        let mut states = match self.client.task_states(&asked, "ask about tasks").await {
+            Ok(states) => states.into_iter(),
+            Err(error) => {
+                let text = joined(&error);
+                return vec![TaskState::Unknown(text); tasks.len()];
+            }
+        };
+        parsed
+            .iter()
+            .zip(tasks)
+            .map(|(known, task)| match known {
+                Some(_) => match states.next() {
+                    Some(status) => state_of(status),
+                    None => TaskState::Unknown("no answer for this task".to_owned()),
+                },
+                None => TaskState::Unknown(format!("`{}` names no task of this vCenter", task.0)),
+            })
+            .collect()
+    }
+}
+
+/// What a task's status means.
+fn state_of(status: TaskStatus) -> TaskState {
+    match status {
+        TaskStatus::Queued => TaskState::Queued,
+        TaskStatus::Running { .. } => TaskState::Running,
+        TaskStatus::Success { result } => {
+            let made = result.as_ref().and_then(Node::as_moref);
+            let made = made.filter(|it| it.kind == "VirtualMachine");
+            let id = made.map(|it| it.value.as_str().into());
+            TaskState::Done(Receipt { id, notes: Vec::new() })
+        }
+        TaskStatus::Error(fault) => TaskState::Failed(of_fault(&fault)),
+        TaskStatus::Gone => TaskState::Unknown("the vCenter has forgotten the task".to_owned()),
+        TaskStatus::Unreadable(fault) => {
+            TaskState::Unknown(format!("the task may not be read: {}", fault.kind.name()))
+        }
+    }
+}
+
+/// Nothing is there.
+pub(super) fn absent() -> Fresh {
+    Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null }
+}
+
+fn doubt(operation: &str, text: String) -> ProviderError {
+    ProviderError {
+        operation: operation.to_owned(),
+        kind: ErrorKind::Decode,
+        retry: Retry::No,
+        source: Box::new(Doubt::Words(text)),
+    }
+}
+
+/// A lock that outlives a panic elsewhere: the set behind it is valid at every step.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,196 @@
+//! What the account may see and do, as far as absence depends on it.
+//!
+//! Objects below a permission that takes the right to see them away are simply not in a
+//! view: nothing says that they are missing. So the rights on the root are read, and every
+//! permission further down that could hide something from this account.
+
+use super::{
+    provider::Inner,
+    vim::{CallError, MoRef, Node, Request, collect::Paths},
+};
+use crate::model::ProviderError;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Without it an object cannot be read, and is not in a view.
+const READ: &str = "System.Read";
+
+/// What can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Everything.
+    Whole,
+    /// Perhaps not everything.
+    Partial {
+        /// What is missing.
+        why: String,
+        /// What to do about it.
+        help: String,
+    },
+}
+
+/// Roles by their number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Roles {
+    privileges: BTreeMap<i64, BTreeSet<String>>,
+    names: BTreeMap<i64, String>,
+}
+
+impl Roles {
+    fn of(list: &Node) -> Self {
+        let mut roles = Self::default();
+        for role in &list.children {
+            let Some(id) = role.i64_at("roleId") else { continue };
+            let privileges = role.all("privilege").map(|it| it.text.clone()).collect();
+            roles.privileges.insert(id, privileges);
+            roles.names.insert(id, role.text_at("name").unwrap_or_default().to_owned());
+        }
+        roles
+    }
+
+    fn gives(&self, role: i64, privilege: &str) -> bool {
+        // The administrator has every privilege, whatever is listed for it.
+        role == -1 || self.privileges.get(&role).is_some_and(|all| all.contains(privilege))
+    }
+
+    fn name(&self, role: i64) -> String {
+        self.names.get(&role).cloned().unwrap_or_else(|| role.to_string())
+    }
+}
+
+/// What this account has on the root of everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RootRights {
+    roles: Roles,
+    held: Vec<i64>,
+}
+
+impl RootRights {
+    /// Whether it has a privilege there.
+    pub fn has(&self, privilege: &str) -> bool {
+        self.held.iter().any(|role| self.roles.gives(*role, privilege))
+    }
+
+    /// Whether it is an administrator there.
+    pub fn is_admin(&self) -> bool {
+        self.held.contains(&-1)
+    }
+}
+
+/// Reads what the account has on the root.
+pub(super) async fn on_root(inner: &Inner) -> Result<RootRights, ProviderError> {
+    let operation = "read the account's rights";
+    let spell = |error: CallError| error.into_provider(operation);
+    let service = inner.client.service().await.map_err(spell)?;
+    let root = service.part("rootFolder").map_err(spell)?;
+    let manager = service.part("authorizationManager").map_err(spell)?;
+    let roles = property(inner, &manager, "AuthorizationManager", "roleList", operation).await?;
+    let held = property(inner, &root, "Folder", "effectiveRole", operation).await?;
+    Ok(RootRights {
+        roles: roles.as_ref().map(Roles::of).unwrap_or_default(),
+        held: held.iter().flat_map(|it| &it.children).filter_map(Node::as_i64).collect(),
+    })
+}
+
+async fn property(
+    inner: &Inner,
+    of: &MoRef,
+    kind: &'static str,
+    path: &str,
+    operation: &str,
+) -> Result<Option<Node>, ProviderError> {
+    let paths = Paths::of(kind, &[path]);
+    let read = inner.client.properties(std::slice::from_ref(of), &paths, operation).await;
+    let read = read.map_err(|error| error.into_provider(operation))?;
+    Ok(read.objects.into_iter().next().and_then(|mut object| object.props.remove(path)))
+}
+
+/// Whether everything can be seen.
+pub(super) async fn sight(inner: &Inner) -> Result<Sight, ProviderError> {
+    let rights = on_root(inner).await?;
+    if !rights.has(READ) {
+        return Ok(Sight::Partial {
+            why: format!("the account has no `{READ}` on the root of the vCenter"),
+            help: "give it the role `Read-only` on the root folder, with propagation".to_owned(),
+        });
+    }
+    let hiding = permissions(inner).await?;
+    let account = inner.client.username();
+    let found = hiding.iter().find(|row| row.may_hide_from(account, &rights.roles));
+    Ok(match found {
+        None => Sight::Whole,
+        Some(row) => Sight::Partial {
+            why: format!(
+                "the role `{}` of `{}` on {} may hide machines from the account",
+                rights.roles.name(row.role),
+                row.principal,
+                row.entity
+            ),
+            help: "remove that permission, or use an account that it is not about".to_owned(),
+        },
+    })
+}
+
+/// One permission somewhere.
+struct Row {
+    entity: String,
+    principal: String,
+    group: bool,
+    role: i64,
+}
+
+impl Row {
+    /// Whether it takes sight away from the account. Who is in a group is not known here,
+    /// so that one for any group counts.
+    fn may_hide_from(&self, account: &str, roles: &Roles) -> bool {
+        !roles.gives(self.role, READ) && (self.group || same_account(&self.principal, account))
+    }
+}
+
+/// `user@domain` and `DOMAIN\user` are one account.
+pub(super) fn same_account(a: &str, b: &str) -> bool {
+    let parts = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        match (text.split_once('\\'), text.split_once('@')) {
+            (Some((domain, user)), _) | (None, Some((user, domain))) => {
+                (user.to_owned(), Some(domain.to_owned()))
+            }
+            (None, None) => (text.clone(), None),
+        }
+    };
+    let ((user_a, domain_a), (user_b, domain_b)) = (parts(a), parts(b));
+    let domains = domain_a.is_none() || domain_b.is_none() || domain_a == domain_b;
+    user_a == user_b && domains
+}
+
+async fn permissions(inner: &Inner) -> Result<Vec<Row>, ProviderError> {
+    let operation = "read the permissions";
+    let spell = |error: CallError| error.into_provider(operation);
+    let service = inner.client.service().await.map_err(spell)?;
+    let manager = service.part("authorizationManager").map_err(spell)?;
+    let method = "RetrieveAllPermissions";
+    let request = Request { method, this: &manager, args: &[], operation: Some(operation) };
+    let answer = inner.client.read(&request).await.map_err(spell)?;
+    let row = |node: &Node| {
+        let entity = node.moref_at("entity")?;
+        Some(Row {
+            entity: entity.to_string(),
+            principal: node.text_at("principal").unwrap_or_default().to_owned(),
+            group: node.bool_at("group") == Some(true),
+            role: node.i64_at("roleId")?,
+        })
+    };
+    Ok(answer.all("returnval").filter_map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_of_an_account_are_one() {
+        assert!(same_account("novahost@vsphere.local", "VSPHERE.LOCAL\\novahost"));
+        assert!(same_account("Administrator", "administrator@vsphere.local"));
+        assert!(!same_account("novahost@vsphere.local", "CORP\\novahost"));
+        assert!(!same_account("alice@corp", "bob@corp"));
+    }
+}
