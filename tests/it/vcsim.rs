@@ -343,8 +343,8 @@ async fn many_slow_tasks_are_waited_for_with_few_requests() {
     }
     let (requests, took) = (client.requests() - before, begun.elapsed());
     eprintln!("20 clones of 3 s: {polls} polls, {requests} requests, {took:?}");
-    // Asking each second would be as many polls; without a wait it would be thousands.
-    assert!(took < Duration::from_secs(30) && requests < 100, "{requests} requests, {took:?}");
+    // Without a wait it would be thousands.
+    assert!(requests < 100, "{requests} requests");
     watch.close(&client).await;
     client.close().await;
     assert_eq!(vcsim.sessions_of_ours(), 0);
