@@ -62,6 +62,13 @@ const PURE: &[&str] = &[
     "src/provider/proxmox/property.rs",
     "src/provider/proxmox/call.rs",
     "src/provider/proxmox/privileges.rs",
+    "src/provider/vcenter/vim/codec.rs",
+    "src/provider/vcenter/vim/error.rs",
+    "src/provider/vcenter/vim/fault.rs",
+    "src/provider/vcenter/vim/node.rs",
+    "src/provider/vcenter/vim/service.rs",
+    "src/provider/vcenter/vim/soap.rs",
+    "src/provider/vcenter/vim/val.rs",
 ];
 
 /// What a pure module may not say.

@@ -214,8 +214,13 @@ impl VimClient {
 
     /// Ends the session. Errors are of no use to anyone and are swallowed.
     pub async fn close(&self) {
-        let state = std::mem::replace(&mut *self.session.lock().await, State::None);
-        let State::Live(session) = state else { return };
+        let session = {
+            let mut state = self.session.lock().await;
+            let State::Live(session) = &*state else { return };
+            let session = Arc::clone(session);
+            *state = State::Lost;
+            session
+        };
         let Ok(this) = self.part("sessionManager").await else { return };
         let request = Request { method: "Logout", this: &this, args: &[], operation: None };
         let _ = self.send(&request, Some(&session), Some(LOGOUT_PATIENCE)).await;

@@ -177,3 +177,46 @@ async fn nobody_at_home_is_not_sent() {
     let error = power_on(&client).await.unwrap_err();
     assert_eq!(error.proof(), Proof::NotSent);
 }
+
+#[tokio::test]
+async fn a_login_after_the_end_asks_again_who_answers() {
+    let steps = vec![time(), Say::Returns(String::new()), content("u-2")];
+    let server = after_login(steps).await;
+    let client = server.client();
+    client.time("op").await.unwrap();
+    client.close().await;
+    assert!(matches!(client.time("op").await, Err(CallError::Identity(_))));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let server = after_login(vec![Say::Status(307, "")]).await;
+    let error = power_on(&server.client()).await.unwrap_err();
+    assert!(matches!(error, CallError::Gateway { status: 307, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_given_up_at_the_bound() {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    const BOUND: usize = 64 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sent = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (piece, mut sent) = (vec![b' '; 1 << 20], 0);
+        // Ten times the bound is for ever.
+        while sent < 10 * BOUND && stream.write_all(&piece).await.is_ok() {
+            sent += piece.len();
+        }
+        sent
+    });
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port, https: false };
+    assert!(Script::of(endpoint).client().service().await.is_err());
+    // What lies between two programs of one machine: buffers of sockets.
+    assert!(sent.await.unwrap() <= BOUND + (32 << 20));
+}
