@@ -5,6 +5,7 @@ mod adopt;
 mod apply;
 pub mod args;
 mod audit;
+mod connect;
 mod doctor;
 mod drift;
 mod error;

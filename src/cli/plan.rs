@@ -65,7 +65,6 @@ fn plan_offline(
         )
         .hint("make one with `novahost inventory snapshot`")
     })?;
-    session::all_built_in(&desired)?;
     let products = borrow(&desired);
     let history = History::default();
     let known = Known {

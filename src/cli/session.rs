@@ -66,28 +66,17 @@ pub struct Session {
 
 /// The pure half of every product that is built in.
 static PROXMOX: Proxmox = Proxmox;
+static VCENTER: Vcenter = Vcenter;
 
-/// The pure half of each configured hypervisor whose product is built in; whoever plans
-/// has made sure that this is all of them.
+/// The pure half of each configured hypervisor.
 pub fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
-    let product = |(name, config): (&HypervisorName, &HypervisorConfig)| match config {
-        HypervisorConfig::Proxmox(_) => Some((name.clone(), &PROXMOX as &'static dyn Product)),
-        HypervisorConfig::Vcenter(_) => None,
+    let product = |config: &HypervisorConfig| -> &'static dyn Product {
+        match config {
+            HypervisorConfig::Proxmox(_) => &PROXMOX,
+            HypervisorConfig::Vcenter(_) => &VCENTER,
+        }
     };
-    desired.hypervisors.iter().filter_map(product).collect()
-}
-
-/// Whether the product of every hypervisor is built in, for plans without a provider.
-pub fn all_built_in(desired: &DesiredState) -> Result<(), CliError> {
-    desired.hypervisors.iter().try_for_each(|(name, config)| match config {
-        HypervisorConfig::Proxmox(_) => Ok(()),
-        HypervisorConfig::Vcenter(_) => Err(not_built_in(name)),
-    })
-}
-
-/// A hypervisor that the YAML may name, and nothing else can be done with.
-fn not_built_in(name: &HypervisorName) -> CliError {
-    CliError::new(ExitClass::Config, format!("hypervisor {name}: vCenter is not built in yet"))
+    desired.hypervisors.iter().map(|(name, config)| (name.clone(), product(config))).collect()
 }
 
 /// Loads the YAML and shows its problems; then the settings beside it.
@@ -197,134 +186,6 @@ impl Session {
             output: output.with(global, &settings),
             settings,
         })
-    }
-
-    /// The effectful half of one hypervisor, once trust has agreed to every endpoint
-    /// and to the secret. No request is sent yet.
-    pub async fn provider(
-        &self,
-        name: &HypervisorName,
-        config: &HypervisorConfig,
-    ) -> Result<Arc<dyn Provider>, CliError> {
-        let config = match config {
-            HypervisorConfig::Proxmox(config) => config,
-            HypervisorConfig::Vcenter(_) => return Err(not_built_in(name)),
-        };
-        let settings = match &self.sandbox {
-            Some(sandbox) => self.sandbox_settings(name, config, sandbox)?,
-            None => self.real_settings(name, config).await?,
-        };
-        let provider = ProxmoxProvider::new(settings, self.clock.clone())
-            .map_err(|error| CliError::of(ExitClass::Error, &error))?;
-        Ok(Arc::new(provider))
-    }
-
-    fn sandbox_settings(
-        &self,
-        name: &HypervisorName,
-        config: &ProxmoxConfig,
-        sandbox: &Sandbox,
-    ) -> Result<proxmox::Settings, CliError> {
-        let missing = || CliError::new(ExitClass::Bug, format!("no simulator for `{name}`"));
-        let address = sandbox.address(name).ok_or_else(missing)?;
-        let endpoint: Endpoint =
-            address.endpoint.parse().map_err(|error| CliError::of(ExitClass::Bug, &error))?;
-        Ok(proxmox::Settings {
-            endpoints: vec![endpoint],
-            auth: Auth::Token {
-                id: sandbox::TOKEN_ID.to_owned(),
-                secret: SecretString::from(sandbox::TOKEN_SECRET),
-            },
-            tls: TlsTrust::Ca(address.ca_pem.into()),
-            ..self.common_settings(name, config)
-        })
-    }
-
-    async fn real_settings(
-        &self,
-        name: &HypervisorName,
-        config: &ProxmoxConfig,
-    ) -> Result<proxmox::Settings, CliError> {
-        let mut settings = self.common_settings(name, config);
-        let refused = |it: &crate::trust::Refusal| CliError::of(ExitClass::Refused, it);
-        let mut connection = Connection::Loopback;
-        for text in &config.endpoints {
-            let wrong =
-                |error: &(dyn std::error::Error + 'static)| CliError::of(ExitClass::Config, error);
-            let endpoint: Endpoint = text.parse().map_err(|error| wrong(&error))?;
-            let bound = crate::trust::Endpoint::of_url(text).map_err(|error| wrong(&error))?;
-            connection = self.trust.may_connect(name, &bound).map_err(|it| refused(&it))?;
-            settings.allowed_hosts.insert(endpoint.host.clone());
-            settings.endpoints.push(endpoint);
-        }
-        settings.tls = self.tls(config, &connection)?;
-        if let Connection::Bound(binding) = connection {
-            settings.expected_identity.clone_from(&binding.identity);
-        }
-        let reference = match &config.auth {
-            ProxmoxAuth::Token { secret, .. } => secret,
-            ProxmoxAuth::Password { password, .. } => password,
-        };
-        let fetched = self.secrets.for_login(name, &connection, reference).await;
-        let secret = fetched.map_err(|error| no_secret(&error))?;
-        settings.auth = match &config.auth {
-            ProxmoxAuth::Token { id, .. } => Auth::Token { id: id.clone(), secret },
-            ProxmoxAuth::Password { username, .. } => {
-                Auth::Password { username: username.clone(), password: secret }
-            }
-        };
-        Ok(settings)
-    }
-
-    /// Where trust says how TLS is verified, the tree cannot widen it.
-    fn tls(
-        &self,
-        config: &ProxmoxConfig,
-        connection: &Connection<'_>,
-    ) -> Result<TlsTrust, CliError> {
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map(|pem| TlsTrust::Ca(pem.into())).map_err(|error| {
-                CliError::new(
-                    ExitClass::Config,
-                    format!("could not read `{}`: {error}", path.display()),
-                )
-            })
-        };
-        let pins = |pins: &[String]| {
-            let all: Result<Vec<Fingerprint>, _> = pins.iter().map(|pin| pin.parse()).collect();
-            all.map(TlsTrust::Pins).map_err(|error| CliError::of(ExitClass::Config, &error))
-        };
-        if let Connection::Bound(binding) = connection {
-            if !binding.pins.is_empty() {
-                return pins(&binding.pins);
-            }
-            if let Some(path) = &binding.ca_file {
-                return read(path);
-            }
-        }
-        if !config.fingerprints.is_empty() {
-            return pins(&config.fingerprints);
-        }
-        match &config.ca_file {
-            Some(path) => read(&self.root.join(path)),
-            None => Ok(TlsTrust::System),
-        }
-    }
-
-    fn common_settings(&self, name: &HypervisorName, config: &ProxmoxConfig) -> proxmox::Settings {
-        proxmox::Settings {
-            name: name.clone(),
-            project: Some(self.desired.project.clone()),
-            endpoints: Vec::new(),
-            allowed_hosts: BTreeSet::new(),
-            auth: Auth::Token { id: String::new(), secret: SecretString::from("") },
-            tls: TlsTrust::System,
-            vmid_range: config.vmid_range,
-            reads_max: config.reads_max,
-            writes_max: config.writes_max,
-            expected_identity: None,
-            settle: proxmox::Settings::SETTLE,
-        }
     }
 
     /// The journal; made when it is not there.
