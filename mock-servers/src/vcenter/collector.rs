@@ -297,13 +297,13 @@ impl Core {
             .map_or(UPDATES_MAX, |most| most.min(UPDATES_MAX));
         let version = args.text_of("version").unwrap_or("").to_owned();
         let state = self.need_collector(reader.session, collector)?;
-        let base = if version.is_empty() {
-            Told::new()
+        let (number, base) = if version.is_empty() {
+            (0, Told::new())
         } else if version == state.version.to_string() && state.version > 0 {
-            state.told.clone()
+            (state.version, state.told.clone())
         } else {
             match &state.before {
-                Some((number, told)) if version == number.to_string() => told.clone(),
+                Some((number, told)) if version == number.to_string() => (*number, told.clone()),
                 Some(_) | None => {
                     let message = "The version is not known to this collector.";
                     return Err(Fault::new("InvalidCollectorVersion", message, vec![]));
@@ -334,7 +334,8 @@ impl Core {
         if updates.is_empty() {
             return Ok(None);
         }
-        state.before = Some((state.version, base)).filter(|_| !version.is_empty());
+        // The answer to this very question may get lost: it can be asked once more.
+        state.before = Some((number, base)).filter(|_| !version.is_empty());
         state.version += 1;
         state.told = next;
         let sets = updates.into_iter().map(|(filter, objects)| {
