@@ -267,10 +267,10 @@ impl World {
     pub(crate) fn takes_grants(&self, id: &str) -> bool {
         let Some(entity) = self.entities.get(id) else { return false };
         let above = entity.parent.as_deref().and_then(|parent| self.entities.get(parent));
-        match (&entity.kind, above.map(|it| &it.kind)) {
+        !matches!(
+            (&entity.kind, above.map(|it| &it.kind)),
             (Kind::Folder(_), Some(Kind::Datacenter { .. }))
-            | (Kind::Pool(_), Some(Kind::Cluster { .. })) => false,
-            _ => true,
-        }
+                | (Kind::Pool(_), Some(Kind::Cluster { .. }))
+        )
     }
 }

@@ -399,8 +399,10 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         ));
     }
     if alive {
+        // Snapshots have no permissions of their own.
+        let guarded = super::jobs::owner(core, on);
         for privilege in privileges(core, call) {
-            core.world.need(call.user, on, privilege)?;
+            core.world.need(call.user, &guarded, privilege)?;
         }
         if core.world.entities.contains_key(on) {
             core.world.need(call.user, on, "System.View")?;
@@ -449,7 +451,7 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         "MoveIntoResourcePool" => pools::move_into(core, on, elem)?,
         "MarkAsTemplate" => free(core, on).and_then(|()| folders::mark_template(core, on))?,
         "MarkAsVirtualMachine" => {
-            free(core, on).and_then(|()| folders::mark_machine(core, on, elem))?
+            free(core, on).and_then(|()| folders::mark_machine(core, on, elem))?;
         }
         "SetEntityPermissions" => access::set(core, call.user, elem)?,
         "RetrieveEntityPermissions" => return access::list(core, call.user, elem).map(Some),

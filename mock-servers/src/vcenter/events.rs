@@ -82,7 +82,7 @@ pub(crate) fn query(world: &World, user: &str, filter: &Elem) -> Outcome<Val> {
         let seen = !world.entities.contains_key(id) || world.may(user, id, "System.View");
         here && seen
             && (from..=to).contains(&event.when_ms)
-            && (types.is_empty() || types.iter().any(|name| typed(&name)))
+            && (types.is_empty() || types.iter().any(typed))
     };
     let mut found: Vec<&Event> = world.events.iter().filter(fits).collect();
     let most = most.unwrap_or(ANSWER_MAX).min(ANSWER_MAX);

@@ -36,6 +36,9 @@ pub(crate) fn boot(vm: &mut Vm, now_ms: u64) {
     vm.boots.push(boot);
 }
 
+/// Addresses with their prefix lengths.
+pub(crate) type Addresses = Vec<(String, i64)>;
+
 fn metadata(vm: &Vm) -> Option<Value> {
     serde_yaml::from_str(vm.boots.last()?.metadata.as_deref()?).ok()
 }
@@ -47,9 +50,9 @@ pub(crate) fn host_name(vm: &Vm) -> Option<String> {
 
 /// Addresses of each card, with their prefix lengths, as the first-boot data say; a card that they
 /// do not name gets none, and the first card what the guest has by itself.
-pub(crate) fn addresses(vm: &Vm) -> Vec<(String, Vec<(String, i64)>)> {
+pub(crate) fn addresses(vm: &Vm) -> Vec<(String, Addresses)> {
     let macs: Vec<String> = vm.config.nics().map(|nic| nic.mac.clone()).collect();
-    let mut all: Vec<(String, Vec<(String, i64)>)> =
+    let mut all: Vec<(String, Addresses)> =
         macs.iter().map(|mac| (mac.clone(), Vec::new())).collect();
     for (number, (mac, given)) in
         metadata(vm).map(|it| cards(&it)).unwrap_or_default().into_iter().enumerate()
@@ -71,7 +74,7 @@ pub(crate) fn addresses(vm: &Vm) -> Vec<(String, Vec<(String, i64)>)> {
 }
 
 /// The cards that a network configuration of version 2 names.
-fn cards(metadata: &Value) -> Vec<(Option<String>, Vec<(String, i64)>)> {
+fn cards(metadata: &Value) -> Vec<(Option<String>, Addresses)> {
     let Some(network) = metadata.get("network") else { return Vec::new() };
     let decoded = network.as_str().map(|value| {
         let encoding = metadata.get("network.encoding").and_then(Value::as_str).unwrap_or("");

@@ -216,9 +216,8 @@ async fn serve(
         Control::new(Arc::clone(shared)).perform(deed, truth::machine_of(arrival).as_deref());
         shared.core().deed_before = None;
     }
-    match &planted {
-        Some(Fault::HangBefore(time) | Fault::Delay(time)) => tokio::time::sleep(*time).await,
-        _ => {}
+    if let Some(Fault::HangBefore(time) | Fault::Delay(time)) = &planted {
+        tokio::time::sleep(*time).await;
     }
     if let Some(model) = shared.options.field_model {
         tokio::time::sleep(if arrival.mutates { model.write } else { model.read }).await;

@@ -80,7 +80,7 @@ pub(crate) fn begin(core: &mut Core, id: &str) -> Outcome<()> {
 }
 
 /// The machine of a snapshot, or the object itself.
-fn owner(core: &Core, id: &str) -> String {
+pub(crate) fn owner(core: &Core, id: &str) -> String {
     let found = core.world.vms().find(|(_, vm)| vm.snapshots.iter().any(|it| it.id == id));
     found.map_or(id, |(vm, _)| vm).to_owned()
 }

@@ -36,16 +36,19 @@ pub(crate) fn flag(value: bool) -> Val {
 }
 
 /// A number of 32 bits.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) fn int(value: impl ToString) -> Val {
     Val::Text("int".into(), value.to_string())
 }
 
 /// A number of 64 bits.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) fn long(value: impl ToString) -> Val {
     Val::Text("long".into(), value.to_string())
 }
 
 /// A number of 16 bits.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) fn short(value: impl ToString) -> Val {
     Val::Text("short".into(), value.to_string())
 }

@@ -102,8 +102,8 @@ async fn what_is_hidden_leaves_no_trace() {
     let direct = api.read(("VirtualMachine", &vm), &["name"]).await;
     assert_eq!(direct.get("missingSet/fault/fault").unwrap().attribute("xsi:type"), "NoPermission");
     // Its name is taken all the same.
-    let args = format!("<newName>old-print</newName>");
-    let info = api.task("Rename_Task", ("VirtualMachine", &center.vm("dns-legacy")), &args).await;
+    let args = "<newName>old-print</newName>";
+    let info = api.task("Rename_Task", ("VirtualMachine", &center.vm("dns-legacy")), args).await;
     assert_eq!(crate::client::error_of(&info), "DuplicateName");
     center.control.hide(&vm, false);
     assert_eq!(seen(&center, api).await, 7);

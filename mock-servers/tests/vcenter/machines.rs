@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mock_servers::vcenter::{Options, Switches};
+use mock_servers::vcenter::{Options, Switches, Timing};
 
 use crate::births::disk_of;
 use crate::client::{center, error_of, extra, start, world};
@@ -129,7 +129,12 @@ async fn a_detached_disk_stays_and_a_destroyed_one_goes() {
 
 #[tokio::test]
 async fn power_states_are_kept_apart() {
-    let center = center().await;
+    let timing = Timing {
+        boot: Duration::from_millis(700),
+        shutdown: Duration::from_millis(300),
+        ..Timing::fast()
+    };
+    let center = start(world(), Options { timing, ..Options::new(1) }).await;
     let api = &center.api;
     let vm = center.cloned("tpl-debian-13", "web").await;
     center.reconfigure(&vm, &extra("guestinfo.userdata", "I2Nsb3VkLWNvbmZpZw==")).await;
@@ -147,14 +152,14 @@ async fn power_states_are_kept_apart() {
     assert_eq!((seen.running, seen.starts, seen.seeded), (true, 1, Some(true)));
     // The tools need their time; going down needs some too.
     api.call("ShutdownGuest", on, "").await.refused("ToolsUnavailable", "");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(750)).await;
     let up = api.read(on, &["guest.toolsRunningStatus", "guest.net"]).await;
     assert_eq!(up.prop("guest.toolsRunningStatus").unwrap().text, "guestToolsRunning");
     assert_eq!(up.prop("guest.net").unwrap().kids.len(), 1);
     api.call("ShutdownGuest", on, "").await.done();
     let state = || center.control.inspect(|world| world.vm(&vm).unwrap().power.clone());
     assert_eq!(state(), "poweredOn");
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(state(), "poweredOff");
     api.done("Destroy_Task", on, "").await;
     assert!(
@@ -162,7 +167,7 @@ async fn power_states_are_kept_apart() {
     );
     let print = center.vm("old-print");
     api.done("PowerOnVM_Task", ("VirtualMachine", &print), "").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(750)).await;
     api.call("ShutdownGuest", ("VirtualMachine", &print), "").await.refused("ToolsUnavailable", "");
 }
 

@@ -165,7 +165,7 @@ async fn one_view_reads_the_whole_inventory() {
     let cluster = &of("ClusterComputeResource")[0];
     let summary = cluster.prop("summary").unwrap();
     // One is in bytes, the other in MiB.
-    assert_eq!(summary.text("totalMemory"), (3_u64 * 64 << 30).to_string());
+    assert_eq!(summary.text("totalMemory"), ((3_u64 * 64) << 30).to_string());
     assert_eq!(summary.text("effectiveMemory"), (3 * 64 * 1024).to_string());
     assert_eq!(cluster.prop("configurationEx").unwrap().text("drsConfig/enabled"), "true");
     let group = of("DistributedVirtualPortgroup")

@@ -125,7 +125,7 @@ pub(crate) fn destroy(core: &mut Core, id: &str) -> Outcome<()> {
         match &mut entity.kind {
             Kind::Vm(vm) if vm.pool.as_deref() == Some(id) => vm.pool = Some(parent.clone()),
             Kind::Pool(_) if entity.parent.as_deref() == Some(id) => {
-                entity.parent = Some(parent.clone())
+                entity.parent = Some(parent.clone());
             }
             _ => {}
         }

@@ -234,7 +234,7 @@ mod tests {
         let world = World::from_yaml(include_str!("../../../../fixtures/worlds/vcenter.yaml"));
         let world = world.expect("a world");
         let kinds: std::collections::BTreeSet<&str> =
-            world.entities.values().map(|it| it.type_name()).collect();
+            world.entities.values().map(super::Entity::type_name).collect();
         assert_eq!(kinds.len(), 10, "{kinds:?}");
         assert!(kinds.iter().all(|kind| schema().properties(kind).is_some()));
     }
