@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mock_servers::pve::{Options, Release, Switches, Timing, World, serve};
+use mock_servers::{pve, vcenter};
 
 /// Simulators of the hypervisors that novahost manages.
 #[derive(Parser)]
@@ -17,19 +17,27 @@ struct Cli {
 enum Product {
     /// A Proxmox VE cluster.
     Pve(Pve),
+    /// A vCenter.
+    Vcenter(Common),
 }
 
 #[derive(Args)]
 struct Pve {
+    #[command(flatten)]
+    common: Common,
+    /// Product release to play
+    #[arg(long, value_enum, default_value = "9.2")]
+    release: ReleaseName,
+}
+
+#[derive(Args)]
+struct Common {
     /// World to start from, as YAML
     #[arg(long)]
     world: PathBuf,
     /// TCP port; 0 takes any
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Product release to play
-    #[arg(long, value_enum, default_value = "9.2")]
-    release: ReleaseName,
     /// Append each exchange to this file
     #[arg(long)]
     record: Option<PathBuf>,
@@ -39,7 +47,7 @@ struct Pve {
     /// How long things take
     #[arg(long, value_enum, default_value = "fast")]
     timing: TimingName,
-    /// Write the cluster's certificate authority to this file
+    /// Write the certificate authority to this file
     #[arg(long)]
     ca_out: Option<PathBuf>,
     /// Seed of durations, MACs and UUIDs
@@ -67,29 +75,62 @@ enum TimingName {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Product::Pve(pve) = Cli::parse().product;
-    let world = World::from_yaml(&std::fs::read_to_string(&pve.world)?)?;
-    let release = match pve.release {
-        ReleaseName::V8_4 => Release::V8_4,
-        ReleaseName::V9_2 => Release::V9_2,
+    match Cli::parse().product {
+        Product::Pve(args) => serve_pve(args).await,
+        Product::Vcenter(args) => serve_vcenter(args).await,
+    }
+}
+
+async fn serve_pve(Pve { common, release }: Pve) -> anyhow::Result<()> {
+    let world = pve::World::from_yaml(&std::fs::read_to_string(&common.world)?)?;
+    let release = match release {
+        ReleaseName::V8_4 => pve::Release::V8_4,
+        ReleaseName::V9_2 => pve::Release::V9_2,
     };
-    let options = Options {
-        timing: match pve.timing {
-            TimingName::Fast => Timing::fast(),
-            TimingName::Realistic => Timing::realistic(),
-            TimingName::Instant => Timing::instant(),
+    let switches = if common.flipped { pve::Switches::flipped() } else { pve::Switches::default() };
+    let options = pve::Options {
+        timing: match common.timing {
+            TimingName::Fast => pve::Timing::fast(),
+            TimingName::Realistic => pve::Timing::realistic(),
+            TimingName::Instant => pve::Timing::instant(),
         },
-        switches: if pve.flipped { Switches::flipped() } else { Switches::default() },
-        record: pve.record,
-        persist: pve.persist,
-        port: pve.port,
-        ..Options::new(release, pve.seed)
+        switches,
+        record: common.record,
+        persist: common.persist,
+        port: common.port,
+        ..pve::Options::new(release, common.seed)
     };
-    let server = serve(world, options).await?;
-    if let Some(path) = &pve.ca_out {
+    let server = pve::serve(world, options).await?;
+    if let Some(path) = &common.ca_out {
         std::fs::write(path, server.ca_pem())?;
     }
-    announce(&server.endpoint(), pve.ca_out.as_deref(), &server.leaf_sha256());
+    announce(&server.endpoint(), common.ca_out.as_deref(), &server.leaf_sha256());
+    tokio::signal::ctrl_c().await?;
+    server.stop().await;
+    Ok(())
+}
+
+async fn serve_vcenter(common: Common) -> anyhow::Result<()> {
+    let world = vcenter::World::from_yaml(&std::fs::read_to_string(&common.world)?)?;
+    let switches =
+        if common.flipped { vcenter::Switches::flipped() } else { vcenter::Switches::default() };
+    let options = vcenter::Options {
+        timing: match common.timing {
+            TimingName::Fast => vcenter::Timing::fast(),
+            TimingName::Realistic => vcenter::Timing::realistic(),
+            TimingName::Instant => vcenter::Timing::instant(),
+        },
+        switches,
+        record: common.record,
+        persist: common.persist,
+        port: common.port,
+        ..vcenter::Options::new(common.seed)
+    };
+    let server = vcenter::serve(world, options).await?;
+    if let Some(path) = &common.ca_out {
+        std::fs::write(path, server.ca_pem())?;
+    }
+    announce(&server.endpoint(), common.ca_out.as_deref(), &server.leaf_sha256());
     tokio::signal::ctrl_c().await?;
     server.stop().await;
     Ok(())

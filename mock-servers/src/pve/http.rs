@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
@@ -32,6 +30,7 @@ use super::router::{self, Answer, Ask};
 use super::server::Shared;
 use super::truth;
 use crate::harness::Arrival;
+use crate::wire::{Body, Cut};
 
 /// The front end refuses larger bodies.
 const BODY_MAX: usize = 512 * 1024;
@@ -101,47 +100,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
     }
 }
 
-/// The connection is cut instead of answered.
-#[derive(Debug)]
-struct Cut;
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("connection cut")
-    }
-}
-
-impl std::error::Error for Cut {}
-
 type Reply = Result<Response<Body>, Cut>;
-
-/// A reply's body: whole, or one whose connection breaks after its first part.
-enum Body {
-    Whole(Full<Bytes>),
-    Broken(Option<Bytes>),
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Broken(first) => Poll::Ready(Some(first.take().map(Frame::data).ok_or(Cut))),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(body) => body.size_hint(),
-            Self::Broken(_) => SizeHint::default(),
-        }
-    }
-}
 
 /// What is wrong with a reply's body.
 enum Spoilt {

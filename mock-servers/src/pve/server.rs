@@ -1,9 +1,7 @@
 //! Starts a cluster: loads its world, binds its ports, keeps its clockwork running.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +22,7 @@ use super::schema::Release;
 use super::world::World;
 use super::{http, jobs, tls, truth};
 use crate::harness::{Actor, AnswerSink, ArrivalSink, Watch};
+use crate::keep::write_atomically;
 
 /// What one lock guards: the world and everything that must change with it.
 pub(crate) struct Core {
@@ -163,24 +162,9 @@ impl Shared {
     pub(crate) fn save(&self, core: &Core) {
         if let Some(path) = &self.options.persist {
             // A world that cannot be kept still serves; the next save may succeed.
-            let _ = write_atomically(path, &core.world);
+            let _ = core.world.to_json().and_then(|json| write_atomically(path, &json));
         }
     }
-}
-
-fn write_atomically(path: &Path, world: &World) -> anyhow::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut open = std::fs::File::options();
-    open.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        // The file holds the authority's key and the secrets of tokens.
-        use std::os::unix::fs::OpenOptionsExt as _;
-        open.mode(0o600);
-    }
-    open.open(&temporary)?.write_all(&world.to_json()?)?;
-    std::fs::rename(&temporary, path)?;
-    Ok(())
 }
 
 /// A running cluster. Dropping it closes its ports; [`Server::stop`] also waits for that and keeps the world.

@@ -11,6 +11,7 @@ use sha1::{Digest, Sha1};
 use super::access::Access;
 pub(crate) use super::keys::*;
 use super::work::Work;
+pub use crate::authority::Authority;
 
 /// A cluster with all it holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -336,25 +337,6 @@ impl Default for Datacenter {
             clustered: true,
             unlisted: BTreeSet::new(),
         }
-    }
-}
-
-/// A certificate authority and the certificate it signed for the listener.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Authority {
-    /// Certificate of the authority.
-    pub ca_pem: String,
-    /// Certificate of the listener.
-    pub leaf_pem: String,
-    /// Its private key.
-    pub leaf_key_pem: String,
-    /// When it was made.
-    pub not_before: u64,
-}
-
-impl std::fmt::Debug for Authority {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Authority").finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,183 @@
+//! The world and its requests in the words of [`crate::harness`].
+
+use std::collections::BTreeMap;
+
+use super::access::NO_ACCESS;
+use super::vm::Vm;
+use super::world::{Entity, Kind, World};
+use super::xml::Elem;
+use crate::harness::{Arrival, Object};
+
+/// What a request asks for.
+fn call_of(method: &Elem, kind: &str) -> &'static str {
+    let start =
+        method.get("specSet").and_then(|it| it.get("objectSet")).and_then(|it| it.get("obj"));
+    let looked_at = start.map_or("", |it| it.kind.as_str());
+    match (method.name.as_str(), kind) {
+        ("RetrievePropertiesEx", _) => match looked_at {
+            "ContainerView" => "list",
+            "VirtualMachine" => "read-config",
+            "Task" => "read-task",
+            _ => "read-other",
+        },
+        ("ContinueRetrievePropertiesEx", _) => "list",
+        ("WaitForUpdatesEx", _) => "read-task",
+        ("Login", _) => "log-in",
+        ("Logout", _) => "log-out",
+        ("CurrentTime", _) => "read-time",
+        (
+            "RetrieveEntityPermissions" | "HasPrivilegeOnEntities" | "FetchUserPrivilegeOnEntities",
+            _,
+        ) => "read-permissions",
+        ("CloneVM_Task", _) => "clone",
+        ("CreateVM_Task", _) => "create",
+        ("ReconfigVM_Task", _) => "configure",
+        ("Rename_Task", "ResourcePool") => "change-pool",
+        ("Rename_Task", _) => "rename",
+        ("RelocateVM_Task", _) => "relocate",
+        ("PowerOnVM_Task", _) => "start",
+        ("PowerOffVM_Task", _) => "stop",
+        ("ShutdownGuest", _) => "shutdown",
+        ("RebootGuest" | "ResetVM_Task", _) => "restart",
+        ("SuspendVM_Task", _) => "suspend",
+        ("Destroy_Task", "ResourcePool") => "delete-pool",
+        ("Destroy_Task", "Folder") => "delete-folder",
+        ("Destroy_Task", _) => "delete",
+        ("CreateFolder", _) => "create-folder",
+        ("MoveIntoFolder_Task", _) => "move",
+        ("CreateResourcePool", _) => "create-pool",
+        ("UpdateConfig" | "MoveIntoResourcePool", _) => "change-pool",
+        ("CreateSnapshot_Task", _) => "snapshot",
+        ("RevertToSnapshot_Task", _) => "roll-back",
+        (name, _) if super::api::reads(name) => "read-other",
+        _ => "other-change",
+    }
+}
+
+/// The machine that a request is about, if it is there yet.
+pub(crate) fn machine_of(arrival: &Arrival) -> Option<String> {
+    Some(arrival.object.as_deref()?.strip_prefix("vm/")?.to_owned())
+}
+
+/// A request in neutral words. A birth is about `vm/` and the new name.
+pub(crate) fn arrival(world: &World, (n, by): (u64, String), method: &Elem, text: &str) -> Arrival {
+    let this = method.get("_this").cloned().unwrap_or_default();
+    let on = this.text.trim();
+    let call = call_of(method, &this.kind);
+    let name = |field: &str| method.text_of(field).map(str::to_owned);
+    let vm = |id: &str| Some(format!("vm/{id}"));
+    let pool = |id: &str| world.entities.get(id).map(|it| format!("pool/{}", it.name));
+    let object = match (call, method.name.as_str()) {
+        ("clone", _) => name("name").and_then(|it| vm(&it)),
+        ("create", _) => method.get("config").and_then(|it| it.text_of("name")).and_then(vm),
+        ("create-pool", _) => name("name").map(|it| format!("pool/{it}")),
+        // A pool's members are changed on the pool and are about the member.
+        (_, "MoveIntoResourcePool" | "MoveIntoFolder_Task") => {
+            method.get("list").and_then(|it| vm(it.text.trim()))
+        }
+        ("change-pool" | "delete-pool", _) => pool(on),
+        ("read-config", _) => method
+            .get("specSet")
+            .and_then(|it| it.get("objectSet"))
+            .and_then(|it| it.text_of("obj"))
+            .and_then(|it| vm(it.trim())),
+        ("roll-back", _) => world
+            .vms()
+            .find(|(_, it)| it.snapshots.iter().any(|one| one.id == on))
+            .and_then(|(id, _)| vm(id)),
+        _ if this.kind == "VirtualMachine" => vm(on),
+        _ => None,
+    };
+    let mutates = !super::api::reads(&method.name);
+    Arrival { n, by, call, mutates, object, text: text.to_owned() }
+}
+
+/// Every machine and pool.
+pub(crate) fn objects(world: &World) -> BTreeMap<String, Object> {
+    let mut all = BTreeMap::new();
+    for (id, entity) in &world.entities {
+        match &entity.kind {
+            Kind::Vm(vm) => {
+                all.insert(format!("vm/{id}"), machine(world, entity, vm));
+            }
+            Kind::Pool(pool) => {
+                let detail = format!("{:?} {:?} {:?}", pool, entity.parent, entity.grants);
+                all.insert(format!("pool/{}", entity.name), bare(&entity.name, detail));
+            }
+            _ => {}
+        }
+    }
+    for (file, volume) in &world.volumes {
+        // Files without their machine still belong to somebody.
+        let slot = all
+            .entry(format!("vm/{}", volume.owner))
+            .or_insert_with(|| bare("(volumes only)", String::new()));
+        slot.volumes.insert(file.clone(), volume.bytes);
+    }
+    all
+}
+
+fn bare(name: &str, detail: String) -> Object {
+    Object {
+        name: name.to_owned(),
+        uuid: None,
+        notes: String::new(),
+        running: false,
+        template: false,
+        lock: None,
+        starts: 0,
+        seeded: None,
+        detail,
+        volumes: BTreeMap::new(),
+    }
+}
+
+/// Notes are the annotation and then the free keys, one a line: that is where marks are.
+fn machine(world: &World, entity: &Entity, vm: &Vm) -> Object {
+    let mut notes = vm.config.annotation.clone();
+    for (key, value) in vm.config.extra.iter().filter(|(key, _)| !key.starts_with("guestinfo.")) {
+        notes.push_str(&format!("\n{key}={value}"));
+    }
+    let lock = match (&vm.forming, &vm.question) {
+        (Some(_), _) => Some("forming".to_owned()),
+        (None, Some(_)) => Some("question".to_owned()),
+        (None, None) => None,
+    };
+    let seeds: Vec<_> =
+        vm.config.extra.iter().filter(|(key, _)| key.starts_with("guestinfo.")).collect();
+    let pool = vm.pool.as_ref().and_then(|pool| world.entities.get(pool)).map(|it| &it.name);
+    let config = &vm.config;
+    // Who may see it is told here too: hiding it is a deed.
+    let hidden = entity.grants.iter().filter(|it| it.role == NO_ACCESS).count();
+    Object {
+        name: entity.name.clone(),
+        uuid: Some(vm.instance_uuid.clone()),
+        notes,
+        running: vm.power == "poweredOn",
+        template: vm.template,
+        lock,
+        starts: vm.boots.len(),
+        seeded: vm.boots.last().map(|boot| boot.seeded),
+        detail: format!(
+            "{} {:?} {pool:?} {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?} {seeds:?} {:?} {:?} {:?} {} {hidden}",
+            vm.host,
+            entity.parent,
+            vm.power,
+            vm.connection,
+            config.guest_id,
+            config.firmware,
+            config.cpus,
+            config.cores_per_socket,
+            config.memory_mb,
+            (config.cpu_hot_add, config.cpu_hot_remove, config.memory_hot_add),
+            (&config.cpu, &config.memory),
+            config.devices,
+            config.other,
+            vm.snapshots.iter().map(|it| &it.name).collect::<Vec<_>>(),
+            vm.current_snapshot,
+            entity.custom,
+            vm.uuid,
+        ),
+        volumes: BTreeMap::new(),
+    }
+}

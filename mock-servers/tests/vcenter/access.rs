@@ -1,0 +1,174 @@
+//! Permissions, roles, custom attributes.
+
+use crate::client::{Center, center, props, through};
+
+const MANAGER: (&str, &str) = ("AuthorizationManager", "AuthorizationManager");
+
+fn grant(entity: (&str, &str), principal: &str, role: i32) -> String {
+    format!(
+        "<entity type=\"{}\">{}</entity><permission><principal>{principal}</principal><group>false</group>\
+         <roleId>{role}</roleId><propagate>true</propagate></permission>",
+        entity.0, entity.1
+    )
+}
+
+async fn seen(center: &Center, api: &crate::client::Api) -> usize {
+    let view = api.view(center, &["VirtualMachine"]).await;
+    let spec = props("VirtualMachine", &["name", "config.uuid"]) + &through("ContainerView", &view);
+    let result = api.retrieve(&spec, "").await.value();
+    assert!(result.all("objects").iter().all(|it| it.all("missingSet").is_empty()));
+    result.all("objects").len()
+}
+
+#[tokio::test]
+async fn a_reader_only_reads() {
+    let center = center().await;
+    let api = center.api.fresh();
+    api.log_in(("VSPHERE.LOCAL\\Reader", "sandbox-reader")).await;
+    assert_eq!(seen(&center, &api).await, 7);
+    let vm = center.vm("old-print");
+    let on = ("VirtualMachine", vm.as_str());
+    api.call("PowerOnVM_Task", on, "")
+        .await
+        .refused("NoPermission", "VirtualMachine.Interact.PowerOn");
+    let args = "<spec><annotation>x</annotation></spec>";
+    api.call("ReconfigVM_Task", on, args)
+        .await
+        .refused("NoPermission", "VirtualMachine.Config.Annotation");
+    let args = center.clone_args("x", "", "<powerOn>false</powerOn>");
+    api.call("CloneVM_Task", on, &args)
+        .await
+        .refused("NoPermission", "VirtualMachine.Provisioning.Clone");
+    let ops = center.api.fresh();
+    let login = "<userName>ops@vsphere.local</userName><password>sandbox-ops</password>";
+    ops.call("Login", ("SessionManager", "SessionManager"), login)
+        .await
+        .refused("NoPermission", "System.View");
+}
+
+#[tokio::test]
+async fn permissions_are_merged_for_each_principal() {
+    let center = center().await;
+    let api = &center.api;
+    let folder = center.id("Folder", "novahost");
+    let on = ("Folder", folder.as_str());
+    for (principal, role) in
+        [("VSPHERE.LOCAL\\ops", -2), ("reader@vsphere.local", -1), ("vsphere.local\\OPS", -1)]
+    {
+        api.call("SetEntityPermissions", MANAGER, &grant(on, principal, role)).await.done();
+    }
+    let args = format!("<entity type=\"Folder\">{folder}</entity><inherited>false</inherited>");
+    let listed = api.call("RetrieveEntityPermissions", MANAGER, &args).await.done();
+    let mut rows: Vec<(&str, &str)> = listed
+        .all("returnval")
+        .iter()
+        .map(|it| (it.text("principal"), it.text("roleId")))
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [("VSPHERE.LOCAL\\ops", "-1"), ("VSPHERE.LOCAL\\reader", "-1")]);
+    let all =
+        api.call("RetrieveEntityPermissions", MANAGER, &args.replace("false", "true")).await.done();
+    assert_eq!(all.all("returnval").len(), 5);
+    api.call("SetEntityPermissions", MANAGER, &grant(on, "nobody@vsphere.local", -2))
+        .await
+        .refused("UserNotFound", "nobody");
+    api.call("SetEntityPermissions", MANAGER, &grant(on, "ops@vsphere.local", -3))
+        .await
+        .refused("InvalidArgument", "roleId");
+    api.call("SetEntityPermissions", MANAGER, &grant(on, "ops@vsphere.local", 77))
+        .await
+        .refused("NotFound", "");
+    let fixed = center.id("Folder", "vm");
+    api.call("SetEntityPermissions", MANAGER, &grant(("Folder", &fixed), "ops@vsphere.local", -2))
+        .await
+        .refused("InvalidArgument", "entity");
+    let gone = format!(
+        "<entity type=\"Folder\">{folder}</entity><user>ops@vsphere.local</user><isGroup>false</isGroup>"
+    );
+    api.call("RemoveEntityPermission", MANAGER, &gone).await.done();
+    api.call("RemoveEntityPermission", MANAGER, &gone).await.refused("NotFound", "");
+}
+
+#[tokio::test]
+async fn what_is_hidden_leaves_no_trace() {
+    let center = center().await;
+    let api = &center.api;
+    let vm = center.vm("old-print");
+    center.control.hide(&vm, true);
+    assert_eq!(seen(&center, api).await, 6);
+    let folder = center.id("Folder", "legacy");
+    let listed = api.read(("Folder", &folder), &["childEntity"]).await;
+    assert!(listed.prop("childEntity").unwrap().kids.iter().all(|it| it.text != vm));
+    let direct = api.read(("VirtualMachine", &vm), &["name"]).await;
+    assert_eq!(direct.get("missingSet/fault/fault").unwrap().attribute("xsi:type"), "NoPermission");
+    // Its name is taken all the same.
+    let args = "<newName>old-print</newName>";
+    let info = api.task("Rename_Task", ("VirtualMachine", &center.vm("dns-legacy")), args).await;
+    assert_eq!(crate::client::error_of(&info), "DuplicateName");
+    center.control.hide(&vm, false);
+    assert_eq!(seen(&center, api).await, 7);
+}
+
+#[tokio::test]
+async fn roles_have_names_and_privileges() {
+    let center = center().await;
+    let api = &center.api;
+    let role = "<name>nh-acme-ops</name><privIds>VirtualMachine.Interact.PowerOn</privIds>";
+    let id = api.call("AddAuthorizationRole", MANAGER, role).await.value().text;
+    api.call("AddAuthorizationRole", MANAGER, role).await.refused("AlreadyExists", "nh-acme-ops");
+    let list = api.read(MANAGER, &["roleList"]).await;
+    let roles = list.prop("roleList").unwrap();
+    let own = roles.kids.iter().find(|it| it.text("name") == "nh-acme-ops").unwrap();
+    assert_eq!(
+        (own.text("roleId"), own.text("system"), own.all("privilege").len()),
+        (id.as_str(), "false", 4)
+    );
+    assert!(roles.kids.iter().any(|it| it.text("name") == "Admin" && it.text("roleId") == "-1"));
+    let folder = center.id("Folder", "legacy");
+    let args = grant(("Folder", &folder), "ops@vsphere.local", id.parse().unwrap());
+    api.call("SetEntityPermissions", MANAGER, &args).await.done();
+    let ops = api.fresh();
+    let session = ops.log_in(("ops@vsphere.local", "sandbox-ops")).await;
+    let vm = center.vm("old-print");
+    ops.done("PowerOnVM_Task", ("VirtualMachine", &vm), "").await;
+    ops.call("PowerOffVM_Task", ("VirtualMachine", &vm), "")
+        .await
+        .refused("NoPermission", "PowerOff");
+    let args = format!(
+        "<entity type=\"VirtualMachine\">{vm}</entity><sessionId>{}</sessionId>\
+         <privId>VirtualMachine.Interact.PowerOn</privId><privId>VirtualMachine.Interact.PowerOff</privId>",
+        session.text("key")
+    );
+    let checked = ops.call("HasPrivilegeOnEntities", MANAGER, &args).await.value();
+    let granted: Vec<&str> =
+        checked.all("privAvailability").iter().map(|it| it.text("isGranted")).collect();
+    assert_eq!(granted, ["true", "false"]);
+    let used = format!("<roleId>{id}</roleId><failIfUsed>true</failIfUsed>");
+    api.call("RemoveAuthorizationRole", MANAGER, &used).await.refused("RemoveFailed", "");
+    api.call("RemoveAuthorizationRole", MANAGER, &used.replace("true", "false")).await.done();
+}
+
+#[tokio::test]
+async fn custom_attributes() {
+    let center = center().await;
+    let api = &center.api;
+    let on = ("CustomFieldsManager", "CustomFieldsManager");
+    let args = "<name>novahost.owner</name><moType>Folder</moType>";
+    let key = api.call("AddCustomFieldDef", on, args).await.value().text("key").to_owned();
+    api.call("AddCustomFieldDef", on, args).await.refused("DuplicateName", "novahost.owner");
+    let folder = center.id("Folder", "novahost");
+    let set = |kind: &str, id: &str| {
+        format!("<entity type=\"{kind}\">{id}</entity><key>{key}</key><value>us</value>")
+    };
+    api.call("SetField", on, &set("Folder", &folder)).await.done();
+    let vm = center.vm("old-print");
+    api.call("SetField", on, &set("VirtualMachine", &vm)).await.refused("InvalidArgument", "key");
+    let found = api.read(("Folder", &folder), &["customValue"]).await;
+    let value = &found.prop("customValue").unwrap().kids[0];
+    assert_eq!(
+        (value.attribute("xsi:type"), value.text("value")),
+        ("CustomFieldStringValue", "us")
+    );
+    let fields = api.read(on, &["field"]).await;
+    assert_eq!(fields.prop("field").unwrap().kids[0].text("name"), "novahost.owner");
+}
