@@ -237,6 +237,18 @@ impl World {
         false
     }
 
+    /// Roles that decide what a user may do to an object.
+    pub(crate) fn effective_roles(&self, user: &str, id: &str) -> Vec<i32> {
+        let mut at = Some(id);
+        while let Some(here) = at {
+            if let Some(roles) = self.roles_at(user, here, here == id) {
+                return roles;
+            }
+            at = self.entities.get(here).and_then(|entity| entity.parent.as_deref());
+        }
+        Vec::new()
+    }
+
     /// Roles that a user has by permissions set right on an object.
     fn roles_at(&self, user: &str, id: &str, is_target: bool) -> Option<Vec<i32>> {
         let grants = &self.entities.get(id)?.grants;

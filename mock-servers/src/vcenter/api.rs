@@ -374,9 +374,10 @@ fn receiver(method: &str) -> &'static [&'static str] {
         "CurrentTime" | "RetrieveServiceContent" => &["ServiceInstance"],
         "AddCustomFieldDef" | "RemoveCustomFieldDef" | "SetField" => &["CustomFieldsManager"],
         "QueryEvents" => &["EventManager"],
-        "FindAllByUuid" | "FindByUuid" | "FindByInventoryPath" => &["SearchIndex"],
+        "FindAllByUuid" | "FindByUuid" | "FindChild" | "FindByInventoryPath" => &["SearchIndex"],
         "SetEntityPermissions"
         | "RetrieveEntityPermissions"
+        | "RetrieveAllPermissions"
         | "RemoveEntityPermission"
         | "AddAuthorizationRole"
         | "UpdateAuthorizationRole"
@@ -455,6 +456,7 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         }
         "SetEntityPermissions" => access::set(core, call.user, elem)?,
         "RetrieveEntityPermissions" => return access::list(core, call.user, elem).map(Some),
+        "RetrieveAllPermissions" => return Ok(Some(access::all(core, call.user))),
         "RemoveEntityPermission" => access::remove(core, call.user, elem)?,
         "AddAuthorizationRole" => {
             core.world.need(call.user, &root, "Authorization.ModifyRoles")?;
@@ -485,6 +487,7 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
             return Ok(if one { found.into_iter().next() } else { Some(refs(found)) });
         }
         "FindByInventoryPath" => return Ok(by_path(core, call)),
+        "FindChild" => return Ok(child(core, call)),
         other => return Err(Fault::unsupported(&format!("{other} in this simulator"))),
     }
     Ok(None)
@@ -530,6 +533,17 @@ fn by_uuid(core: &Core, call: &Call<'_>) -> Vec<Val> {
         })
         .map(|(id, _)| props::reference(core, id))
         .collect()
+}
+
+fn child(core: &Core, call: &Call<'_>) -> Option<Val> {
+    let entity = call.elem.get("entity")?.text.trim();
+    let name = call.elem.text_of("name")?;
+    let same = |it: &str| match core.switches.names_by_case {
+        true => it == name,
+        false => it.eq_ignore_ascii_case(name),
+    };
+    let found = core.world.children(entity).find(|(_, it)| same(&it.name))?.0;
+    core.world.may(call.user, found, "System.View").then(|| props::reference(core, found))
 }
 
 fn by_path(core: &Core, call: &Call<'_>) -> Option<Val> {

@@ -102,6 +102,13 @@ pub(crate) fn list(core: &Core, user: &str, args: &Elem) -> Outcome<Val> {
     Ok(arr("Permission", found))
 }
 
+/// Every permission on objects that the caller sees.
+pub(crate) fn all(core: &Core, user: &str) -> Val {
+    let seen = core.world.entities.iter().filter(|(id, _)| core.world.may(user, id, "System.View"));
+    let rows = seen.flat_map(|(id, it)| it.grants.iter().map(|grant| permission(core, id, grant)));
+    arr("Permission", rows.collect())
+}
+
 /// Takes a permission away.
 pub(crate) fn remove(core: &mut Core, user: &str, args: &Elem) -> Outcome<()> {
     let Some(entity) = args.get("entity") else { return Err(Fault::argument("entity")) };

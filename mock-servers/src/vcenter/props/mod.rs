@@ -124,7 +124,10 @@ impl Core {
                     .map(|grant| super::ops::access::permission(self, id, grant));
                 return Some(arr("Permission", grants.collect()));
             }
-            "effectiveRole" => return None,
+            "effectiveRole" => {
+                let roles = user.map(|user| self.world.effective_roles(user, id));
+                return Some(arr("int", roles.into_iter().flatten().map(int).collect()));
+            }
             _ => {}
         }
         let sees = |id: &str| user.is_none_or(|user| self.world.may(user, id, "System.View"));
