@@ -8,24 +8,36 @@
 
 use crate::model::{HypervisorConfig, HypervisorName};
 use anyhow::Context as _;
-use mock_servers::pve;
+use mock_servers::{pve, vcenter};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-/// The first world of every simulator.
-const FIRST_WORLD: &str = include_str!("../fixtures/worlds/proxmox.yaml");
-/// The token that every simulator takes.
+/// The first world of every simulated cluster.
+const FIRST_CLUSTER: &str = include_str!("../fixtures/worlds/proxmox.yaml");
+/// The first world of every simulated vCenter.
+const FIRST_VCENTER: &str = include_str!("../fixtures/worlds/vcenter.yaml");
+/// The user that every simulated vCenter takes.
+pub const USERNAME: &str = "novahost@vsphere.local";
+/// Its password. Not a secret: it opens nothing but a simulator on loopback.
+pub const PASSWORD: &str = "sandbox-password";
+/// The token that every simulated cluster takes.
 pub const TOKEN_ID: &str = "novahost@pve!sandbox";
 /// Its secret. Not a secret: it opens nothing but a simulator on loopback.
 pub const TOKEN_SECRET: &str = "00000000-0000-4000-8000-00000000a11a";
 
 /// The simulators of one command.
 pub struct Sandbox {
-    servers: BTreeMap<HypervisorName, pve::Server>,
+    servers: BTreeMap<HypervisorName, Simulator>,
     /// Held until the simulators have stopped.
     _lock: std::fs::File,
+}
+
+/// One simulator.
+enum Simulator {
+    Cluster(pve::Server),
+    Vcenter(vcenter::Server),
 }
 
 /// How to reach one simulator.
@@ -79,20 +91,9 @@ impl Sandbox {
         let folder = folder(root);
         let mut servers = BTreeMap::new();
         for (name, config) in hypervisors {
-            match config {
-                HypervisorConfig::Proxmox(_) => {}
-                HypervisorConfig::Vcenter(_) => {
-                    anyhow::bail!("hypervisor {name}: vCenter is not built in yet")
-                }
-            }
-            let mut world = pve::World::from_yaml(FIRST_WORLD)?;
-            // Two simulators must not be one cluster: identity is name and CA.
-            name.as_str().clone_into(&mut world.cluster);
             let kept = folder.join(format!("{name}.json"));
-            let mut options = pve::Options::new(release(), seed(name));
-            options.persist = Some(kept.clone());
-            options.record = record.map(Path::to_path_buf);
-            let server = pve::serve(world, options).await.with_context(|| {
+            let started = Simulator::start(name, config, &kept, record).await;
+            let server = started.with_context(|| {
                 format!(
                     "could not start the simulator of `{name}` (its world is {}; `novahost sandbox reset` forgets it)",
                     kept.display()
@@ -105,8 +106,14 @@ impl Sandbox {
 
     /// How to reach the simulator of a hypervisor.
     pub fn address(&self, name: &HypervisorName) -> Option<Address> {
-        let server = self.servers.get(name)?;
-        Some(Address { endpoint: server.endpoint(), ca_pem: server.ca_pem().to_owned() })
+        Some(match self.servers.get(name)? {
+            Simulator::Cluster(server) => {
+                Address { endpoint: server.endpoint(), ca_pem: server.ca_pem().to_owned() }
+            }
+            Simulator::Vcenter(server) => {
+                Address { endpoint: server.endpoint(), ca_pem: server.ca_pem().to_owned() }
+            }
+        })
     }
 
     /// Every simulator's name and address.
@@ -117,7 +124,43 @@ impl Sandbox {
     /// Stops them; their worlds are on disk.
     pub async fn stop(self) {
         for server in self.servers.into_values() {
-            server.stop().await;
+            match server {
+                Simulator::Cluster(server) => server.stop().await,
+                Simulator::Vcenter(server) => server.stop().await,
+            }
+        }
+    }
+}
+
+impl Simulator {
+    async fn start(
+        name: &HypervisorName,
+        config: &HypervisorConfig,
+        kept: &Path,
+        record: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        match config {
+            HypervisorConfig::Proxmox(_) => {
+                let mut world = pve::World::from_yaml(FIRST_CLUSTER)?;
+                // Two simulators must not be one cluster: identity is name and CA.
+                name.as_str().clone_into(&mut world.cluster);
+                let mut options = pve::Options::new(release(), seed(name));
+                options.persist = Some(kept.to_owned());
+                options.record = record.map(Path::to_path_buf);
+                Ok(Self::Cluster(pve::serve(world, options).await?))
+            }
+            HypervisorConfig::Vcenter(_) => {
+                let mut world = vcenter::World::from_yaml(FIRST_VCENTER)?;
+                // Two simulators must not be one vCenter.
+                name.as_str().clone_into(&mut world.name);
+                let identity = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_str().as_bytes());
+                world.instance_uuid = identity.to_string();
+                let mut options = vcenter::Options::new(seed(name));
+                options.persist = Some(kept.to_owned());
+                // Exchanges of another protocol than the checks of recordings read.
+                options.record = record.map(|path| path.with_extension("vim.jsonl"));
+                Ok(Self::Vcenter(vcenter::serve(world, options).await?))
+            }
         }
     }
 }
