@@ -4,6 +4,9 @@
 //! is [`Product`](crate::model::Product); its effectful half is [`Provider`]. Inputs
 //! are steps and fresh reads, outputs are observations and outcomes as values.
 
+mod adoption;
+mod checks;
+mod lowering;
 pub mod proxmox;
 pub mod tls;
 pub mod vcenter;
