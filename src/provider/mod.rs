@@ -6,6 +6,7 @@
 
 mod adoption;
 mod checks;
+pub mod guest_init;
 mod lowering;
 pub mod proxmox;
 pub mod tls;

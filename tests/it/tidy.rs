@@ -58,6 +58,8 @@ const PURE: &[&str] = &[
     "src/report",
     "src/provider/adoption.rs",
     "src/provider/checks.rs",
+    "src/provider/guest_init.rs",
+    "src/provider/guest_init/read.rs",
     "src/provider/lowering.rs",
     "src/provider/proxmox/product.rs",
     "src/provider/proxmox/lower",
