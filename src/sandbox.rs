@@ -153,7 +153,8 @@ impl Simulator {
                 let mut world = vcenter::World::from_yaml(FIRST_VCENTER)?;
                 // Two simulators must not be one vCenter.
                 name.as_str().clone_into(&mut world.name);
-                let identity = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_str().as_bytes());
+                let identity =
+                    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_str().as_bytes());
                 world.instance_uuid = identity.to_string();
                 let mut options = vcenter::Options::new(seed(name));
                 options.persist = Some(kept.to_owned());

@@ -10,8 +10,8 @@ use super::{
     unique, words,
 };
 use crate::model::{
-    Action, At, Birthplace, Claim, CloneFrom, Fresh, FreshObject, Identity, Kind, Name,
-    ResourceKey, Setting, Stage, Step, StepOp, Target, Verb,
+    Action, At, Birthplace, Claim, CloneFrom, Expect, Fresh, FreshObject, Identity, Kind, Name,
+    PowerState, ResourceKey, Setting, Stage, Step, StepOp, Target, Verb, Wait,
 };
 use crate::ownership::{intent_id, machine_uuid};
 use crate::planted::Bug;
@@ -83,7 +83,10 @@ impl<'a> Job<'a> {
         let action = self.action;
         for (index, step) in action.steps.iter().enumerate() {
             self.may_go_on(index)?;
-            self.step(index, step).await?;
+            if let Err(halt) = self.step(index, step).await {
+                self.bring_up_again(index, &halt).await;
+                return Err(halt);
+            }
         }
         if action.verb == Verb::Forget {
             return self.forgotten().await;
@@ -108,6 +111,40 @@ impl<'a> Job<'a> {
             )));
         }
         Ok(())
+    }
+
+    /// Starts a guest again that we took down for a change which then failed: the plan meant
+    /// it to run. What became of a lost call is not known, and what is not ours any more is
+    /// left alone.
+    async fn bring_up_again(&mut self, failed: usize, halt: &Halt) {
+        let steps = &self.action.steps;
+        let went_down = steps
+            .iter()
+            .take(failed)
+            .rposition(|step| matches!(step.op, StepOp::Shutdown | StepOp::Stop));
+        let starts_later = steps.iter().skip(failed).any(|step| step.op == StepOp::Start);
+        let (Some(went_down), Halt::Failed { .. }) = (went_down, halt) else { return };
+        if !self.took_down || !starts_later || steps[failed].op == StepOp::Start {
+            return;
+        }
+        let power = |power| Expect { power: Some(power), ..Expect::default() };
+        let start = Step {
+            op: StepOp::Start,
+            begin: power(PowerState::Stopped),
+            end: power(PowerState::Running),
+            wait: Wait::Task,
+            otherwise: None,
+            learns: std::collections::BTreeSet::new(),
+            guarded: false,
+        };
+        // It follows the shutdown, whose end holds, and not what failed.
+        let text = match self.step(went_down + 1, &start).await {
+            Ok(()) => "the guest was started again as it was".to_owned(),
+            Err(Halt::Failed { text, .. } | Halt::Stale(text) | Halt::Unknown(text)) => {
+                format!("THE GUEST IS DOWN: it could not be started again: {text}")
+            }
+        };
+        self.note(text);
     }
 
     async fn step(&mut self, index: usize, step: &Step) -> Result<(), Halt> {

@@ -102,8 +102,7 @@ impl Session {
                 text.parse().map_err(|error| CliError::of(ExitClass::Config, &error))?;
             settings.endpoints.push(endpoint);
         }
-        let tree =
-            TreeTls { fingerprints: &config.fingerprints, ca_file: config.ca_file.as_ref() };
+        let tree = TreeTls { fingerprints: &config.fingerprints, ca_file: config.ca_file.as_ref() };
         let reference = match &config.auth {
             ProxmoxAuth::Token { secret, .. } => secret,
             ProxmoxAuth::Password { password, .. } => password,
@@ -158,8 +157,7 @@ impl Session {
         name: &HypervisorName,
         config: &VcenterConfig,
     ) -> Result<vcenter::Settings, CliError> {
-        let tree =
-            TreeTls { fingerprints: &config.fingerprints, ca_file: config.ca_file.as_ref() };
+        let tree = TreeTls { fingerprints: &config.fingerprints, ca_file: config.ca_file.as_ref() };
         let endpoints = std::slice::from_ref(&config.endpoint);
         let agreed = self.agree(name, endpoints, &tree, &config.password).await?;
         self.vcenter_common(name, config, &config.endpoint, agreed)

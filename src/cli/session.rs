@@ -8,23 +8,18 @@ use crate::{
     config, inventory,
     model::{
         DesiredState, FailureKind, History, HypervisorConfig, HypervisorInventory, HypervisorName,
-        Inventory, Product, ProxmoxAuth, ProxmoxConfig,
+        Inventory, Product,
     },
     ownership::MarkerKey,
     planted::Bug,
-    provider::{
-        Provider,
-        proxmox::{self, Auth, Endpoint, Proxmox, ProxmoxProvider},
-        tls::{Fingerprint, TlsTrust},
-    },
+    provider::{Provider, proxmox::Proxmox, vcenter::Vcenter},
     reconcile::Known,
     sandbox::{self, Sandbox},
     secrets::{SecretError, Secrets},
     settings::{Layer, Settings},
     store::{Store, Who},
-    trust::{Connection, Trust},
+    trust::Trust,
 };
-use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},

@@ -4,8 +4,11 @@
 //! is [`Product`](crate::model::Product); its effectful half is [`Provider`]. Inputs
 //! are steps and fresh reads, outputs are observations and outcomes as values.
 
+mod adoption;
+mod checks;
 mod evidence;
 pub mod guest_init;
+mod lowering;
 pub mod proxmox;
 pub mod tls;
 pub mod vcenter;

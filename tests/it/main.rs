@@ -28,6 +28,7 @@ mod planner;
 mod planted;
 mod privileges;
 mod provider_proxmox;
+mod provider_vcenter;
 mod readme;
 mod scratch;
 mod support;

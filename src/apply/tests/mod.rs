@@ -741,6 +741,35 @@ async fn an_interrupt_starts_nothing_new_and_follows_what_is_open() {
 }
 
 #[tokio::test]
+async fn a_guest_that_went_down_for_a_change_that_failed_is_started_again() {
+    for (fault, runs) in [(Fault::TaskFails, true), (Fault::Fog, false), (Fault::Stolen, false)] {
+        let world = World::new();
+        let mut guest = owned("200", "db-1");
+        guest.power = PowerState::Running;
+        world.put(guest);
+        let mut steps = vec![
+            step(StepOp::Shutdown, power(PowerState::Stopped), false),
+            step(
+                StepOp::Configure(vec![Setting::Memory(Bytes::gib(8))]),
+                memory(Bytes::gib(8)),
+                true,
+            ),
+            step(StepOp::Start, power(PowerState::Running), false),
+        ];
+        steps[0].wait = Wait::PowerOff { within_s: 120 };
+        let base = base(&world, "200", &[FieldKind::Memory, FieldKind::Power]);
+        script(&world, &[None, Some(fault)]);
+        let summary = apply(&world, vec![action("db-1", Verb::Update, "200", steps, base)]).await;
+        nothing_unsafe(&world);
+        assert_ne!(only(&summary), &Ended::Done);
+        let is_up = world.get("200").unwrap().power == PowerState::Running;
+        assert_eq!(is_up, runs, "{fault:?}: {summary:?}");
+        let said = summary.actions[0].notes.iter().any(|note| note.contains("started again as"));
+        assert_eq!(said, runs, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_interrupt_does_not_leave_a_guest_down_that_we_took_down() {
     let world = World::new();
     let mut guest = owned("200", "db-1");

@@ -151,8 +151,11 @@ fn a_password_is_hashed_the_same_way_each_time() {
         sha512_crypt(machine, "deploy", "hunter3").unwrap(),
     ];
     assert!(!others.contains(&hash));
-    // Made by `openssl passwd -6 -salt SALT hunter2`, which is another's work.
-    assert_eq!(hash, "WITNESS");
+    // Made by `openssl passwd -6 -salt rounds=5000$SALT hunter2`, which is another's work.
+    assert_eq!(
+        hash,
+        "$6$rounds=5000$ZwPLWQv2QldNO3/L$Fdo11Rv3/cpBQhuEThm.qmgw7QzCPDNC4o8398N7zUNtAWvH2tLr9siMB.YBATdSjfUk8DuSXrxBGapWHrVKi."
+    );
 }
 
 fn text() -> impl Strategy<Value = String> {

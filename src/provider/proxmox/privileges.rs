@@ -8,12 +8,15 @@
 
 use super::{
     coverage,
-    normalize::{normalize, wants_seed},
+    normalize::normalize,
     wire::{AclRow, Permissions},
 };
-use crate::model::{
-    Cdrom, DesiredMachine, DesiredState, DeviceKind, HypervisorInventory, HypervisorName, Kind,
-    MachineSpec, Medium, ObservedMachine, Power, PowerState, StorageName,
+use crate::{
+    model::{
+        Cdrom, DesiredMachine, DesiredState, DeviceKind, HypervisorInventory, HypervisorName, Kind,
+        MachineSpec, Medium, ObservedMachine, Power, PowerState, StorageName,
+    },
+    provider::checks::wants_seed,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

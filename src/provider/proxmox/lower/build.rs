@@ -17,7 +17,7 @@ use crate::{
         Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Stage, Step, StepOp,
         StorageName, Unsupported, Value,
     },
-    provider::proxmox::{normalize::wants_seed, translate::bus_of},
+    provider::{checks::wants_seed, proxmox::translate::bus_of},
 };
 use std::collections::BTreeMap;
 
