@@ -4,11 +4,18 @@
 use mock_servers::vcenter;
 use novahost::{
     clock::Clock,
-    model::{Coverage, Scope, Target, FreshObject, ResourceKey},
-    provider::{Provider, tls::TlsTrust, vcenter::{Settings, VcenterProvider}},
+    model::{Coverage, FreshObject, ResourceKey, Scope, Target},
+    provider::{
+        Provider,
+        tls::TlsTrust,
+        vcenter::{Settings, VcenterProvider},
+    },
 };
 use secrecy::SecretString;
-use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 struct Lab {
     server: vcenter::Server,
@@ -16,7 +23,8 @@ struct Lab {
 
 impl Lab {
     async fn start() -> Self {
-        let world = vcenter::World::from_yaml(include_str!("../../fixtures/worlds/vcenter.yaml")).unwrap();
+        let world =
+            vcenter::World::from_yaml(include_str!("../../fixtures/worlds/vcenter.yaml")).unwrap();
         let options = vcenter::Options::new(7);
         Self { server: vcenter::serve(world, options).await.unwrap() }
     }

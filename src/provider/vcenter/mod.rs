@@ -1,8 +1,8 @@
 //! VMware vCenter.
 //!
 //! [`vim`] speaks the product's own interface and knows nothing of novahost's model. Pure:
-//! `product`, `normalize` and `lower` say what can be done and in which calls; `places`,
-//! `devices`, `translate` and `extra` read answers into the model; `call` and
+//! `product`, `normalize`, `slots` and `lower` say what can be done and in which calls;
+//! `places`, `devices`, `translate` and `extra` read answers into the model; `call` and
 //! `device_change` turn a step into one native call; `refusal` reads faults. Effectful:
 //! `provider`, `observe`, `rights`, `locate`, `authors` and `examine`.
 
@@ -14,14 +14,21 @@ mod endpoint;
 mod examine;
 mod extra;
 mod locate;
+mod lower;
+mod normalize;
 mod observe;
 mod places;
+mod product;
 mod provider;
 mod refusal;
 mod rights;
+mod slots;
+#[cfg(test)]
+mod tests;
 mod translate;
 pub mod vim;
 
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use places::PoolPlace;
+pub use product::Vcenter;
 pub use provider::{Settings, VcenterProvider};

@@ -1,0 +1,410 @@
+//! A machine that is made, or built to its end.
+//!
+//! From a template: clone, one guarded write of everything, which marks it ready, start.
+//! From an ISO: create with all hardware, one write with what must not be there before,
+//! start. A half-made machine gets what is missing, its first-boot documents always, and
+//! never a second birth. Nothing starts before `ready`.
+
+use super::{
+    layout::{Layout, Seat},
+    parts::{Write, attach, boot_slots, fault, nic_fields, processors, seed_end, seed_of},
+    set_pool, start, step,
+};
+use crate::{
+    model::{
+        Birth, BirthSource, BootDevice, Build, Bytes, Cdrom, CloneFrom, DeviceKind, DeviceMap,
+        DeviceName, Expect, FieldKind, FieldPath, Lowered, MacAddress, MachineSpec, MarkerDraft,
+        Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Stage, Step, StepOp,
+        StorageName, Unsupported, Value,
+    },
+    provider::checks::wants_seed,
+};
+use std::collections::BTreeMap;
+
+struct Builder<'a> {
+    build: &'a Build<'a>,
+    spec: &'a MachineSpec,
+    source: Option<&'a BirthSource>,
+    /// What the new machine starts from: itself half-made, or the template.
+    base: Option<&'a ObservedMachine>,
+    layout: Layout,
+    old_map: DeviceMap,
+    faults: Vec<Unsupported>,
+    notes: Vec<String>,
+}
+
+pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
+    let base = build.seen.or(build.template);
+    let marker = build.seen.and_then(|seen| seen.marker.found());
+    let old_map = marker.map(|marker| marker.map.clone()).unwrap_or_default();
+    let mac = |name: &DeviceName| mac_of(build, name);
+    let layout = Layout::at_birth(build.spec, base, &old_map, mac)?;
+    let source = build.machine.birth.as_ref();
+    let (faults, notes) = (Vec::new(), Vec::new());
+    let spec = build.spec;
+    Builder { build, spec, source, base, layout, old_map, faults, notes }.lower()
+}
+
+/// The address that a card gets: written, or chosen.
+fn mac_of(build: &Build<'_>, name: &DeviceName) -> Option<MacAddress> {
+    let declared = build.spec.nics.get(name).and_then(|nic| nic.mac);
+    declared.or_else(|| build.allotted.macs.get(name).copied())
+}
+
+impl Builder<'_> {
+    fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
+        let mut steps = Vec::new();
+        for name in self.layout.disks.keys() {
+            if !name.is_boot() && !self.spec.disks.contains_key(name) {
+                self.notes.push(format!(
+                    "disk `{name}` is no longer declared; the plan after this one removes it"
+                ));
+            }
+        }
+        if let (Some(template), None) = (self.build.template, self.build.seen) {
+            steps.extend(self.clone_step(template));
+        }
+        let mut write = Write::default();
+        if self.base.is_none() {
+            let mut birth = Write::default();
+            self.hardware(&mut birth);
+            steps.extend(self.create_step(birth));
+        } else {
+            steps.extend(self.pool());
+            self.hardware(&mut write);
+        }
+        steps.push(self.ready(write));
+        match self.build.machine.power {
+            Power::Running | Power::Once => {
+                let stopped = Some(PowerState::Stopped);
+                let ready = Some(Stage::Ready);
+                steps.push(start(Expect { power: stopped, stage: ready, ..Expect::default() }));
+            }
+            Power::Stopped => {}
+        }
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
+            let path = |name| FieldPath::on(kind, name);
+            let after = seats.iter().map(|(name, seat)| (path(name), seat.after().clone()));
+            after.collect::<Vec<_>>()
+        };
+        let disks = new(FieldKind::Disk, &self.layout.disks);
+        let nics = new(FieldKind::Nic, &self.layout.nics);
+        let slots = disks.into_iter().chain(nics).collect();
+        Ok(Lowered { steps, slots, reads: Vec::new(), notes: self.notes })
+    }
+
+    fn name(&self) -> String {
+        let fallback = || self.build.machine.key.name.to_string();
+        self.spec.name.clone().unwrap_or_else(fallback)
+    }
+
+    fn draft(&self, stage: Stage) -> MarkerDraft {
+        let seeded = stage == Stage::Ready && wants_seed(self.spec);
+        let mut draft = MarkerDraft {
+            init: self.spec.init.as_ref().filter(|_| seeded).and_then(|init| init.digest.clone()),
+            protect: Some(self.spec.protect.unwrap_or(false)),
+            ..MarkerDraft::new(stage)
+        };
+        let map = self.layout.map(&self.old_map, self.spec);
+        // A birth writes its map whole: whatever a former run left half-written is
+        // brought to this.
+        draft.turn(&self.old_map, map.clone());
+        draft.map = map;
+        draft
+    }
+
+    /// Whether a field of the half-made machine is not yet as declared. Nothing is
+    /// as declared on a fresh clone: its template may have changed since it was read.
+    fn lacks(&self, kind: FieldKind) -> bool {
+        let path = FieldPath::of(kind);
+        let Some(wanted) = self.spec.get(&path) else { return false };
+        self.build.seen.is_none_or(|seen| seen.settled().get(&path) != Some(wanted))
+    }
+
+    fn clone_step(&mut self, template: &ObservedMachine) -> Option<Step> {
+        let Some(BirthSource { medium: Medium::Template { linked, .. }, .. }) = self.source else {
+            let why = "there is no template to clone";
+            self.faults.push(fault(FieldPath::of(FieldKind::Name), why, "set `image:`"));
+            return None;
+        };
+        let linked = *linked;
+        let snapshot = self.build.snapshot.filter(|_| linked).map(|it| it.id.clone());
+        if linked && snapshot.is_none() {
+            let why = "a linked clone hangs on a snapshot of its template, and there is none";
+            let help = "take a snapshot of the template, or use `clone: full`";
+            self.faults.push(fault(FieldPath::of(FieldKind::Name), why, help));
+        }
+        let storage = self.clone_storage(template, linked);
+        let begin = Expect { exists: Some(false), ..Expect::default() };
+        let end = Expect { stage: Some(Stage::New), ..self.born() };
+        let from = CloneFrom {
+            template: template.id.clone(),
+            template_node: template.node.clone(),
+            template_name: template.spec.name.clone(),
+            template_uuid: template.uuid,
+            linked,
+            snapshot,
+            name: self.name(),
+            node: self.build.allotted.node.clone(),
+            storage,
+            pool: self.spec.pool.clone(),
+            marker: MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::New) },
+        };
+        Some(step(StepOp::Clone(Box::new(from)), begin, end))
+    }
+
+    /// What holds of a machine that was just made.
+    fn born(&self) -> Expect {
+        let mut end = Expect { exists: Some(true), stage: Some(Stage::New), ..Expect::default() };
+        end.fields.insert(FieldPath::of(FieldKind::Name), Some(Value::Text(self.name())));
+        if let Some(pool) = &self.spec.pool {
+            let value = Some(Value::Text(pool.to_string()));
+            end.fields.insert(FieldPath::of(FieldKind::Pool), value);
+        }
+        end
+    }
+
+    /// A full clone puts all disks on one storage, a linked one leaves them beside
+    /// the template's: anything else that is declared cannot be had.
+    fn clone_storage(&mut self, template: &ObservedMachine, linked: bool) -> Option<StorageName> {
+        let wanted = |name: &DeviceName| {
+            let declared = || self.spec.disks.get(name)?.storage.clone();
+            self.build.allotted.storages.get(name).cloned().or_else(declared)
+        };
+        let target = wanted(&DeviceName::from(DeviceName::BOOT)).filter(|_| !linked);
+        let mut faults = Vec::new();
+        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+            let own = template.device(seat.slot.as_str()).and_then(|it| it.storage.clone());
+            let will_be = target.clone().or(own);
+            let Some(wanted) = wanted(name).filter(|it| Some(it) != will_be.as_ref()) else {
+                continue;
+            };
+            let at = FieldPath::on(FieldKind::DiskStorage, name);
+            let will_be = will_be.map_or_else(|| "nowhere".into(), |it| it.to_string());
+            let why = format!("the clone puts this disk on `{will_be}`, not on `{wanted}`");
+            let help = "use `clone: full` and one storage for all disks of the template";
+            faults.push(fault(at, why, help));
+        }
+        self.faults.extend(faults);
+        target
+    }
+
+    /// All that is set before the machine is ready, but what the last write keeps.
+    fn hardware(&mut self, write: &mut Write) {
+        let spec = self.spec;
+        if self.build.seen.is_some() && self.lacks(FieldKind::Name) {
+            write.set(spec, FieldKind::Name, Setting::Name(self.name()));
+        }
+        if self.lacks(FieldKind::Cpu) || self.lacks(FieldKind::Sockets) {
+            let now = self.base.map(ObservedMachine::settled);
+            self.faults.extend(processors(spec, now, write).err());
+        }
+        if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {
+            write.set(spec, FieldKind::Memory, Setting::Memory(memory));
+        }
+        self.firmware(write);
+        self.disks(write);
+        self.nics(write);
+        self.cdrom(write);
+        if let Some(order) = spec.boot.clone().filter(|_| self.lacks(FieldKind::Boot)) {
+            match boot_slots(&order, &self.layout) {
+                Ok(slots) => write.set(spec, FieldKind::Boot, Setting::Boot { order, slots }),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+        if let Some(notes) = spec.notes.clone().filter(|_| self.lacks(FieldKind::Notes)) {
+            write.set(spec, FieldKind::Notes, Setting::Notes(notes));
+        }
+    }
+
+    fn firmware(&mut self, write: &mut Write) {
+        let image = self.source.and_then(|source| source.firmware);
+        // What a template boots with is its own business unless the machine says.
+        let Some(wanted) = self.spec.firmware.or(image.filter(|_| self.base.is_none())) else {
+            return;
+        };
+        if self.base.and_then(|base| base.settled().firmware) == Some(wanted) {
+            return;
+        }
+        write.settings.push(Setting::Firmware { firmware: wanted, storage: None });
+        let value = Some(Value::Text(wanted.as_str().to_owned()));
+        write.end.fields.insert(FieldPath::of(FieldKind::Firmware), value);
+    }
+
+    fn disks(&mut self, write: &mut Write) {
+        for (name, seat) in &self.layout.disks {
+            if !seat.exists {
+                let storages = &self.build.allotted.storages;
+                let new = attach(self.spec, storages, (name, &seat.slot), write);
+                self.faults.extend(new.err());
+                continue;
+            }
+            write.end.slots.insert(seat.slot.clone(), true);
+            let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { continue };
+            let device = self.base.and_then(|base| base.device(seat.slot.as_str()));
+            let from = device.and_then(|it| it.size).unwrap_or(Bytes(0));
+            let at = FieldPath::on(FieldKind::DiskSize, name);
+            if from > to {
+                let why = format!("the template's disk is {from}, and disks only grow");
+                self.faults.push(fault(at, why, "declare that size or more"));
+                continue;
+            }
+            // The template's disk may have grown since it was read: the end says how large
+            // this one is, also where nothing is sent.
+            write.end.fields.insert(at.clone(), Some(Value::Size(to)));
+            if from == to {
+                continue;
+            }
+            if self.is_linked() {
+                let why = format!(
+                    "a disk of a linked clone stays as large as the template's, which is {from}, and {to} is asked for"
+                );
+                self.faults.push(fault(at, why, "use `clone: full`, or leave `size:` out"));
+                continue;
+            }
+            let (disk, slot) = (name.clone(), seat.slot.clone());
+            write.settings.push(Setting::DiskSize { disk, slot, to });
+        }
+    }
+
+    fn is_linked(&self) -> bool {
+        let medium = self.source.map(|source| &source.medium);
+        matches!(medium, Some(Medium::Template { linked: true, .. }))
+    }
+
+    fn nics(&mut self, write: &mut Write) {
+        for slot in &self.layout.spare_nics {
+            write.end.slots.insert(slot.clone(), false);
+            write.settings.push(Setting::RemoveNic { nic: None, slot: slot.clone() });
+            self.notes.push(format!("{slot} of the template is not declared and is removed"));
+        }
+        for (name, nic) in &self.spec.nics {
+            let Some(seat) = self.layout.nics.get(name).cloned() else { continue };
+            let mac = mac_of(self.build, name);
+            let setting = NicSetting {
+                nic: name.clone(),
+                slot: seat.slot.clone(),
+                network: nic.network.clone(),
+                vlan: None,
+                model: nic.model,
+                mac,
+            };
+            let fields = nic_fields(&setting);
+            let held = |(path, value): &(FieldPath, Option<Value>)| {
+                self.build.seen.is_some_and(|seen| seen.settled().get(path) == *value)
+            };
+            if !seat.exists || !fields.iter().all(held) {
+                // Another model is another card, with a key of its own; which one a
+                // template has is not told. Known by its address, it is found either way.
+                if let (true, Some(_), Some(mac)) = (seat.exists, nic.model, mac) {
+                    self.layout.name_by_address(name, mac);
+                }
+                write.settings.push(Setting::SetNic(setting));
+            }
+            write.end.fields.extend(fields);
+            let after = self.layout.nics.get(name).map(|seat| seat.after().clone());
+            write.end.slots.extend(after.map(|slot| (slot, true)));
+        }
+    }
+
+    fn cdrom(&mut self, write: &mut Write) {
+        let image = self.source.and_then(|it| it.medium.cdrom()).filter(|_| self.base.is_none());
+        let wanted = self.spec.cdrom.clone().or(image);
+        let boots = self.spec.boot.as_ref().is_some_and(|it| it.contains(&BootDevice::Cdrom));
+        let exists = self.layout.cd_if_any().is_some_and(|seat| seat.exists);
+        let needs_drive = boots && !exists;
+        let Some(cdrom) = wanted.or(needs_drive.then_some(Cdrom::None)) else { return };
+        let value = MachineSpec { cdrom: Some(cdrom.clone()), ..MachineSpec::default() };
+        let path = FieldPath::of(FieldKind::Cdrom);
+        write.holds(&value, path.clone());
+        let held = self.build.seen.and_then(|seen| seen.settled().get(&path)) == value.get(&path);
+        // No drive and an empty drive are the same to the plan.
+        let idle = cdrom == Cdrom::None && !exists;
+        if (held || idle) && !needs_drive {
+            return;
+        }
+        match self.layout.cd() {
+            Ok(seat) => write.settings.push(Setting::Cdrom { cdrom, slot: seat.slot }),
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+
+    fn create_step(&mut self, first: Write) -> Option<Step> {
+        let at = || FieldPath::of(FieldKind::Name);
+        let Some(source) = self.source else {
+            let why = "there is nothing to make it from";
+            self.faults.push(fault(at(), why, "set `image:`"));
+            return None;
+        };
+        if matches!(source.medium, Medium::Template { .. }) {
+            let why = "its template was not observed";
+            self.faults.push(fault(at(), why, "check `image:`"));
+            return None;
+        }
+        let Write { mut settings, end } = first;
+        let mut draft = self.draft(Stage::New);
+        // Nothing protects what is not finished.
+        draft.protect = Some(false);
+        settings.push(Setting::Marker(draft));
+        let mut born = self.born();
+        born.fields.extend(end.fields);
+        born.slots.extend(end.slots);
+        let birth = Birth {
+            name: self.name(),
+            node: self.build.allotted.node.clone(),
+            pool: self.spec.pool.clone(),
+            source: source.clone(),
+            settings,
+        };
+        let begin = Expect { exists: Some(false), ..Expect::default() };
+        Some(step(StepOp::Create(Box::new(birth)), begin, born))
+    }
+
+    fn pool(&self) -> Option<Step> {
+        // A birth puts the machine into its pool.
+        self.build.seen?;
+        let pool = self.spec.pool.clone().filter(|_| self.lacks(FieldKind::Pool))?;
+        Some(set_pool(Some(pool)))
+    }
+
+    /// The write that ends a build, with all that was put together for it.
+    fn ready(&mut self, mut write: Write) -> Step {
+        if let Some(protect) = self.spec.protect {
+            write.set(self.spec, FieldKind::Protect, Setting::Protect(protect));
+        }
+        if wants_seed(self.spec) {
+            let mac = |name: &DeviceName| mac_of(self.build, name).or_else(|| self.observed(name));
+            match seed_of(self.spec, self.spec.init.clone(), &self.layout, mac) {
+                Ok(seed) => write.settings.push(Setting::Seed(Box::new(seed))),
+                Err(faults) => self.faults.extend(faults),
+            }
+            seed_end(self.spec, &mut write.end);
+        }
+        write.settings.push(Setting::Marker(self.draft(Stage::Ready)));
+        write.end.stage = Some(Stage::Ready);
+        let mut begin = Expect {
+            stage: Some(Stage::New),
+            power: Some(PowerState::Stopped),
+            ..Expect::default()
+        };
+        // After a creation all of it is there; after a clone, what the template brought.
+        let made = self.base.is_none();
+        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+            if made || seat.exists {
+                begin.slots.insert(seat.slot.clone(), true);
+            }
+        }
+        step(StepOp::Configure(write.settings), begin, write.end)
+    }
+
+    /// The address of a card of the half-made machine itself; a clone has others than its
+    /// template.
+    fn observed(&self, name: &DeviceName) -> Option<MacAddress> {
+        let slot = &self.layout.nics.get(name)?.slot;
+        let device = self.build.seen?.device(slot.as_str())?;
+        device.mac.filter(|_| device.kind == DeviceKind::Nic)
+    }
+}

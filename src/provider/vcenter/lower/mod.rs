@@ -1,0 +1,155 @@
+//! The order of native calls: one change, lowered into steps.
+//!
+//! Inputs are what is desired, what was observed and what was chosen; nothing is
+//! chosen here but slots. Every step states an end, so that a runner can tell what
+//! is done already. One write takes everything that is set on a machine, and is carried
+//! out whole or not at all.
+
+mod adopt;
+mod build;
+mod layout;
+mod parts;
+mod update;
+
+use crate::{
+    model::{
+        Change, Expect, Fact, FieldKind, FieldPath, Lowered, Marker, MarkerDraft, Name,
+        ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported, Value, Wait,
+    },
+    provider::{lowering::fault, vcenter::slots::handle_mac},
+};
+use std::collections::BTreeSet;
+
+/// Seconds that a guest has to shut down before that counts as failed.
+const SHUTDOWN_S: u32 = 120;
+
+pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
+    let steps = match change {
+        Change::Build(build) => return build::lower(build),
+        Change::Update(update) => return update::lower(update),
+        Change::Adopt(it) => return adopt::lower(it),
+        Change::Rename(it) => vec![adopt::rename(it)?],
+        Change::Forget(seen) => vec![adopt::forget(seen)?],
+        Change::Start => vec![start(Expect::default())],
+        Change::Stop(from) => vec![stop(*from, None)],
+        Change::Restart(seen) => vec![stop(seen.power, None), start(power(PowerState::Stopped))],
+        Change::Delete(seen) => delete(seen)?,
+        Change::CreatePool(_) | Change::UpdatePool(_) | Change::DeletePool(_) => {
+            return Err(vec![no_pools()]);
+        }
+    };
+    Ok(Lowered { steps, ..Lowered::default() })
+}
+
+fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
+    let learns = match &op {
+        StepOp::Clone(_) | StepOp::Create(_) => [Fact::NativeId].into(),
+        StepOp::Configure(settings) => learns(settings),
+        StepOp::GrowDisk { .. }
+        | StepOp::SetPool { .. }
+        | StepOp::Start
+        | StepOp::Shutdown
+        | StepOp::Stop
+        | StepOp::Delete
+        | StepOp::CreatePool { .. }
+        | StepOp::SetComment { .. }
+        | StepOp::DeletePool => BTreeSet::new(),
+    };
+    // The server compares its change version on this call, and on no other.
+    let guarded = matches!(op, StepOp::Configure(_));
+    let wait = match op {
+        StepOp::Shutdown => Wait::PowerOff { within_s: SHUTDOWN_S },
+        StepOp::Clone(_)
+        | StepOp::Create(_)
+        | StepOp::Configure(_)
+        | StepOp::GrowDisk { .. }
+        | StepOp::SetPool { .. }
+        | StepOp::Start
+        | StepOp::Stop
+        | StepOp::Delete
+        | StepOp::CreatePool { .. }
+        | StepOp::SetComment { .. }
+        | StepOp::DeletePool => Wait::Task,
+    };
+    Step { op, begin, end, wait, otherwise: None, learns, guarded }
+}
+
+fn learns(settings: &[Setting]) -> BTreeSet<Fact> {
+    let any = |is: fn(&Setting) -> bool| settings.iter().any(is);
+    let volume = any(|it| matches!(it, Setting::AttachDisk { .. }));
+    // A card that is added, or put in for another one, gets a key.
+    let key = any(|it| {
+        matches!(it, Setting::SetNic(nic)
+            if nic.model.is_some() || handle_mac(nic.slot.as_str()).is_some())
+    });
+    let facts = [(volume, Fact::Volume), (key, Fact::DeviceKey)];
+    facts.into_iter().filter_map(|(is, fact)| is.then_some(fact)).collect()
+}
+
+fn power(state: PowerState) -> Expect {
+    Expect { power: Some(state), ..Expect::default() }
+}
+
+/// A start; of a machine that is suspended, a resumption.
+fn start(begin: Expect) -> Step {
+    step(StepOp::Start, begin, power(PowerState::Running))
+}
+
+/// The end of a machine's running. What is suspended hears no shutdown.
+fn stop(from: PowerState, otherwise: Option<StepOp>) -> Step {
+    let end = power(PowerState::Stopped);
+    match from {
+        PowerState::Suspended => step(StepOp::Stop, Expect::default(), end),
+        PowerState::Running | PowerState::Stopped | PowerState::Unknown => {
+            Step { otherwise, ..step(StepOp::Shutdown, Expect::default(), end) }
+        }
+    }
+}
+
+fn set_pool(pool: Option<Name>) -> Step {
+    let value = pool.as_ref().map(|pool| Value::Text(pool.to_string()));
+    let fields = [(FieldPath::of(FieldKind::Pool), value)].into();
+    let begin = Expect { exists: Some(true), ..Expect::default() };
+    step(StepOp::SetPool { pool }, begin, Expect { fields, ..Expect::default() })
+}
+
+fn no_pools() -> Unsupported {
+    let why = "novahost does not make folders and resource pools yet";
+    let help = "create them in vCenter; machines are put into them";
+    fault(FieldPath::of(FieldKind::Comment), why, help)
+}
+
+/// The marker that a machine bears; a change to one without is a mistake above.
+fn marker_of(seen: &ObservedMachine) -> Result<&Marker, Vec<Unsupported>> {
+    seen.marker.found().ok_or_else(|| {
+        let why = format!("machine {} bears no readable marker", seen.id);
+        let help = "look at its advanced settings that begin with `novahost.`, and plan again";
+        vec![fault(FieldPath::of(FieldKind::Marker), why, help)]
+    })
+}
+
+/// A delete is guarded though the product guards none: the write before it is, and
+/// says what will happen.
+fn delete(seen: &ObservedMachine) -> Result<Vec<Step>, Vec<Unsupported>> {
+    marker_of(seen)?;
+    let draft = MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::Deleting) };
+    let settings = vec![Setting::Protect(false), Setting::Marker(draft)];
+    let end = Expect {
+        stage: Some(Stage::Deleting),
+        fields: [(FieldPath::of(FieldKind::Protect), Some(Value::Flag(false)))].into(),
+        ..Expect::default()
+    };
+    let begin = Expect { exists: Some(true), ..Expect::default() };
+    let mut steps = vec![step(StepOp::Configure(settings), begin, end)];
+    if seen.power != PowerState::Stopped {
+        steps.push(stop(seen.power, Some(StepOp::Stop)));
+    }
+    let begin = Expect {
+        power: Some(PowerState::Stopped),
+        stage: Some(Stage::Deleting),
+        ..Expect::default()
+    };
+    let gone = Expect { exists: Some(false), ..Expect::default() };
+    steps.push(step(StepOp::Delete, begin, gone));
+    Ok(steps)
+}

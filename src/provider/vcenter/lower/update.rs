@@ -1,0 +1,453 @@
+//! A machine that changes: one guarded write for all fields of the consent group. Nothing
+//! is kept pending, so where the machine has to be off for it, the shutdown comes first.
+
+use super::{
+    layout::{Layout, Seat},
+    marker_of,
+    parts::{Write, attach, boot_slots, fault, nic_fields, processors, seed_end, seed_of},
+    power, set_pool, start, step, stop,
+};
+use crate::{
+    model::{
+        Bus, Cdrom, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath, InitSpec,
+        Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove, PowerState,
+        Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
+    },
+    provider::vcenter::slots::{bus_of, handle_mac},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+struct Updater<'a> {
+    update: &'a Update<'a>,
+    spec: &'a MachineSpec,
+    marker: &'a Marker,
+    layout: Layout,
+    write: Write,
+    pool: Option<Step>,
+    /// Cards that were set already: several fields of one make one setting.
+    set_nics: BTreeSet<DeviceName>,
+    seeds: bool,
+    marks: bool,
+    faults: Vec<Unsupported>,
+    notes: Vec<String>,
+}
+
+pub(super) fn lower(update: &Update<'_>) -> Result<Lowered, Vec<Unsupported>> {
+    let marker = marker_of(update.seen)?;
+    let mut updater = Updater {
+        update,
+        spec: update.spec,
+        marker,
+        layout: Layout::of(update.seen, &marker.map),
+        write: Write::default(),
+        pool: None,
+        set_nics: BTreeSet::new(),
+        seeds: false,
+        marks: false,
+        faults: Vec::new(),
+        notes: Vec::new(),
+    };
+    // Removals first: what they free may be taken again by what is added. The boot order
+    // last: it names slots that the others give.
+    let mut changes: Vec<&FieldChange> = update.fields.iter().collect();
+    changes.sort_by_key(|it| (it.after.is_some(), it.field.kind == FieldKind::Boot));
+    for change in changes {
+        updater.field(change);
+    }
+    updater.finish()
+}
+
+impl Updater<'_> {
+    fn field(&mut self, change: &FieldChange) {
+        use FieldKind as K;
+        let spec = self.spec;
+        let kind = change.field.kind;
+        let (wanted, device) = (&change.after, &change.field.device);
+        match kind {
+            K::Name => {
+                let name = spec.name.clone().unwrap_or_default();
+                self.write.set(spec, kind, Setting::Name(name));
+            }
+            K::Cpu | K::Sockets => {
+                let now = Some(self.update.seen.settled());
+                self.faults.extend(processors(spec, now, &mut self.write).err());
+            }
+            K::Memory => {
+                if let Some(memory) = spec.memory {
+                    self.write.set(spec, kind, Setting::Memory(memory));
+                }
+            }
+            K::Boot => self.boot(),
+            K::Cdrom => self.cdrom(),
+            K::Protect => {
+                if let Some(protect) = spec.protect {
+                    self.write.set(spec, kind, Setting::Protect(protect));
+                    self.marks = true;
+                }
+            }
+            K::Notes => {
+                let notes = spec.notes.clone().unwrap_or_default();
+                self.write.set(spec, kind, Setting::Notes(notes));
+            }
+            K::Pool => self.pool = Some(set_pool(spec.pool.clone())),
+            K::Marker | K::DiskOnRemove => self.marks = true,
+            K::InitHostname
+            | K::InitDomain
+            | K::InitUser
+            | K::InitSshKeys
+            | K::InitPassword
+            | K::InitDns
+            | K::InitDigest
+            | K::NicIp
+            | K::NicGateway => self.seeds = true,
+            K::Disk => match device {
+                Some(name) if wanted.is_some() => self.attach(name),
+                Some(name) => self.detach(name),
+                None => self.refuse(change),
+            },
+            K::DiskSize => device.iter().for_each(|name| self.grow(name)),
+            K::Nic => match device {
+                Some(name) if wanted.is_some() => self.nic(name),
+                Some(name) => self.remove_nic(name),
+                None => self.refuse(change),
+            },
+            K::NicNetwork | K::NicMac | K::NicModel => {
+                device.iter().for_each(|name| self.nic(name));
+            }
+            // A start or stop that comes with other changes is a step after them.
+            K::Power => {}
+            K::Firmware
+            | K::Tpm
+            | K::Autostart
+            | K::Tags
+            | K::NicVlan
+            | K::DiskBus
+            | K::DiskStorage
+            | K::Comment => self.refuse(change),
+        }
+    }
+
+    fn refuse(&mut self, change: &FieldChange) {
+        let why = "this cannot be changed on a machine that exists";
+        self.faults.push(fault(change.field.clone(), why, "replace the machine"));
+    }
+
+    /// Whether the machine is shut down before the write: for a restart, and when it is to
+    /// stay off anyway.
+    fn stops_first(&self) -> bool {
+        let needs = |it: &FieldChange| it.disruption >= Disruption::Restart;
+        self.update.seen.power != PowerState::Stopped
+            && (self.update.restart || self.update.fields.iter().any(needs))
+    }
+
+    /// Whether the write meets a running machine.
+    fn runs(&self) -> bool {
+        self.update.seen.power != PowerState::Stopped && !self.stops_first()
+    }
+
+    fn boot(&mut self) {
+        let Some(order) = self.spec.boot.clone() else { return };
+        match boot_slots(&order, &self.layout) {
+            Ok(slots) => {
+                self.write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
+            }
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+
+    fn cdrom(&mut self) {
+        let Some(cdrom) = self.spec.cdrom.clone() else { return };
+        if self.layout.cd_if_any().is_none() {
+            if cdrom == Cdrom::None {
+                return;
+            }
+            if self.runs() {
+                let why = "there is no CD drive, and one cannot be added while it runs";
+                let help = "stop the machine first";
+                self.faults.push(fault(FieldPath::of(FieldKind::Cdrom), why, help));
+                return;
+            }
+        }
+        match self.layout.cd() {
+            Ok(seat) => {
+                let setting = Setting::Cdrom { cdrom, slot: seat.slot };
+                self.write.set(self.spec, FieldKind::Cdrom, setting);
+            }
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+
+    fn attach(&mut self, name: &DeviceName) {
+        let Some(disk) = self.spec.disks.get(name) else { return };
+        // A map entry that was never seen with its device: the same place again.
+        let slot = match self.layout.disks.get(name) {
+            Some(seat) if !seat.exists => seat.slot.clone(),
+            Some(_) => return,
+            None => {
+                let bus = disk.bus.unwrap_or(Bus::Scsi);
+                match self.layout.add_disk(name, bus, disk.slot) {
+                    Ok(slot) => slot,
+                    Err(fault) => return self.faults.push(fault),
+                }
+            }
+        };
+        if self.runs() && !hotplugs(&slot) {
+            let why = format!("a disk in {slot} cannot be added while the machine runs");
+            let at = FieldPath::on(FieldKind::Disk, name);
+            let help = "stop the machine first, or use `bus: scsi`";
+            return self.faults.push(fault(at, why, help));
+        }
+        self.marks = true;
+        let storages = &self.update.allotted.storages;
+        let new = attach(self.spec, storages, (name, &slot), &mut self.write);
+        self.faults.extend(new.err());
+    }
+
+    fn detach(&mut self, name: &DeviceName) {
+        let seen = self.update.seen;
+        self.marks = true;
+        let Some(seat) = self.layout.disks.remove(name) else { return };
+        let Some(device) = seen.device(seat.slot.as_str()) else { return };
+        let at = FieldPath::on(FieldKind::Disk, name);
+        if self.runs() && !hotplugs(&seat.slot) {
+            let why = format!("a disk in {} cannot be removed while the machine runs", seat.slot);
+            return self.faults.push(fault(at, why, "stop the machine first"));
+        }
+        let deletes =
+            seen.settled().disks.get(name).is_some_and(|it| it.on_remove == OnRemove::Delete);
+        let delete = device.volume.clone().filter(|_| deletes);
+        match (&device.volume, &delete) {
+            (Some(_), Some(_)) if !seen.snapshots.is_empty() => {
+                let why = "snapshots of this machine need the volume";
+                let help = "remove the snapshots, or use `on_remove: detach`";
+                self.faults.push(fault(at, why, help));
+            }
+            (Some(volume), None) => {
+                self.notes.push(format!("disk {name} stays as the detached volume {volume}"));
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        self.write.end.slots.insert(seat.slot.clone(), false);
+        let setting = Setting::DetachDisk { disk: name.clone(), slot: seat.slot, delete };
+        self.write.settings.push(setting);
+    }
+
+    fn grow(&mut self, name: &DeviceName) {
+        let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
+        let Some(seat) = self.layout.disks.get(name) else { return };
+        let at = FieldPath::on(FieldKind::DiskSize, name);
+        if !self.update.seen.snapshots.is_empty() {
+            let why = "a disk of a machine with snapshots cannot grow";
+            self.faults.push(fault(at, why, "remove the snapshots first"));
+            return;
+        }
+        if self.runs() && bus_of(seat.slot.as_str()) == Some(Bus::Ide) {
+            let why = format!("a disk in {} cannot grow while the machine runs", seat.slot);
+            self.faults.push(fault(at, why, "stop the machine first"));
+            return;
+        }
+        let (disk, slot) = (name.clone(), seat.slot.clone());
+        self.write.end.slots.insert(slot.clone(), true);
+        self.write.holds(self.spec, at);
+        self.write.settings.push(Setting::DiskSize { disk, slot, to });
+    }
+
+    fn remove_nic(&mut self, name: &DeviceName) {
+        self.marks = true;
+        let Some(seat) = self.layout.nics.remove(name) else { return };
+        // The documents are to name cards that are there.
+        self.seeds |= self.has_address(name);
+        self.write.end.slots.insert(seat.slot.clone(), false);
+        self.write.settings.push(Setting::RemoveNic { nic: Some(name.clone()), slot: seat.slot });
+    }
+
+    /// Whether the documents that the machine has give this card an address.
+    fn has_address(&self, name: &DeviceName) -> bool {
+        self.update.seen.settled().nics.get(name).is_some_and(|nic| nic.ip.is_some())
+    }
+
+    fn changes(&self, kind: FieldKind, name: &DeviceName) -> bool {
+        self.update.fields.iter().any(|it| it.field == FieldPath::on(kind, name))
+    }
+
+    fn nic(&mut self, name: &DeviceName) {
+        let Some(nic) = self.spec.nics.get(name) else { return };
+        if !self.set_nics.insert(name.clone()) {
+            return;
+        }
+        if !self.layout.nics.get(name).is_some_and(|seat| seat.exists) {
+            return self.add_nic(name);
+        }
+        // What waits for another consent is not written along with this.
+        let network = nic.network.clone().filter(|_| self.changes(FieldKind::NicNetwork, name));
+        let model = nic.model.filter(|_| self.changes(FieldKind::NicModel, name));
+        let mac = nic.mac.filter(|_| self.changes(FieldKind::NicMac, name));
+        let Some(seat) = self.layout.nics.get(name).cloned() else { return };
+        let by_address = model.is_some() || handle_mac(seat.slot.as_str()).is_some();
+        let after = mac.or_else(|| self.observed_mac(&seat)).filter(|_| by_address);
+        if let Some(after) = after {
+            // Another model is another card; and a handle is the address.
+            self.layout.name_by_address(name, after);
+        }
+        if mac.is_some() && self.has_address(name) {
+            self.seeds = true;
+            self.notes.push(format!(
+                "the guest configures itself anew at its next boot: it knows {name} by its hardware address"
+            ));
+        }
+        let slot = self.layout.nics.get(name).map_or(&seat.slot, Seat::after).clone();
+        self.marks |= slot != seat.slot;
+        self.write.end.slots.insert(slot, true);
+        // Another card keeps the address, which has to be said: it would get a new one.
+        let mac = mac.or(after.filter(|_| model.is_some()));
+        let setting =
+            NicSetting { nic: name.clone(), slot: seat.slot, network, vlan: None, model, mac };
+        self.write.end.fields.extend(nic_fields(&setting));
+        self.write.settings.push(Setting::SetNic(setting));
+    }
+
+    fn add_nic(&mut self, name: &DeviceName) {
+        let Some(nic) = self.spec.nics.get(name) else { return };
+        let mac = nic.mac.or_else(|| self.update.allotted.macs.get(name).copied());
+        let slot = match self.layout.add_nic(name, mac) {
+            Ok(slot) => slot,
+            Err(fault) => return self.faults.push(fault),
+        };
+        self.marks = true;
+        // A new card's address travels by the first-boot documents.
+        self.seeds |= nic.ip.is_some();
+        self.write.end.slots.insert(slot.clone(), true);
+        let setting = NicSetting {
+            nic: name.clone(),
+            slot,
+            network: nic.network.clone(),
+            vlan: None,
+            model: nic.model,
+            mac,
+        };
+        self.write.end.fields.extend(nic_fields(&setting));
+        self.write.settings.push(Setting::SetNic(setting));
+    }
+
+    fn observed_mac(&self, seat: &Seat) -> Option<MacAddress> {
+        self.update.seen.device(seat.slot.as_str())?.mac
+    }
+
+    fn seed(&mut self) {
+        let seen = self.update.seen.settled();
+        // What is not declared is kept: the documents are written as a whole.
+        let init = self.spec.init.clone().or_else(|| {
+            let kept = seen.init.clone()?;
+            Some(InitSpec { digest: None, ..kept })
+        });
+        let mut spec = MachineSpec { init: self.spec.init.clone(), ..MachineSpec::default() };
+        spec.nics = self.spec.nics.clone();
+        for (name, nic) in &mut spec.nics {
+            let kept = seen.nics.get(name);
+            if nic.ip.is_none() {
+                nic.ip = kept.and_then(|kept| kept.ip);
+                nic.gateway = kept.and_then(|kept| kept.gateway);
+            }
+        }
+        let mac = |name: &DeviceName| self.mac_after(name);
+        match seed_of(&spec, init, &self.layout, mac) {
+            Ok(seed) => self.write.settings.push(Setting::Seed(Box::new(seed))),
+            Err(faults) => self.faults.extend(faults),
+        }
+        seed_end(&spec, &mut self.write.end);
+        self.marks |= self.spec.init.is_some();
+    }
+
+    /// The hardware address that a card has after the write.
+    fn mac_after(&self, name: &DeviceName) -> Option<MacAddress> {
+        let set = self.write.settings.iter().find_map(|setting| match setting {
+            Setting::SetNic(nic) if nic.nic == *name => nic.mac,
+            _ => None,
+        });
+        set.or_else(|| self.observed_mac(self.layout.nics.get(name)?))
+    }
+
+    /// The marker's draft: `stage` is `ready`, also for a machine that was on its
+    /// way out and is wanted again.
+    fn draft(&self) -> MarkerDraft {
+        let writes_protect = self.write.settings.iter().find_map(|setting| match setting {
+            Setting::Protect(protect) => Some(*protect),
+            _ => None,
+        });
+        let init = self.spec.init.as_ref().filter(|_| self.seeds);
+        let mut draft = MarkerDraft {
+            init: init.and_then(|init| init.digest.clone()),
+            protect: writes_protect,
+            ..MarkerDraft::new(Stage::Ready)
+        };
+        draft.turn(&self.marker.map, self.layout.map(&self.marker.map, self.spec));
+        draft
+    }
+
+    fn finish(mut self) -> Result<Lowered, Vec<Unsupported>> {
+        if self.seeds {
+            self.seed();
+        }
+        if self.marks {
+            self.write.settings.push(Setting::Marker(self.draft()));
+            self.write.end.stage = Some(Stage::Ready);
+        }
+        let steps = self.steps();
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        let slots = self.slots();
+        Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
+    }
+
+    fn steps(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let stops = self.stops_first();
+        let mut begin = Expect { exists: Some(true), ..Expect::default() };
+        if stops {
+            steps.push(stop(self.update.seen.power, None));
+            begin.power = Some(PowerState::Stopped);
+        }
+        let Write { settings, end } = std::mem::take(&mut self.write);
+        if !settings.is_empty() {
+            steps.push(step(StepOp::Configure(settings), begin, end));
+        }
+        steps.extend(self.pool.take());
+        if stops && self.update.restart {
+            steps.push(start(power(PowerState::Stopped)));
+        }
+        steps
+    }
+
+    fn slots(&self) -> BTreeMap<FieldPath, Slot> {
+        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
+            let new = seats.iter().filter(|(_, seat)| !seat.exists || seat.becomes.is_some());
+            new.map(|(name, seat)| (FieldPath::on(kind, name), seat.after().clone()))
+                .collect::<Vec<_>>()
+        };
+        let disks = new(FieldKind::Disk, &self.layout.disks);
+        disks.into_iter().chain(new(FieldKind::Nic, &self.layout.nics)).collect()
+    }
+
+    /// Fields that are not changed and decide what is written all the same.
+    fn reads(&self) -> Vec<FieldPath> {
+        let changed: BTreeSet<&FieldPath> = self.update.fields.iter().map(|it| &it.field).collect();
+        let mut reads = Vec::new();
+        let cpu = [FieldKind::Cpu, FieldKind::Sockets].map(FieldPath::of);
+        if cpu.iter().any(|path| changed.contains(path)) {
+            reads.extend(cpu);
+        }
+        if self.seeds {
+            let kinds = [FieldKind::NicIp, FieldKind::NicGateway, FieldKind::NicMac];
+            let nics = self.spec.nics.keys();
+            reads.extend(nics.flat_map(|name| kinds.map(|kind| FieldPath::on(kind, name))));
+        }
+        reads.retain(|path| !changed.contains(path));
+        reads
+    }
+}
+
+/// Whether a disk in this slot can come and go while the machine runs.
+fn hotplugs(slot: &Slot) -> bool {
+    bus_of(slot.as_str()) == Some(Bus::Scsi)
+}

@@ -1,0 +1,159 @@
+//! What vCenter can do, field by field, and its half of the contract that `diff` and
+//! `plan` see.
+
+use super::{lower, normalize, slots::bus_of};
+use crate::model::{
+    Bus, Capabilities, Change, DesiredMachine, DeviceName, Disruption, FieldDelta, FieldKind, Hot,
+    Lowered, MacRange, MachineSpec, ObservedMachine, Product, Unsupported, Value, Words,
+};
+use std::{cmp::Ordering, sync::LazyLock};
+
+/// VMware vCenter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vcenter;
+
+/// What each change costs a running machine, by the field alone; `cost` knows better
+/// where it depends on the machine.
+///
+/// Nothing is kept pending: what cannot be changed while it runs is changed between a
+/// shutdown and a start. A rename does not touch the guest, whose name is in its
+/// first-boot documents; a card that comes or goes changes these, since they know each
+/// card by its hardware address.
+///
+/// `DiskBus` and `DiskStorage` are not here: a disk stays where it was made. `Tags`,
+/// `Autostart`, `Tpm` and `NicVlan` are not here either: `normalize` refuses them.
+const CHANGES: [(FieldKind, Disruption); 28] = {
+    use {Disruption as D, FieldKind as K};
+    [
+        (K::Name, D::Online),
+        (K::Cpu, D::Restart),
+        (K::Sockets, D::Restart),
+        (K::Memory, D::Restart),
+        (K::Firmware, D::Replace),
+        // Can be written while it runs, and counts when it boots.
+        (K::Boot, D::NextBoot),
+        (K::Cdrom, D::Online),
+        (K::Protect, D::Online),
+        (K::Notes, D::Online),
+        (K::Pool, D::Online),
+        (K::DiskSize, D::Online),
+        (K::DiskOnRemove, D::Online),
+        (K::NicNetwork, D::Online),
+        (K::NicMac, D::Restart),
+        // The card is taken out and another one put in.
+        (K::NicModel, D::Restart),
+        (K::NicIp, D::Reinit),
+        (K::NicGateway, D::Reinit),
+        (K::InitHostname, D::Reinit),
+        (K::InitDomain, D::Reinit),
+        (K::InitUser, D::Reinit),
+        (K::InitSshKeys, D::Reinit),
+        (K::InitDns, D::Reinit),
+        (K::InitDigest, D::Reinit),
+        (K::Disk, D::Online),
+        (K::Nic, D::Reinit),
+        (K::Power, D::Online),
+        (K::Marker, D::Online),
+        (K::Comment, D::Online),
+    ]
+};
+
+static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
+    product: "VMware vCenter",
+    changes: CHANGES.into(),
+    // The documents hold a hash; compared by its version in the digest.
+    unreadable: vec![FieldKind::InitPassword],
+    chooses_ids: false,
+    chooses_uuid: true,
+    macs: MacRange { prefix: [0x00, 0x50, 0x56], bits: 22 },
+    default_bus: Bus::Scsi,
+    detaches_disks: true,
+    linked_needs_snapshot: true,
+    words: Words {
+        id_setting: None,
+        id_range: "defaults",
+        marker_home: "advanced configuration",
+        uuid_home: "on a vCenter: it has one always",
+    },
+});
+
+impl Product for Vcenter {
+    fn capabilities(&self) -> &Capabilities {
+        &CAPABILITIES
+    }
+
+    fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>> {
+        normalize::normalize(machine)
+    }
+
+    fn cost(
+        &self,
+        change: &FieldDelta<'_>,
+        seen: &ObservedMachine,
+        running: bool,
+    ) -> Option<Disruption> {
+        let by_field = self.capabilities().cost(change.field.kind, running)?;
+        Some(if running {
+            while_running(change, seen, by_field)
+        } else {
+            off(change, seen, by_field)
+        })
+    }
+
+    fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
+        lower::lower(change)
+    }
+}
+
+fn while_running(
+    change: &FieldDelta<'_>,
+    seen: &ObservedMachine,
+    by_field: Disruption,
+) -> Disruption {
+    let online_with = |hot: Option<Hot>| match hot {
+        Some(hot) if seen.hot.contains(&hot) => Disruption::Online,
+        Some(_) | None => by_field,
+    };
+    match (change.field.kind, direction(change)) {
+        (FieldKind::Cpu, Some(Ordering::Greater)) => online_with(Some(Hot::CpuUp)),
+        (FieldKind::Cpu, Some(Ordering::Less)) => online_with(Some(Hot::CpuDown)),
+        (FieldKind::Memory, Some(Ordering::Greater)) => online_with(Some(Hot::MemoryUp)),
+        (FieldKind::Disk, _) if change.after.is_none() && !hot_bus(seen, change, &[Bus::Scsi]) => {
+            Disruption::Restart
+        }
+        (FieldKind::DiskSize, _) if !hot_bus(seen, change, &[Bus::Scsi, Bus::Sata]) => {
+            Disruption::Restart
+        }
+        (_, _) => by_field,
+    }
+}
+
+/// A new hardware address goes into the first-boot documents of a card that has an
+/// address in them: that is no matter of power.
+fn off(change: &FieldDelta<'_>, seen: &ObservedMachine, by_field: Disruption) -> Disruption {
+    let has_address =
+        |name: &DeviceName| seen.settled().nics.get(name).is_some_and(|nic| nic.ip.is_some());
+    match (change.field.kind, &change.field.device) {
+        (FieldKind::NicMac, Some(name)) if has_address(name) => Disruption::Reinit,
+        (_, _) => by_field,
+    }
+}
+
+/// Whether there is to be more or less of it.
+fn direction(change: &FieldDelta<'_>) -> Option<Ordering> {
+    match (change.before?, change.after?) {
+        (Value::Count(before), Value::Count(after)) => Some(after.cmp(before)),
+        (Value::Size(before), Value::Size(after)) => Some(after.cmp(before)),
+        (_, _) => None,
+    }
+}
+
+/// Whether a disk that is there sits on one of these buses. What is not known to sit
+/// elsewhere counts as if it did: a price must not be too low.
+fn hot_bus(seen: &ObservedMachine, change: &FieldDelta<'_>, buses: &[Bus]) -> bool {
+    let entry = change.field.device.as_ref().and_then(|name| {
+        let marker = seen.marker.found()?;
+        marker.map.disks.get(name)
+    });
+    entry.and_then(|entry| bus_of(entry.slot.as_str())).is_some_and(|bus| buses.contains(&bus))
+}
