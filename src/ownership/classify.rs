@@ -295,7 +295,7 @@ fn note_unreadable(
             help: "wait until it can be read, then plan again".to_owned(),
         };
         let by_name = || {
-            let name = listed?.name.clone()?;
+            let name = listed?.name_key()?.to_owned();
             wanted_names.get(&(hypervisor.clone(), name)).cloned()
         };
         if let Some(key) = remembered(&history.open) {
@@ -481,6 +481,7 @@ mod tests {
             guest: GuestKind::Vm,
             template: false,
             pool: None,
+            name_key: None,
             marked: None,
             tags: BTreeSet::new(),
             lock: None,
