@@ -12,7 +12,7 @@ mod node;
 use crate::model::{
     Allotted, Bytes, Capabilities, Choice, Claim, Code, DesiredMachine, DeviceKind, DeviceName,
     HypervisorConfig, HypervisorInventory, HypervisorName, Inventory, IpSetting, MacAddress,
-    MachineSpec, NativeId, NodeName, ObservedMachine, Policy, PowerState, StorageName,
+    MachineSpec, NativeId, NodeName, ObservedMachine, Policy, PowerState, Product, StorageName,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,8 +130,9 @@ impl<'a> Allocator<'a> {
     pub fn allot(
         &mut self,
         request: &Request<'_>,
-        capabilities: &Capabilities,
+        product: &dyn Product,
     ) -> Result<Allotment, NoPlace> {
+        let capabilities = product.capabilities();
         let name = &request.machine.hypervisor;
         let policy = self.policy;
         let Some(site) = self.site(name) else {
@@ -159,9 +160,8 @@ impl<'a> Allocator<'a> {
         }
         site.choose_macs(request, capabilities, &mut result);
         if request.seen.is_none() {
-            result.claims.push(Claim::Name(
-                request.spec.name.clone().unwrap_or_else(|| request.machine.key.name.to_string()),
-            ));
+            let name = request.spec.name.as_deref().unwrap_or(request.machine.key.name.as_str());
+            result.claims.push(Claim::Name(product.name_key(name)));
             for nic in request.spec.nics.values() {
                 if let Some(IpSetting::Static { address, .. }) = nic.ip {
                     result.claims.push(Claim::Address(address));

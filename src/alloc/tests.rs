@@ -1,8 +1,9 @@
 use super::*;
 use crate::model::{
-    BirthSource, Bus, Coverage, Device, DeviceKind, DiskSpec, FailureKind, GuestKind, GuestOs,
-    Listed, MacRange, MarkerState, Medium, NetworkBinding, NicSpec, ObservedNode, ObservedStorage,
-    Place, Power, ProxmoxAuth, ProxmoxConfig, ResourceKey, SecretRef, SecretSource,
+    BirthSource, Bus, Change, Coverage, Device, DeviceKind, DiskSpec, Disruption, FailureKind,
+    FieldDelta, GuestKind, GuestOs, Listed, Lowered, MacRange, MarkerState, Medium, NetworkBinding,
+    NicSpec, ObservedNode, ObservedStorage, Place, Power, ProxmoxAuth, ProxmoxConfig, ResourceKey,
+    SecretRef, SecretSource, Unsupported,
 };
 
 fn place() -> Place {
@@ -147,6 +148,36 @@ fn capabilities() -> Capabilities {
     }
 }
 
+/// A product whose names collide without regard to case.
+struct Folding(Capabilities);
+
+impl Product for Folding {
+    fn capabilities(&self) -> &Capabilities {
+        &self.0
+    }
+
+    fn normalize(&self, machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>> {
+        Ok(machine.spec.clone())
+    }
+
+    fn cost(
+        &self,
+        change: &FieldDelta<'_>,
+        _: &ObservedMachine,
+        running: bool,
+    ) -> Option<Disruption> {
+        self.0.cost(change.field.kind, running)
+    }
+
+    fn name_key(&self, name: &str) -> String {
+        name.to_lowercase()
+    }
+
+    fn lower(&self, _: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
+        Err(Vec::new())
+    }
+}
+
 fn allot_in(
     inventory: &Inventory,
     config: ProxmoxConfig,
@@ -166,13 +197,21 @@ fn allot_in(
             new_disks: &disks,
             new_nics: &nics,
         };
-        allocator.allot(&request, &capabilities())
+        allocator.allot(&request, &Folding(capabilities()))
     };
     machines.iter().map(&mut allot).collect()
 }
 
 fn allot(machine: DesiredMachine, template: &ObservedMachine) -> Result<Allotment, NoPlace> {
     allot_in(&inventory(), config(), &[machine], template).remove(0)
+}
+
+#[test]
+fn a_name_is_claimed_by_what_it_collides_by() {
+    let mut named = machine("web");
+    named.spec.name = Some("Web-1".into());
+    let found = allot(named, &template("fast")).unwrap();
+    assert!(found.claims.contains(&Claim::Name("web-1".into())), "{:?}", found.claims);
 }
 
 #[test]
@@ -219,6 +258,7 @@ fn memory_headroom_is_kept_over_all_births_of_a_plan() {
             guest: GuestKind::Vm,
             template: false,
             pool: None,
+            name_key: None,
             marked: None,
             tags: BTreeSet::new(),
             lock: None,

@@ -89,9 +89,7 @@ async fn judge(
             Claim::Name(name) => listing
                 .guests
                 .iter()
-                .find(|(id, row)| {
-                    Some(*id) != target.id() && row.name.as_deref() == Some(name.as_str())
-                })
+                .find(|(id, row)| Some(*id) != target.id() && row.name_key() == Some(name.as_str()))
                 .map(|(id, _)| Found::Lost(format!("the name `{name}` is taken by {id}"))),
             Claim::Node(node) => (!listing.online.contains(node))
                 .then(|| Found::Lost(format!("host {node} is not online"))),

@@ -217,7 +217,7 @@ pub(super) fn must_be_read(
     let newly_marked =
         now.marked.as_ref() == ours && (was.marked.as_ref() != ours || read_then.is_none());
     let named_us = read_then.is_some_and(|machine| names(ctx, machine, key));
-    let bears_name = name.is_some() && now.name.as_deref() == name;
+    let bears_name = name.is_some() && now.name_key() == name;
     looks_different || newly_marked || named_us || bears_name || then.unreadable.contains_key(id)
 }
 

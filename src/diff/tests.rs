@@ -36,6 +36,10 @@ impl Product for Simple {
         self.0.cost(change.field.kind, running)
     }
 
+    fn name_key(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     fn lower(&self, _: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Err(Vec::new())
     }

@@ -128,6 +128,9 @@ pub struct Listed {
     /// Its name, possibly old; absent right after birth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// What its name collides by, where that is not the name itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_key: Option<String>,
     /// What it is.
     pub guest: GuestKind,
     /// Whether it is a template.
@@ -153,6 +156,14 @@ pub struct Listed {
     pub cpu: Option<u32>,
     /// On or off, as far as the listing knows.
     pub power: PowerState,
+}
+
+impl Listed {
+    /// What its name collides by, as [`Product::name_key`](super::Product::name_key) says
+    /// it of a name in the files.
+    pub fn name_key(&self) -> Option<&str> {
+        self.name_key.as_deref().or(self.name.as_deref())
+    }
 }
 
 /// A listing with the time it stands for, used to prove claims again.

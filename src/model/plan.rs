@@ -268,7 +268,8 @@ pub struct Base {
 pub enum Claim {
     /// No guest has this native id.
     Id(NativeId),
-    /// No other guest of ours-to-be has this native name on this hypervisor.
+    /// No other guest on this hypervisor has a name that collides by this
+    /// (`Product::name_key`).
     Name(String),
     /// This host is online.
     Node(NodeName),

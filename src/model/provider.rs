@@ -33,6 +33,10 @@ pub trait Product: Send + Sync {
         running: bool,
     ) -> Option<Disruption>;
 
+    /// What two names have in common when the product lets only one machine have them:
+    /// the name itself where it compares letter by letter.
+    fn name_key(&self, name: &str) -> String;
+
     /// The single calls, in order, that bring about one change.
     fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>>;
 }

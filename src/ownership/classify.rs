@@ -306,7 +306,7 @@ fn note_unreadable(
             help: "wait until it can be read, then plan again".to_owned(),
         };
         let by_name = || {
-            let name = listed?.name.clone()?;
+            let name = listed?.name_key()?.to_owned();
             wanted_names.get(&(hypervisor.clone(), name)).cloned()
         };
         let open = history
@@ -497,6 +497,7 @@ mod tests {
             guest: GuestKind::Vm,
             template: false,
             pool: None,
+            name_key: None,
             marked: None,
             tags: BTreeSet::new(),
             lock: None,

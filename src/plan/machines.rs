@@ -281,7 +281,7 @@ impl Builder<'_> {
             new_disks: &new_disks,
             new_nics: &new_nics,
         };
-        Ok(self.allocator.allot(&request, product.capabilities())?)
+        Ok(self.allocator.allot(&request, product)?)
     }
 
     /// A machine to be made, or a half-made one to be built to its end.
@@ -372,7 +372,7 @@ impl Builder<'_> {
             new_disks: &new_disks,
             new_nics: &new_nics,
         };
-        let allotment = self.allocator.allot(&request, product.capabilities())?;
+        let allotment = self.allocator.allot(&request, product)?;
         let allotted = &allotment.allotted;
         let build = Build { machine, spec: &spec, template, snapshot, allotted, seen };
         let mut lowered =

@@ -139,8 +139,17 @@ fn wanted_names(input: Input<'_>) -> BTreeMap<(HypervisorName, String), Resource
     desired
         .machines
         .values()
-        .map(|machine| ((machine.hypervisor.clone(), name(machine)), machine.key.clone()))
+        .map(|machine| {
+            let at = &machine.hypervisor;
+            ((at.clone(), name_key(input, at, &name(machine))), machine.key.clone())
+        })
         .collect()
+}
+
+/// What a name on a hypervisor collides by.
+fn name_key(input: Input<'_>, hypervisor: &HypervisorName, name: &str) -> String {
+    let product = input.products.get(hypervisor);
+    product.map_or_else(|| name.to_owned(), |product| product.name_key(name))
 }
 
 fn summaries(
@@ -216,8 +225,11 @@ impl Builder<'_> {
                 let holder = Holder { id: id.clone(), key, theirs };
                 // A listing can be old; what was read from the object itself wins.
                 let name = match read {
-                    Some(machine) => machine.settled().name.clone(),
-                    None => listed.name.clone(),
+                    Some(machine) => {
+                        let name = machine.settled().name.as_deref();
+                        name.map(|name| name_key(self.input, hypervisor, name))
+                    }
+                    None => listed.name_key().map(str::to_owned),
                 };
                 if let Some(name) = name {
                     let at = (hypervisor.clone(), name);

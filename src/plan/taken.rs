@@ -1,6 +1,6 @@
 //! Names and addresses: who takes one, who holds it, and what makes it free.
 
-use super::{Builder, Holder, machine_action_id};
+use super::{Builder, Holder, machine_action_id, name_key};
 use crate::model::{
     Action, ActionId, Blocked, Code, DesiredMachine, DeviceName, FieldKind, FieldPath, IpSetting,
     Place, Verb,
@@ -45,7 +45,7 @@ impl Builder<'_> {
     ) -> impl Iterator<Item = &'b Holder> {
         let at = &machine.hypervisor;
         let all: Option<&BTreeSet<Holder>> = match taking {
-            Taking::Name(name) => self.names.get(&(at.clone(), name.clone())),
+            Taking::Name(name) => self.names.get(&(at.clone(), name_key(self.input, at, name))),
             Taking::Address(_, address) => self.addresses.get(&(at.clone(), *address)),
         };
         all.into_iter().flatten().filter(|it| it.key.as_ref() != Some(&machine.key))

@@ -320,6 +320,7 @@ fn inventory(setup: &Setup) -> Inventory {
         guest: GuestKind::Vm,
         template,
         pool: None,
+        name_key: None,
         marked: None,
         tags: BTreeSet::new(),
         lock: None,

@@ -270,6 +270,7 @@ impl State {
             guest: GuestKind::Vm,
             template: it.template,
             pool: None,
+            name_key: None,
             marked: None,
             tags: BTreeSet::new(),
             lock: it.lock.as_ref().map(|lock| lock.text.clone()),

@@ -101,6 +101,10 @@ impl Product for Proxmox {
         self.capabilities().cost(change.field.kind, running)
     }
 
+    fn name_key(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         lower::lower(change)
     }

@@ -127,6 +127,7 @@ pub fn listed(project: Option<&ProjectName>, row: &GuestRow) -> Listed {
         guest: row.kind,
         template: row.template,
         pool: row.pool.as_deref().map(Name::from),
+        name_key: None,
         marked: ownership::marked(&tags, project),
         tags,
         lock: row.lock.clone(),

@@ -100,6 +100,11 @@ impl Product for Vcenter {
         })
     }
 
+    /// Names that differ only in case are one name.
+    fn name_key(&self, name: &str) -> String {
+        name.to_lowercase()
+    }
+
     fn lower(&self, change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         lower::lower(change)
     }

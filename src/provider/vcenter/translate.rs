@@ -157,6 +157,7 @@ impl Reader<'_> {
         let marked = marker_of(object).found().map(|marker| marker.project.clone());
         Listed {
             node: self.node(object),
+            name_key: word(object, "name").map(|name| unescape(name).to_lowercase()),
             name: word(object, "name").map(unescape),
             guest: GuestKind::Vm,
             template: flag(object, "config.template"),
