@@ -14,6 +14,9 @@ use crate::model::{Bytes, MacAddress, NicModel};
 /// The first of the keys that stand for devices which the server has not numbered yet.
 const NEW_KEY: i64 = -100;
 
+/// The key of the first of the two controllers that every machine is born with.
+const IDE_KEY: i64 = 200;
+
 /// Changes of devices that go into one call.
 #[derive(Default)]
 pub(super) struct DeviceChanges {
@@ -128,10 +131,14 @@ impl DeviceChanges {
         if let Some((_, _, key)) = added {
             return Ok((*key, unit));
         }
+        // Every machine has two of these from its first instant, with these keys; the server
+        // refuses others.
+        if kind == "ide" && (0..=1).contains(&bus) {
+            return Ok((IDE_KEY + bus, unit));
+        }
         let (type_name, kind) = match kind {
             "scsi" => ("ParaVirtualSCSIController", "scsi"),
             "sata" => ("VirtualAHCIController", "sata"),
-            "ide" => ("VirtualIDEController", "ide"),
             other => return Err(format!("a controller for {other} cannot be added")),
         };
         let key = self.key();

@@ -39,7 +39,7 @@ pub(super) fn of_cluster(
         ids
     };
     match name {
-        "resourcePool" => all(vec![pool]),
+        "resourcePool" => Some(reference(core, pool)),
         "host" => all(hosts.iter().map(|(id, _)| *id).collect()),
         "datastore" => all(reach(|host| &host.datastores)),
         "network" => all(reach(|host| &host.networks)),
