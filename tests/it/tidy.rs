@@ -67,6 +67,10 @@ const PURE: &[&str] = &[
     "src/provider/proxmox/property.rs",
     "src/provider/proxmox/call.rs",
     "src/provider/proxmox/privileges.rs",
+    "src/provider/vcenter/product.rs",
+    "src/provider/vcenter/normalize.rs",
+    "src/provider/vcenter/slots.rs",
+    "src/provider/vcenter/lower",
 ];
 
 /// What a pure module may not say.
