@@ -74,6 +74,17 @@ const PURE: &[&str] = &[
     "src/provider/vcenter/vim/service.rs",
     "src/provider/vcenter/vim/soap.rs",
     "src/provider/vcenter/vim/val.rs",
+    "src/provider/vcenter/product.rs",
+    "src/provider/vcenter/normalize.rs",
+    "src/provider/vcenter/slots.rs",
+    "src/provider/vcenter/lower",
+    "src/provider/vcenter/call.rs",
+    "src/provider/vcenter/device_change.rs",
+    "src/provider/vcenter/devices.rs",
+    "src/provider/vcenter/extra.rs",
+    "src/provider/vcenter/places.rs",
+    "src/provider/vcenter/refusal.rs",
+    "src/provider/vcenter/translate.rs",
 ];
 
 /// What a pure module may not say.

@@ -3,8 +3,8 @@
 
 use super::{lower, normalize, slots::bus_of};
 use crate::model::{
-    Bus, Capabilities, Change, DesiredMachine, DeviceName, Disruption, FieldDelta, FieldKind, Hot,
-    Lowered, MacRange, MachineSpec, ObservedMachine, Product, Unsupported, Value, Words,
+    Bus, Capabilities, Change, DesiredMachine, Disruption, FieldDelta, FieldKind, Hot, Lowered,
+    MacRange, MachineSpec, ObservedMachine, Product, Unsupported, Value, Words,
 };
 use std::{cmp::Ordering, sync::LazyLock};
 
@@ -115,32 +115,37 @@ fn while_running(
     seen: &ObservedMachine,
     by_field: Disruption,
 ) -> Disruption {
-    let online_with = |hot: Option<Hot>| match hot {
-        Some(hot) if seen.hot.contains(&hot) => Disruption::Online,
-        Some(_) | None => by_field,
+    let kind = change.field.kind;
+    let hot = match direction(change) {
+        Some(Ordering::Greater) if kind == FieldKind::Cpu => Some(Hot::CpuUp),
+        Some(Ordering::Less) if kind == FieldKind::Cpu => Some(Hot::CpuDown),
+        Some(Ordering::Greater) if kind == FieldKind::Memory => Some(Hot::MemoryUp),
+        Some(Ordering::Less | Ordering::Equal | Ordering::Greater) | None => None,
     };
-    match (change.field.kind, direction(change)) {
-        (FieldKind::Cpu, Some(Ordering::Greater)) => online_with(Some(Hot::CpuUp)),
-        (FieldKind::Cpu, Some(Ordering::Less)) => online_with(Some(Hot::CpuDown)),
-        (FieldKind::Memory, Some(Ordering::Greater)) => online_with(Some(Hot::MemoryUp)),
-        (FieldKind::Disk, _) if change.after.is_none() && !hot_bus(seen, change, &[Bus::Scsi]) => {
-            Disruption::Restart
-        }
-        (FieldKind::DiskSize, _) if !hot_bus(seen, change, &[Bus::Scsi, Bus::Sata]) => {
-            Disruption::Restart
-        }
-        (_, _) => by_field,
+    // A new disk says here only how large it is; on which bus it may come is for `lower`.
+    let goes = kind == FieldKind::Disk && change.after.is_none();
+    let grows = kind == FieldKind::DiskSize;
+    if hot.is_some_and(|hot| seen.hot.contains(&hot)) {
+        Disruption::Online
+    } else if goes && !sits_on(seen, change, &[Bus::Scsi])
+        || grows && !sits_on(seen, change, &[Bus::Scsi, Bus::Sata])
+    {
+        Disruption::Restart
+    } else {
+        by_field
     }
 }
 
 /// A new hardware address goes into the first-boot documents of a card that has an
 /// address in them: that is no matter of power.
 fn off(change: &FieldDelta<'_>, seen: &ObservedMachine, by_field: Disruption) -> Disruption {
-    let has_address =
-        |name: &DeviceName| seen.settled().nics.get(name).is_some_and(|nic| nic.ip.is_some());
-    match (change.field.kind, &change.field.device) {
-        (FieldKind::NicMac, Some(name)) if has_address(name) => Disruption::Reinit,
-        (_, _) => by_field,
+    let device = change.field.device.as_ref();
+    let nic = device.and_then(|name| seen.settled().nics.get(name));
+    let has_address = nic.is_some_and(|nic| nic.ip.is_some());
+    if change.field.kind == FieldKind::NicMac && has_address {
+        Disruption::Reinit
+    } else {
+        by_field
     }
 }
 
@@ -155,7 +160,7 @@ fn direction(change: &FieldDelta<'_>) -> Option<Ordering> {
 
 /// Whether a disk that is there sits on one of these buses. What is not known to sit
 /// elsewhere counts as if it did: a price must not be too low.
-fn hot_bus(seen: &ObservedMachine, change: &FieldDelta<'_>, buses: &[Bus]) -> bool {
+fn sits_on(seen: &ObservedMachine, change: &FieldDelta<'_>, buses: &[Bus]) -> bool {
     let entry = change.field.device.as_ref().and_then(|name| {
         let marker = seen.marker.found()?;
         marker.map.disks.get(name)

@@ -299,7 +299,8 @@ impl Builder<'_> {
             if !seat.exists || !fields.iter().all(held) {
                 // Another model is another card, with a key of its own; which one a
                 // template has is not told. Known by its address, it is found either way.
-                if let (true, Some(_), Some(mac)) = (seat.exists, nic.model, mac) {
+                let known = mac.or_else(|| self.observed(name));
+                if let (true, Some(_), Some(mac)) = (seat.exists, nic.model, known) {
                     self.layout.name_by_address(name, mac);
                 }
                 write.settings.push(Setting::SetNic(setting));
