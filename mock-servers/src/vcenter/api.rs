@@ -233,6 +233,8 @@ fn body(method: &str, value: Option<&Val>) -> String {
     let mut out = format!("<{method}Response xmlns=\"urn:vim25\">");
     match value {
         None => {}
+        // A property is told as any value is: the reader knows no type beforehand.
+        Some(one) if method == "Fetch" => write(&mut out, "returnval", one, "anyType"),
         Some(Val::Arr(ty, items)) => {
             items.iter().for_each(|item| write(&mut out, "returnval", item, ty));
         }
@@ -248,7 +250,10 @@ fn body(method: &str, value: Option<&Val>) -> String {
 
 fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val>> {
     let (method, elem, on) = (call.elem.name.as_str(), call.elem, call.on);
-    if alive && !receiver(method).iter().any(|kind| schema().object_is(call.kind, kind)) {
+    if alive
+        && method != "Fetch"
+        && !receiver(method).iter().any(|kind| schema().object_is(call.kind, kind))
+    {
         let receiver = Val::Ref(call.kind.to_owned().into(), on.to_owned());
         let fields = vec![("receiver", receiver), ("method", super::val::text(method))];
         return Err(Fault::new(
@@ -283,6 +288,7 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         "CreateListView" => return Ok(Some(core.list_view(call.cookie, elem))),
         "ModifyListView" => return core.modify_list(call.cookie, on, elem).map(Some),
         "DestroyView" => core.destroy_view(call.cookie, call.kind, on)?,
+        "Fetch" => return fetch(core, call),
         "RetrievePropertiesEx" => return core.retrieve(reader, on, elem),
         "ContinueRetrievePropertiesEx" => {
             return core.more(reader, on, elem.text_of("token").unwrap_or(""));
@@ -347,6 +353,18 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         other => return Err(Fault::unsupported(&format!("{other} in this simulator"))),
     }
     Ok(None)
+}
+
+/// One property, by the call that some client libraries make for each of them.
+fn fetch(core: &Core, call: &Call<'_>) -> Outcome<Option<Val>> {
+    let name = call.elem.text_of("prop").unwrap_or("");
+    if !schema().properties(call.kind).unwrap_or_default().iter().any(|it| it.name == name) {
+        return Err(Fault::property(name));
+    }
+    if core.world.entities.contains_key(call.on) && !matches!(name, "name" | "parent") {
+        core.world.need(call.user, call.on, "System.Read")?;
+    }
+    Ok(core.property(Some(call.user), call.kind, call.on, name))
 }
 
 /// Refuses a machine that a task works on.

@@ -375,3 +375,16 @@ async fn a_thousand_machines_take_few_calls_and_pages_are_no_snapshot() {
 fn page_ids(center: &Center) -> Vec<String> {
     center.control.inspect(|world| world.vms().map(|(id, _)| id.to_owned()).collect())
 }
+
+#[tokio::test]
+async fn single_properties_are_fetched() {
+    let center = center().await;
+    let vm = center.vm("team-web");
+    let on = ("VirtualMachine", vm.as_str());
+    let name = center.api.call("Fetch", on, "<prop>name</prop>").await.value();
+    assert_eq!((name.text.as_str(), name.attribute("xsi:type")), ("team-web", "xsd:string"));
+    let nets = center.api.call("Fetch", on, "<prop>network</prop>").await.value();
+    assert_eq!(nets.attribute("xsi:type"), "ArrayOfManagedObjectReference");
+    assert!(center.api.call("Fetch", on, "<prop>snapshot</prop>").await.done().kids.is_empty());
+    center.api.call("Fetch", on, "<prop>nope</prop>").await.refused("InvalidProperty", "nope");
+}
