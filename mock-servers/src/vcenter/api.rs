@@ -7,6 +7,7 @@ use super::collector::Reader;
 use super::events;
 use super::fault::{Fault, Outcome};
 use super::faults::TaskFault;
+use super::guard::{need_others, privileges, receiver};
 use super::ops::{access, folders, pools, power};
 use super::schema::schema;
 use super::server::{Core, Shared};
@@ -211,6 +212,10 @@ async fn wait(
             if now != Ok(cancelled) {
                 return Err(Fault::new("RequestCanceled", "The wait was canceled.", vec![]));
             }
+            if !core.world.sessions.contains_key(cookie) {
+                let on = Val::Ref("PropertyCollector".into(), collector.to_owned());
+                return Err(Fault::not_authenticated(on));
+            }
             tasks::forget(&mut core);
             if let Some(updates) = core.updates(reader, collector, elem)? {
                 return Ok(Some(updates));
@@ -228,6 +233,8 @@ fn body(method: &str, value: Option<&Val>) -> String {
     let mut out = format!("<{method}Response xmlns=\"urn:vim25\">");
     match value {
         None => {}
+        // A property is told as any value is: the reader knows no type beforehand.
+        Some(one) if method == "Fetch" => write(&mut out, "returnval", one, "anyType"),
         Some(Val::Arr(ty, items)) => {
             items.iter().for_each(|item| write(&mut out, "returnval", item, ty));
         }
@@ -241,156 +248,12 @@ fn body(method: &str, value: Option<&Val>) -> String {
     out
 }
 
-/// Privileges that a method takes on the object that it is called on.
-fn privileges(core: &Core, call: &Call<'_>) -> Vec<&'static str> {
-    match (call.elem.name.as_str(), call.kind) {
-        ("CreateVM_Task", _) => vec!["VirtualMachine.Inventory.Create"],
-        ("CloneVM_Task", _) => {
-            if core.world.vm(call.on).is_some_and(|vm| vm.template) {
-                vec!["VirtualMachine.Provisioning.DeployTemplate"]
-            } else {
-                vec!["VirtualMachine.Provisioning.Clone"]
-            }
-        }
-        ("ReconfigVM_Task", _) => reconfigure_privileges(call.elem),
-        ("RelocateVM_Task", _) => vec![match core.world.vm(call.on).map(|vm| vm.power.as_str()) {
-            Some("poweredOn") => "Resource.HotMigrate",
-            Some(_) | None => "Resource.ColdMigrate",
-        }],
-        ("PowerOnVM_Task", _) => vec!["VirtualMachine.Interact.PowerOn"],
-        ("PowerOffVM_Task" | "ShutdownGuest", _) => vec!["VirtualMachine.Interact.PowerOff"],
-        ("ResetVM_Task" | "RebootGuest", _) => vec!["VirtualMachine.Interact.Reset"],
-        ("SuspendVM_Task", _) => vec!["VirtualMachine.Interact.Suspend"],
-        ("AnswerVM", _) => vec!["VirtualMachine.Interact.AnswerQuestion"],
-        ("Destroy_Task", "VirtualMachine") => vec!["VirtualMachine.Inventory.Delete"],
-        ("Destroy_Task", "Folder") => vec!["Folder.Delete"],
-        ("Destroy_Task", "ResourcePool") => vec!["Resource.DeletePool"],
-        ("UnregisterVM", _) => vec!["VirtualMachine.Inventory.Unregister"],
-        ("Rename_Task", "VirtualMachine") => vec!["VirtualMachine.Config.Rename"],
-        ("Rename_Task", "Folder") => vec!["Folder.Rename"],
-        ("Rename_Task", "ResourcePool") => vec!["Resource.RenamePool"],
-        ("CreateFolder", _) => vec!["Folder.Create"],
-        ("MoveIntoFolder_Task", _) => vec!["Folder.Move"],
-        ("CreateResourcePool", _) => vec!["Resource.CreatePool"],
-        ("UpdateConfig", _) => vec!["Resource.EditPool"],
-        ("MoveIntoResourcePool", _) => vec!["Resource.AssignVMToPool"],
-        ("MarkAsTemplate", _) => vec!["VirtualMachine.Provisioning.MarkAsTemplate"],
-        ("MarkAsVirtualMachine", _) => vec!["VirtualMachine.Provisioning.MarkAsVM"],
-        ("CreateSnapshot_Task", _) => vec!["VirtualMachine.State.CreateSnapshot"],
-        ("RevertToSnapshot_Task", _) => vec!["VirtualMachine.State.RevertToSnapshot"],
-        ("RemoveSnapshot_Task" | "RemoveAllSnapshots_Task", _) => {
-            vec!["VirtualMachine.State.RemoveSnapshot"]
-        }
-        _ => vec![],
-    }
-}
-
-fn reconfigure_privileges(elem: &Elem) -> Vec<&'static str> {
-    let Some(spec) = elem.get("spec") else { return vec![] };
-    let mut needed = Vec::new();
-    for kid in &spec.kids {
-        needed.push(match kid.name.as_str() {
-            "name" => "VirtualMachine.Config.Rename",
-            "numCPUs" | "numCoresPerSocket" => "VirtualMachine.Config.CPUCount",
-            "memoryMB" => "VirtualMachine.Config.Memory",
-            "extraConfig" => "VirtualMachine.Config.AdvancedConfig",
-            "annotation" => "VirtualMachine.Config.Annotation",
-            "cpuAllocation" | "memoryAllocation" => "VirtualMachine.Config.Resource",
-            "deviceChange" => device_privilege(kid),
-            "changeVersion" => continue,
-            _ => "VirtualMachine.Config.Settings",
-        });
-    }
-    needed
-}
-
-fn device_privilege(change: &Elem) -> &'static str {
-    let disk = change.get("device").is_some_and(|it| it.ty == "VirtualDisk");
-    match (change.text_of("operation"), disk) {
-        (Some("add"), true) => "VirtualMachine.Config.AddNewDisk",
-        (Some("remove"), true) => "VirtualMachine.Config.RemoveDisk",
-        (Some("edit"), true) => "VirtualMachine.Config.DiskExtend",
-        (Some("edit"), false) => "VirtualMachine.Config.EditDevice",
-        _ => "VirtualMachine.Config.AddRemoveDevice",
-    }
-}
-
-/// Privileges on what a call names beside its own object.
-fn need_others(core: &Core, call: &Call<'_>) -> Outcome<()> {
-    let on = |elem: Option<&Elem>, privilege: &str| match elem {
-        Some(elem) if core.world.entities.contains_key(elem.text.trim()) => {
-            core.world.need(call.user, elem.text.trim(), privilege)
-        }
-        Some(elem) => Err(Fault::gone(&elem.kind, elem.text.trim())),
-        None => Ok(()),
-    };
-    let spec = call.elem.get("spec");
-    match call.elem.name.as_str() {
-        "CloneVM_Task" => {
-            let location = spec.and_then(|it| it.get("location"));
-            let folder =
-                location.and_then(|it| it.get("folder")).or_else(|| call.elem.get("folder"));
-            on(folder, "VirtualMachine.Inventory.CreateFromExisting")?;
-            on(location.and_then(|it| it.get("pool")), "Resource.AssignVMToPool")?;
-            on(location.and_then(|it| it.get("datastore")), "Datastore.AllocateSpace")
-        }
-        "CreateVM_Task" => on(call.elem.get("pool"), "Resource.AssignVMToPool"),
-        "RelocateVM_Task" => {
-            on(spec.and_then(|it| it.get("pool")), "Resource.AssignVMToPool")?;
-            on(spec.and_then(|it| it.get("datastore")), "Datastore.AllocateSpace")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Kinds of objects that have a method.
-fn receiver(method: &str) -> &'static [&'static str] {
-    match method {
-        "CloneVM_Task"
-        | "ReconfigVM_Task"
-        | "RelocateVM_Task"
-        | "PowerOnVM_Task"
-        | "PowerOffVM_Task"
-        | "ResetVM_Task"
-        | "SuspendVM_Task"
-        | "ShutdownGuest"
-        | "RebootGuest"
-        | "UnregisterVM"
-        | "AnswerVM"
-        | "MarkAsTemplate"
-        | "MarkAsVirtualMachine"
-        | "CreateSnapshot_Task"
-        | "RemoveAllSnapshots_Task" => &["VirtualMachine"],
-        "RevertToSnapshot_Task" | "RemoveSnapshot_Task" => &["VirtualMachineSnapshot"],
-        "CreateVM_Task" | "CreateFolder" | "MoveIntoFolder_Task" => &["Folder"],
-        "CreateResourcePool" | "UpdateConfig" | "MoveIntoResourcePool" => &["ResourcePool"],
-        "Destroy_Task" | "Rename_Task" => &["ManagedEntity"],
-        "CancelTask" => &["Task"],
-        "CreateContainerView" | "CreateListView" => &["ViewManager"],
-        "ModifyListView" => &["ListView"],
-        "DestroyView" => &["ContainerView", "ListView", "View", "ManagedObjectView"],
-        "DestroyPropertyFilter" => &["PropertyFilter"],
-        "Logout" | "Login" => &["SessionManager"],
-        "CurrentTime" | "RetrieveServiceContent" => &["ServiceInstance"],
-        "AddCustomFieldDef" | "RemoveCustomFieldDef" | "SetField" => &["CustomFieldsManager"],
-        "QueryEvents" => &["EventManager"],
-        "FindAllByUuid" | "FindByUuid" | "FindChild" | "FindByInventoryPath" => &["SearchIndex"],
-        "SetEntityPermissions"
-        | "RetrieveEntityPermissions"
-        | "RetrieveAllPermissions"
-        | "RemoveEntityPermission"
-        | "AddAuthorizationRole"
-        | "UpdateAuthorizationRole"
-        | "RemoveAuthorizationRole"
-        | "HasPrivilegeOnEntities"
-        | "FetchUserPrivilegeOnEntities" => &["AuthorizationManager"],
-        _ => &["PropertyCollector"],
-    }
-}
-
 fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val>> {
     let (method, elem, on) = (call.elem.name.as_str(), call.elem, call.on);
-    if alive && !receiver(method).iter().any(|kind| schema().object_is(call.kind, kind)) {
+    if alive
+        && method != "Fetch"
+        && !receiver(method).iter().any(|kind| schema().object_is(call.kind, kind))
+    {
         let receiver = Val::Ref(call.kind.to_owned().into(), on.to_owned());
         let fields = vec![("receiver", receiver), ("method", super::val::text(method))];
         return Err(Fault::new(
@@ -425,9 +288,10 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         "CreateListView" => return Ok(Some(core.list_view(call.cookie, elem))),
         "ModifyListView" => return core.modify_list(call.cookie, on, elem).map(Some),
         "DestroyView" => core.destroy_view(call.cookie, call.kind, on)?,
+        "Fetch" => return fetch(core, call),
         "RetrievePropertiesEx" => return core.retrieve(reader, on, elem),
         "ContinueRetrievePropertiesEx" => {
-            return core.more(call.cookie, on, elem.text_of("token").unwrap_or(""));
+            return core.more(reader, on, elem.text_of("token").unwrap_or(""));
         }
         "CancelRetrievePropertiesEx" => {
             core.live.tokens.remove(elem.text_of("token").unwrap_or(""));
@@ -491,6 +355,18 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         other => return Err(Fault::unsupported(&format!("{other} in this simulator"))),
     }
     Ok(None)
+}
+
+/// One property, by the call that some client libraries make for each of them.
+fn fetch(core: &Core, call: &Call<'_>) -> Outcome<Option<Val>> {
+    let name = call.elem.text_of("prop").unwrap_or("");
+    if !schema().properties(call.kind).unwrap_or_default().iter().any(|it| it.name == name) {
+        return Err(Fault::property(name));
+    }
+    if core.world.entities.contains_key(call.on) && !matches!(name, "name" | "parent") {
+        core.world.need(call.user, call.on, "System.Read")?;
+    }
+    Ok(core.property(Some(call.user), call.kind, call.on, name))
 }
 
 /// Refuses a machine that a task works on.

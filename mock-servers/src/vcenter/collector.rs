@@ -22,6 +22,13 @@ pub(crate) struct Reader<'a> {
     pub(crate) session: &'a str,
 }
 
+/// One object, and what is asked for of it.
+pub(crate) struct Wanted {
+    kind: String,
+    id: String,
+    paths: Vec<String>,
+}
+
 /// One object with what was asked for of it.
 struct Content {
     kind: String,
@@ -68,20 +75,20 @@ impl Core {
             None if self.switches.unpaged => usize::MAX,
             None => PAGE_DEFAULT,
         };
-        let mut rows = Vec::new();
+        let mut wanted = Vec::new();
         for spec in args.all("specSet") {
             self.check_spec(spec)?;
         }
         for spec in args.all("specSet") {
-            rows.extend(self.collect(reader, spec)?.into_iter().map(Content::value));
+            wanted.extend(self.choose(reader, spec)?);
         }
-        Ok(self.page(reader.session, collector, rows, page))
+        Ok(self.page(reader, collector, wanted, page))
     }
 
     /// The next page. A token serves once.
     pub(crate) fn more(
         &mut self,
-        session: &str,
+        reader: Reader<'_>,
         collector: &str,
         token: &str,
     ) -> Outcome<Option<Val>> {
@@ -89,32 +96,37 @@ impl Core {
             .live
             .tokens
             .get(token)
-            .is_some_and(|it| it.session == session && it.collector == collector);
+            .is_some_and(|it| it.session == reader.session && it.collector == collector);
         if !fits {
             return Err(Fault::property("token"));
         }
         let Some(token) = self.live.tokens.remove(token) else {
             return Err(Fault::property("token"));
         };
-        Ok(self.page(session, collector, token.rest, token.page))
+        Ok(self.page(reader, collector, token.rest, token.page))
     }
 
+    /// Each page is read when it is asked for: what has changed since the first one is seen as it
+    /// is by then, and what is gone is left out.
     fn page(
         &mut self,
-        session: &str,
+        reader: Reader<'_>,
         collector: &str,
-        mut rows: Vec<Val>,
+        mut wanted: Vec<Wanted>,
         page: usize,
     ) -> Option<Val> {
-        if rows.is_empty() {
+        let first = wanted.is_empty();
+        let rest = if wanted.len() > page { wanted.split_off(page) } else { Vec::new() };
+        let there = wanted.into_iter().filter(|it| self.knows(&it.kind, &it.id));
+        let rows: Vec<Val> = there.map(|it| self.content(reader, it).value()).collect();
+        if first || (rows.is_empty() && rest.is_empty()) {
             return None;
         }
-        let rest = if rows.len() > page { rows.split_off(page) } else { Vec::new() };
         let mut fields = Vec::new();
         if !rest.is_empty() {
             let token = self.world.new_uuid();
             fields.push(("token", text(token.clone())));
-            let (session, collector) = (session.to_owned(), collector.to_owned());
+            let (session, collector) = (reader.session.to_owned(), collector.to_owned());
             self.live.tokens.insert(token, Token { session, collector, rest, page });
         }
         fields.push(("objects", arr("ObjectContent", rows)));
@@ -142,7 +154,7 @@ impl Core {
         Ok(())
     }
 
-    fn collect(&self, reader: Reader<'_>, spec: &Elem) -> Outcome<Vec<Content>> {
+    fn choose(&self, reader: Reader<'_>, spec: &Elem) -> Outcome<Vec<Wanted>> {
         let mut chosen = Chosen::default();
         for start in spec.all("objectSet") {
             let Some(on) = start.get("obj") else { continue };
@@ -183,7 +195,8 @@ impl Core {
             if meant {
                 let mut seen = BTreeSet::new();
                 paths.retain(|path| seen.insert(*path));
-                rows.push(self.content(reader, kind, id, &paths));
+                let paths = paths.into_iter().map(str::to_owned).collect();
+                rows.push(Wanted { kind, id, paths });
             }
         }
         Ok(rows)
@@ -234,16 +247,17 @@ impl Core {
         }
     }
 
-    fn content(&self, reader: Reader<'_>, kind: String, id: String, paths: &[&str]) -> Content {
+    fn content(&self, reader: Reader<'_>, wanted: Wanted) -> Content {
+        let Wanted { kind, id, paths } = wanted;
         let on = || Val::Ref(kind.clone().into(), id.clone());
         let mut props = Vec::new();
         let mut missing = Vec::new();
         let mut whole: BTreeMap<String, Option<Val>> = BTreeMap::new();
-        for path in paths {
+        for path in &paths {
             let first = split_path(path).and_then(|steps| steps.into_iter().next());
             let Some(first) = first.map(|step| step.name) else { continue };
             let Some(user) = reader.user else {
-                missing.push(((*path).to_owned(), Fault::not_authenticated(on())));
+                missing.push((path.clone(), Fault::not_authenticated(on())));
                 continue;
             };
             let privilege = if matches!(first.as_str(), "name" | "parent") {
@@ -252,14 +266,14 @@ impl Core {
                 "System.Read"
             };
             if self.world.entities.contains_key(&id) && !self.world.may(user, &id, privilege) {
-                missing.push(((*path).to_owned(), Fault::no_permission(on(), privilege)));
+                missing.push((path.clone(), Fault::no_permission(on(), privilege)));
                 continue;
             }
             let value = whole
                 .entry(first.clone())
                 .or_insert_with(|| self.property(Some(user), &kind, &id, &first));
             if let Some(found) = value.as_ref().and_then(|value| value.dig(path)) {
-                props.push(((*path).to_owned(), found));
+                props.push((path.clone(), found));
             }
         }
         Content { kind, id, props, missing }
@@ -273,8 +287,9 @@ impl Core {
                 continue;
             }
             // What a filter was made for may be gone by now; then it shows nothing.
-            let rows = self.collect(reader, &filter.spec).unwrap_or_default();
+            let rows = self.choose(reader, &filter.spec).unwrap_or_default();
             for row in rows {
+                let row = self.content(reader, row);
                 let key = (name.clone(), row.kind, row.id);
                 told.insert(key, row.props.into_iter().collect());
             }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::val::{Val, arr, flag, int, obj, text, time};
 use super::world::World;
 use super::xml::Elem;
@@ -53,13 +53,17 @@ impl World {
 
 /// Events that fit a filter, oldest first.
 pub(crate) fn query(world: &World, user: &str, filter: &Elem) -> Outcome<Val> {
+    let known = ["entity", "time", "userName", "eventTypeId", "maxCount", "disableFullMessage"];
+    if let Some(strange) = filter.kids.iter().find(|it| !known.contains(&it.name.as_str())) {
+        return Err(Fault::unsupported(&format!("filter.{} in this simulator", strange.name)));
+    }
     let entity = filter.get("entity");
     let on = entity.and_then(|it| it.text_of("entity")).map(str::to_owned);
     if let Some(on) = &on
         && !world.entities.contains_key(on)
         && !world.events.iter().any(|event| event.vm.as_ref().is_some_and(|(id, _)| id == on))
     {
-        return Err(super::fault::Fault::argument("filter.entity"));
+        return Err(Fault::argument("filter.entity"));
     }
     let deep = entity.and_then(|it| it.text_of("recursion")).unwrap_or("all");
     let bound = |name: &str| {
@@ -84,7 +88,14 @@ pub(crate) fn query(world: &World, user: &str, filter: &Elem) -> Outcome<Val> {
             && (from..=to).contains(&event.when_ms)
             && (types.is_empty() || types.iter().any(typed))
     };
-    let mut found: Vec<&Event> = world.events.iter().filter(fits).collect();
+    let users: Vec<&str> = filter
+        .get("userName")
+        .map(|it| it.all("userList").map(|one| one.text.as_str()).collect())
+        .unwrap_or_default();
+    let by = |event: &&Event| {
+        users.is_empty() || users.iter().any(|it| it.eq_ignore_ascii_case(&event.user))
+    };
+    let mut found: Vec<&Event> = world.events.iter().filter(fits).filter(by).collect();
     let most = most.unwrap_or(ANSWER_MAX).min(ANSWER_MAX);
     found.drain(..found.len().saturating_sub(most));
     Ok(arr("Event", found.into_iter().map(value).collect()))

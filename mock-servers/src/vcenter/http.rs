@@ -166,7 +166,8 @@ fn hear(headers: &HeaderMap, bytes: &[u8]) -> Heard {
         cookies.split(';').find_map(|one| one.trim().strip_prefix(COOKIE)?.strip_prefix('='));
     Heard {
         tree: xml::parse(&text),
-        cookie: cookie.map(|it| it.trim_matches('"').to_owned()),
+        // It has to come back as it was given, quotes and all.
+        cookie: cookie.and_then(|it| it.strip_prefix('"')?.strip_suffix('"')).map(str::to_owned),
         agent: of(header::USER_AGENT),
         action: headers
             .get("soapaction")

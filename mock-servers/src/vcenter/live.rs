@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::collector::Wanted;
 use super::fault::{Fault, Outcome};
 use super::schema::schema;
 use super::server::Core;
@@ -58,7 +59,7 @@ pub(crate) struct Filter {
 pub(crate) struct Token {
     pub(crate) session: String,
     pub(crate) collector: String,
-    pub(crate) rest: Vec<Val>,
+    pub(crate) rest: Vec<Wanted>,
     pub(crate) page: usize,
 }
 

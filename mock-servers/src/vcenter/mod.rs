@@ -18,6 +18,7 @@ pub mod events;
 mod fault;
 pub mod faults;
 mod fixture;
+mod guard;
 mod guest;
 mod http;
 mod jobs;

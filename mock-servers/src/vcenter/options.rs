@@ -151,6 +151,8 @@ pub struct Switches {
     pub small_values: bool,
     /// Clones carry custom attributes along.
     pub clone_copies_fields: bool,
+    /// An instance UUID that another machine has is replaced by a new one instead of refused.
+    pub taken_uuid_replaced: bool,
     /// `operationID` of a request shows up as `activationId` of its task.
     pub activation_ids: bool,
 }
@@ -169,6 +171,7 @@ impl Switches {
             three_gib_rule: true,
             small_values: true,
             clone_copies_fields: true,
+            taken_uuid_replaced: true,
             activation_ids: true,
         }
     }

@@ -61,6 +61,29 @@ pub(crate) struct Shared {
 }
 
 impl Core {
+    /// A world that nobody has asked anything of yet.
+    pub(crate) fn new(world: World, options: &Options) -> Self {
+        Self {
+            world,
+            switches: options.switches,
+            timing: options.timing.clone(),
+            ahead_ms: options.clock_ahead * 1000,
+            requests: Vec::new(),
+            counted: 0,
+            fault: None,
+            arrivals: None,
+            answers: None,
+            watch: Watch::default(),
+            deed_before: None,
+            lists: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            live: Live::default(),
+            slots: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            changed: tokio::sync::watch::Sender::new(0),
+        }
+    }
+
     /// Milliseconds since the epoch by the server's clock.
     pub(crate) fn now_ms(&self) -> u64 {
         crate::clock::unix_millis().saturating_add_signed(self.ahead_ms)
@@ -145,25 +168,7 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
         None => certificates(&world.name)?,
     };
     world.authority = Some(authority.clone());
-    let mut core = Core {
-        world,
-        switches: options.switches,
-        timing: options.timing.clone(),
-        ahead_ms: options.clock_ahead * 1000,
-        requests: Vec::new(),
-        counted: 0,
-        fault: None,
-        arrivals: None,
-        answers: None,
-        watch: Watch::default(),
-        deed_before: None,
-        lists: BTreeMap::new(),
-        workers: BTreeMap::new(),
-        live: Live::default(),
-        slots: BTreeMap::new(),
-        holds: BTreeMap::new(),
-        changed: tokio::sync::watch::Sender::new(0),
-    };
+    let mut core = Core::new(world, &options);
     settle(&mut core);
     let recorder = options.record.as_deref().map(Recorder::open).transpose()?;
     let tls = Mutex::new(authority::server_config(&authority)?);

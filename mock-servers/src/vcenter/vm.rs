@@ -275,6 +275,15 @@ impl Config {
     }
 }
 
+impl Vm {
+    /// Bytes of the swap file that it has while it runs.
+    #[must_use]
+    pub fn swap(&self) -> u64 {
+        let mib = self.config.memory_mb - self.config.memory.reservation;
+        u64::try_from(mib.max(0) << 20).unwrap_or(0)
+    }
+}
+
 impl DeviceKind {
     /// Type in the API.
     #[must_use]

@@ -449,6 +449,13 @@ impl World {
         false
     }
 
+    /// The datastore that a machine's own files lie on.
+    #[must_use]
+    pub fn home_of(&self, vm: &Vm) -> Option<&str> {
+        let (name, _) = vm.path.strip_prefix('[')?.split_once(']')?;
+        self.find("Datastore", name)
+    }
+
     /// Bytes that are free on a datastore.
     #[must_use]
     pub fn free_space(&self, id: &str) -> u64 {
@@ -460,7 +467,12 @@ impl World {
             .map(|volume| volume.used)
             .sum();
         let files: u64 = datastore.files.values().sum();
-        datastore.capacity.saturating_sub(used + files + datastore.other_used)
+        let swap: u64 = self
+            .vms()
+            .filter(|(_, vm)| vm.power == "poweredOn" && self.home_of(vm) == Some(id))
+            .map(|(_, vm)| vm.swap())
+            .sum();
+        datastore.capacity.saturating_sub(used + files + swap + datastore.other_used)
     }
 
     /// A new token for a change of a machine: nobody can tell one from the other by its size.

@@ -169,7 +169,7 @@ async fn refusals_of_births() {
     if let mock_servers::vcenter::world::Kind::Datastore(store) =
         &mut world.entities.get_mut(&fast).unwrap().kind
     {
-        store.other_used = store.capacity - (14 << 30);
+        store.other_used = store.capacity - (18 << 30);
     }
     let center = start(world, Options::new(1)).await;
     let api = &center.api;

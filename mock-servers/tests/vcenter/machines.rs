@@ -331,3 +331,48 @@ async fn events_tell_who_did_what() {
     assert_eq!(event.attribute("xsi:type"), "VmPoweredOnEvent");
     assert_eq!((event.text("userName"), event.text("vm/name")), ("VSPHERE.LOCAL\\novahost", "web"));
 }
+
+#[tokio::test]
+async fn of_two_writers_at_once_one_wins() {
+    let center = center().await;
+    let vm = center.vm("old-print");
+    let change = center.change(&vm);
+    let args = |cpus: u32| {
+        format!("<spec><changeVersion>{change}</changeVersion><numCPUs>{cpus}</numCPUs></spec>")
+    };
+    let on = ("VirtualMachine", vm.as_str());
+    let one = center.api.call("ReconfigVM_Task", on, &args(2)).await.value().text;
+    let two = center.api.call("ReconfigVM_Task", on, &args(4)).await.value().text;
+    let ends = [center.api.ended(&one).await, center.api.ended(&two).await];
+    let states: Vec<&str> = ends.iter().map(|it| it.text("state")).collect();
+    assert_eq!(states, ["success", "error"]);
+    // Which of the two it is depends on whether the first was still at work.
+    assert!(matches!(error_of(&ends[1]), "TaskInProgress" | "ConcurrentAccess"));
+    assert_eq!(center.control.inspect(|world| world.vm(&vm).unwrap().config.cpus), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_left_out_in_silence() {
+    let center = center().await;
+    let vm = center.vm("old-print");
+    for spec in
+        ["<swapPlacement>vmDirectory</swapPlacement>", "<alternateGuestName>x</alternateGuestName>"]
+    {
+        let info = center.reconfigure(&vm, spec).await;
+        assert_eq!(error_of(&info), "NotSupported", "{spec}");
+        assert!(info.text("error/localizedMessage").contains("in this simulator"));
+    }
+    let template = center.vm("tpl-debian-13");
+    let args = center.clone_args("a", "<transform>sparse</transform>", "<powerOn>false</powerOn>");
+    // The transform belongs after the pool: its place is checked first.
+    let on = ("VirtualMachine", template.as_str());
+    center
+        .api
+        .call("CloneVM_Task", on, &args)
+        .await
+        .refused("InvalidRequest", "&quot;pool&quot; seen");
+    let args = args
+        .replace("<transform>sparse</transform>", "")
+        .replace("</pool>", "</pool><transform>sparse</transform>");
+    assert_eq!(error_of(&center.api.task("CloneVM_Task", on, &args).await), "NotSupported");
+}

@@ -204,7 +204,7 @@ async fn paths_are_known_keyed_or_refused() {
     assert_eq!(found.all("propSet").len(), 1);
     assert!(found.all("missingSet").is_empty());
     let whole = api.read(on, &["config.extraConfig"]).await;
-    assert_eq!(whole.prop("config.extraConfig").unwrap().all("OptionValue").len(), 1);
+    assert_eq!(whole.prop("config.extraConfig").unwrap().all("OptionValue").len(), 9);
     let object = format!("<objectSet><obj type=\"VirtualMachine\">{vm}</obj></objectSet>");
     for path in ["config.nope", "config.hardware.device.key", "nope"] {
         let spec = props("VirtualMachine", &["name", path]) + &object;
@@ -330,4 +330,61 @@ async fn tasks_are_forgotten_after_a_while() {
     let spec = props("Task", &["info"])
         + &format!("<objectSet><obj type=\"Task\">{task}</obj></objectSet>");
     center.api.retrieve(&spec, "").await.refused("ManagedObjectNotFound", &task);
+}
+
+#[tokio::test]
+async fn a_thousand_machines_take_few_calls_and_pages_are_no_snapshot() {
+    let center = center().await;
+    let api = &center.api;
+    let like = center.vm("old-print");
+    center.control.edit(|world| {
+        let entity = world.entities[&like].clone();
+        for number in 0..1000 {
+            let mut copy = entity.clone();
+            copy.name = format!("many-{number}");
+            world.add("vm", copy);
+        }
+    });
+    let view = api.view(&center, &["VirtualMachine"]).await;
+    let paths = ["name", "runtime.powerState", "config.hardware.numCPU", "config.annotation"];
+    let spec = props("VirtualMachine", &paths) + &through("ContainerView", &view);
+    center.control.clear_requests();
+    let mut page = api.retrieve(&spec, "<maxObjects>500</maxObjects>").await.value();
+    let mut seen = page.all("objects").len();
+    let mut late_ones: Vec<String> = page_ids(&center);
+    let (last, before_last) = (late_ones.pop().unwrap(), late_ones.pop().unwrap());
+    center.control.edit(|world| {
+        world.entities.remove(&last);
+        world.vm_mut(&before_last).unwrap().config.annotation = "late".to_owned();
+    });
+    let mut late = false;
+    while !page.text("token").is_empty() {
+        let token = format!("<token>{}</token>", page.text("token"));
+        page = api.call("ContinueRetrievePropertiesEx", COLLECTOR, &token).await.value();
+        seen += page.all("objects").len();
+        late |= page
+            .all("objects")
+            .iter()
+            .any(|it| it.prop("config.annotation").is_some_and(|it| it.text == "late"));
+    }
+    assert_eq!((seen, late), (1006, true));
+    assert!(center.control.requests().len() <= 6);
+}
+
+/// Ids of all machines, in the order in which views show them.
+fn page_ids(center: &Center) -> Vec<String> {
+    center.control.inspect(|world| world.vms().map(|(id, _)| id.to_owned()).collect())
+}
+
+#[tokio::test]
+async fn single_properties_are_fetched() {
+    let center = center().await;
+    let vm = center.vm("team-web");
+    let on = ("VirtualMachine", vm.as_str());
+    let name = center.api.call("Fetch", on, "<prop>name</prop>").await.value();
+    assert_eq!((name.text.as_str(), name.attribute("xsi:type")), ("team-web", "xsd:string"));
+    let nets = center.api.call("Fetch", on, "<prop>network</prop>").await.value();
+    assert_eq!(nets.attribute("xsi:type"), "ArrayOfManagedObjectReference");
+    assert!(center.api.call("Fetch", on, "<prop>snapshot</prop>").await.done().kids.is_empty());
+    center.api.call("Fetch", on, "<prop>nope</prop>").await.refused("InvalidProperty", "nope");
 }

@@ -63,6 +63,14 @@ pub(crate) fn create(core: &mut Core, folder: &str, args: &Elem, task: &str) -> 
     Ok(id)
 }
 
+/// Refuses what is not carried out here: nothing is left out in silence.
+pub(crate) fn only(spec: &Elem, known: &[&str]) -> Outcome<()> {
+    match spec.kids.iter().find(|it| !known.contains(&it.name.as_str())) {
+        Some(strange) => Err(Fault::unsupported(&format!("{} in this simulator", strange.name))),
+        None => Ok(()),
+    }
+}
+
 /// An id for a machine that is yet to be put into the inventory.
 fn reserve(core: &mut Core) -> String {
     format!("vm-{}", core.world.next_object())
@@ -83,7 +91,7 @@ fn free_folder(core: &Core, store: &str, name: &str) -> String {
 fn uuids(core: &mut Core, spec: Option<&Elem>) -> Outcome<(String, String)> {
     let mut pick =
         |field: &str| match spec.and_then(|it| it.text_of(field)).filter(|it| !it.is_empty()) {
-            Some(wanted) => new_uuid(&core.world, field, wanted, ""),
+            Some(wanted) => new_uuid(core, field, wanted, ""),
             None => Ok(core.world.new_uuid()),
         };
     Ok((pick("uuid")?, pick("instanceUuid")?))
@@ -129,8 +137,13 @@ pub(crate) fn clone(core: &mut Core, source: &str, args: &Elem, task: &str) -> O
     readable(core, &from)?;
     let Some(spec) = args.get("spec") else { return Err(Fault::argument("spec")) };
     let Some(location) = spec.get("location") else { return Err(Fault::argument("spec.location")) };
-    if spec.get("customization").is_some() {
-        return Err(Fault::unsupported("spec.customization in this simulator"));
+    only(spec, &["location", "template", "config", "powerOn", "snapshot", "memory"])?;
+    only(
+        location,
+        &["folder", "datastore", "diskMoveType", "pool", "host", "disk", "deviceChange"],
+    )?;
+    if spec.flag("memory") == Some(true) {
+        return Err(Fault::unsupported("spec.memory in this simulator"));
     }
     let folder = match maybe(core, Some(location), "folder", "Folder")? {
         Some(folder) => folder,
@@ -233,6 +246,7 @@ fn copy_disks(
 ) -> Outcome<()> {
     let mut targets = std::collections::BTreeMap::new();
     for locator in location.all("disk") {
+        only(locator, &["diskId", "datastore"])?;
         let store =
             locator.get("datastore").ok_or_else(|| Fault::argument("spec.location.disk"))?;
         targets.insert(locator.number("diskId").unwrap_or(0), named(core, store, "Datastore")?);
@@ -304,6 +318,7 @@ pub(crate) fn relocate(core: &mut Core, id: &str, args: &Elem) -> Outcome<()> {
     };
     readable(core, &vm)?;
     let Some(spec) = args.get("spec") else { return Err(Fault::argument("spec")) };
+    only(spec, &["folder", "datastore", "pool", "host"])?;
     let pool = maybe(core, Some(spec), "pool", "ResourcePool")?;
     let host = maybe(core, Some(spec), "host", "HostSystem")?;
     let datastore = maybe(core, Some(spec), "datastore", "Datastore")?;

@@ -79,6 +79,7 @@ pub(crate) fn change(
     // Keys that the client made up, to those that the server gave.
     let mut keys: BTreeMap<i64, i64> = BTreeMap::new();
     for (index, change) in spec.all("deviceChange").enumerate() {
+        super::birth::only(change, &["operation", "fileOperation", "device"])?;
         let Some(device) = change.get("device") else { continue };
         let mut work =
             Work { subject, config: &mut *config, files: &mut *files, keys: &mut keys, index };

@@ -33,6 +33,9 @@ pub(crate) fn on(core: &mut Core, id: &str, host: Option<&str>) -> Outcome<()> {
         }
         None => admit(core, id)?,
     };
+    if let Some(home) = core.world.home_of(&vm).filter(|_| vm.power == "poweredOff") {
+        super::place::need_space(core, home, vm.swap())?;
+    }
     let now = core.now_ms();
     if let Some(vm) = core.world.vm_mut(id) {
         vm.host = chosen;

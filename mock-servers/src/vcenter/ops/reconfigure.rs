@@ -5,14 +5,14 @@ use super::place::new_name;
 use crate::vcenter::fault::{Fault, Outcome};
 use crate::vcenter::server::Core;
 use crate::vcenter::vm::{Config, Vm};
-use crate::vcenter::world::{Allocation, World};
+use crate::vcenter::world::Allocation;
 use crate::vcenter::xml::Elem;
 
 /// What stays as it was sent.
 const KEPT: [&str; 6] =
     ["tools", "flags", "bootOptions", "managedBy", "changeTrackingEnabled", "nestedHVEnabled"];
 /// What else is understood.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 19] = [
     "changeVersion",
     "name",
     "version",
@@ -32,8 +32,6 @@ const KNOWN: [&str; 21] = [
     "memoryAllocation",
     "extraConfig",
     "firmware",
-    "alternateGuestName",
-    "createDate",
 ];
 const GIB3_MB: i64 = 3072;
 
@@ -54,6 +52,9 @@ pub(crate) fn reconfigure(core: &mut Core, id: &str, spec: &Elem) -> Outcome<()>
         if more.is_some() {
             return Err(Fault::unsupported("a template takes no changes of its hardware"));
         }
+    }
+    if spec.get("files").is_some() {
+        return Err(Fault::unsupported("configSpec.files of a machine in this simulator"));
     }
     let parent = core.world.entities.get(id).and_then(|it| it.parent.clone()).unwrap_or_default();
     let name = match spec.text_of("name").filter(|it| !it.is_empty()) {
@@ -107,7 +108,7 @@ pub(crate) fn readable(core: &Core, vm: &Vm) -> Outcome<()> {
     }
 }
 
-fn identity(core: &Core, subject: &Subject<'_>, vm: &mut Vm, spec: &Elem) -> Outcome<()> {
+fn identity(core: &mut Core, subject: &Subject<'_>, vm: &mut Vm, spec: &Elem) -> Outcome<()> {
     for (field, slot) in [("uuid", &mut vm.uuid), ("instanceUuid", &mut vm.instance_uuid)] {
         if let Some(wanted) =
             spec.text_of(field).filter(|it| !it.is_empty() && *it != slot.as_str())
@@ -115,21 +116,25 @@ fn identity(core: &Core, subject: &Subject<'_>, vm: &mut Vm, spec: &Elem) -> Out
             if subject.running {
                 return Err(Fault::power(Some("poweredOff"), "poweredOn"));
             }
-            *slot = new_uuid(&core.world, field, wanted, subject.id)?;
+            *slot = new_uuid(core, field, wanted, subject.id)?;
         }
     }
     Ok(())
 }
 
 /// A UUID that a client chose: an instance UUID is taken only if no other machine has it.
-pub(crate) fn new_uuid(world: &World, field: &str, wanted: &str, own: &str) -> Outcome<String> {
+pub(crate) fn new_uuid(core: &mut Core, field: &str, wanted: &str, own: &str) -> Outcome<String> {
     let Ok(parsed) = wanted.parse::<uuid::Uuid>() else {
         return Err(Fault::argument(&format!("configSpec.{field}")));
     };
     let wanted = parsed.to_string();
     let taken = field == "instanceUuid"
-        && world.vms().any(|(id, vm)| id != own && vm.instance_uuid == wanted);
-    if taken { Err(Fault::argument("configSpec.instanceUuid")) } else { Ok(wanted) }
+        && core.world.vms().any(|(id, vm)| id != own && vm.instance_uuid == wanted);
+    match (taken, core.switches.taken_uuid_replaced) {
+        (false, _) => Ok(wanted),
+        (true, true) => Ok(core.world.new_uuid()),
+        (true, false) => Err(Fault::argument("configSpec.instanceUuid")),
+    }
 }
 
 /// Applies a specification to a configuration.

@@ -12,6 +12,18 @@ use crate::vcenter::world::Kind;
 /// Memory that running a machine takes beside its own, in bytes.
 const OVERHEAD: u64 = 64 << 20;
 
+/// Keys that every machine has without anybody having set them.
+const OWN_KEYS: [(&str, &str); 8] = [
+    ("hpet0.present", "TRUE"),
+    ("migrate.hostLogState", "none"),
+    ("pciBridge0.present", "TRUE"),
+    ("pciBridge4.functions", "8"),
+    ("sched.cpu.latencySensitivity", "normal"),
+    ("svga.present", "TRUE"),
+    ("tools.guest.desktop.autolock", "FALSE"),
+    ("viv.moid", "novahost-mock"),
+];
+
 /// A property of a machine.
 pub(super) fn of_vm(core: &Core, id: &str, name: &str, vm: &Vm, property: &str) -> Option<Val> {
     let readable = vm.forming.is_none() && vm.connection == "connected";
@@ -93,9 +105,11 @@ fn config(core: &Core, name: &str, vm: &Vm, config: &Config) -> Val {
             ),
         ],
     );
-    let extra = config.extra.iter().map(|(key, value)| {
-        obj("OptionValue", vec![("key", text(key.clone())), ("value", text(value.clone()))])
-    });
+    let own = OWN_KEYS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let extra =
+        config.extra.clone().into_iter().chain(own).map(|(key, value)| {
+            obj("OptionValue", vec![("key", text(key)), ("value", text(value))])
+        });
     let folder = vm.path.rsplit_once('/').map_or(vm.path.as_str(), |(folder, _)| folder);
     let directory = || text(format!("{folder}/"));
     let files = obj(

@@ -229,16 +229,82 @@ pub(crate) fn allocation(of: &Allocation) -> Val {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::schema;
-    use super::super::world::World;
+    use std::collections::BTreeSet;
+
+    use crate::vcenter::schema::schema;
+    use crate::vcenter::server::Core;
+    use crate::vcenter::val::{Val, write};
+    use crate::vcenter::world::{Entity, World};
+    use crate::vcenter::xml::{Elem, parse};
+
+    fn core() -> Core {
+        let world = include_str!("../../../../fixtures/worlds/vcenter.yaml");
+        Core::new(World::from_yaml(world).expect("a world"), &crate::vcenter::Options::new(1))
+    }
+
+    /// Elements that have to be there and are not.
+    fn missing(elem: &Elem, ty: &str, found: &mut BTreeSet<String>) {
+        let ty = if elem.ty.is_empty() { ty } else { &elem.ty };
+        let Some(fields) = schema().fields(ty) else { return };
+        for field in fields {
+            let kids: Vec<&Elem> = elem.all(field.name).collect();
+            if field.required && kids.is_empty() {
+                found.insert(format!("{ty}.{}", field.name));
+            }
+            kids.into_iter().for_each(|kid| missing(kid, field.ty, found));
+        }
+    }
+
+    fn text_of(value: &Val) -> Elem {
+        let mut out = String::from(
+            "<x xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\">",
+        );
+        write(&mut out, "val", value, "anyType");
+        out.push_str("</x>");
+        parse(&out).expect("XML").kids[0].clone()
+    }
 
     #[test]
     fn the_fixture_has_every_kind_of_object() {
-        let world = World::from_yaml(include_str!("../../../../fixtures/worlds/vcenter.yaml"));
-        let world = world.expect("a world");
-        let kinds: std::collections::BTreeSet<&str> =
-            world.entities.values().map(super::Entity::type_name).collect();
+        let core = core();
+        let kinds: BTreeSet<&str> = core.world.entities.values().map(Entity::type_name).collect();
         assert_eq!(kinds.len(), 10, "{kinds:?}");
         assert!(kinds.iter().all(|kind| schema().properties(kind).is_some()));
+    }
+
+    #[test]
+    fn what_is_told_has_all_that_it_must_have_save_what_is_known_to_be_left_out() {
+        let core = core();
+        let mut found = BTreeSet::new();
+        for (id, entity) in &core.world.entities {
+            for property in schema().properties(entity.type_name()).expect("properties") {
+                let Some(value) = core.property(None, entity.type_name(), id, property.name) else {
+                    continue;
+                };
+                let elem = text_of(&value);
+                match &value {
+                    Val::Arr(ty, _) => {
+                        elem.kids.iter().for_each(|kid| missing(kid, ty, &mut found));
+                    }
+                    Val::Obj(..) | Val::Text(..) | Val::Ref(..) | Val::Raw(_) => {
+                        missing(&elem, property.ty, &mut found);
+                    }
+                }
+            }
+        }
+        let known = [
+            "DVPortgroupConfigInfo.policy",
+            "DVSConfigInfo.configVersion",
+            "DVSConfigInfo.contact",
+            "DVSConfigInfo.createTime",
+            "DVSConfigInfo.defaultPortConfig",
+            "DVSConfigInfo.maxPorts",
+            "DVSConfigInfo.networkResourceManagementEnabled",
+            "DVSConfigInfo.numStandalonePorts",
+            "DVSConfigInfo.productInfo",
+            "DVSConfigInfo.uplinkPortPolicy",
+            "VirtualMachineConfigInfo.defaultPowerOps",
+        ];
+        assert_eq!(found, known.iter().map(|it| (*it).to_owned()).collect());
     }
 }
