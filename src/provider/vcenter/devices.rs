@@ -6,7 +6,7 @@
 
 use super::{places::Places, vim::Node};
 use crate::model::{Bytes, Device, DeviceKind, DeviceMap, MacAddress, NicModel, Slot, StorageName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A controller that disks and drives hang on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +91,33 @@ pub(super) fn mac_slot(mac: &MacAddress) -> Slot {
 
 /// The device in a slot.
 pub(super) fn in_slot<'a>(devices: &'a [Node], map: &DeviceMap, slot: &Slot) -> Option<&'a Node> {
-    let controllers = controllers(devices);
-    devices.iter().find(|device| slot_of(device, &controllers, map).as_ref() == Some(slot))
+    let all = slots(devices, map);
+    devices.iter().zip(all).find(|(_, at)| at.as_ref() == Some(slot)).map(|(device, _)| device)
 }
 
-/// Where a device sits; none for what has no place of its own.
+/// Where each device sits. Some servers show a drive in the very place of a disk; the disk
+/// keeps the place, and the drive is known by its key.
+fn slots(devices: &[Node], map: &DeviceMap) -> Vec<Option<Slot>> {
+    let controllers = controllers(devices);
+    let native: Vec<Option<Slot>> =
+        devices.iter().map(|device| slot_of(device, &controllers, map)).collect();
+    let disks: BTreeSet<&Slot> = devices
+        .iter()
+        .zip(&native)
+        .filter(|(device, _)| device.is_a("VirtualDisk"))
+        .filter_map(|(_, slot)| slot.as_ref())
+        .collect();
+    let shown = |(device, slot): (&Node, &Option<Slot>)| {
+        let slot = slot.as_ref()?;
+        if !device.is_a("VirtualCdrom") || !disks.contains(slot) {
+            return Some(slot.clone());
+        }
+        device.i64_at("key").map(|key| Slot::from(format!("cd-{key}")))
+    };
+    devices.iter().zip(&native).map(shown).collect()
+}
+
+/// Where a device sits by itself; none for what has no place of its own.
 fn slot_of(device: &Node, controllers: &[Controller], map: &DeviceMap) -> Option<Slot> {
     if nic_model(device).is_some() {
         return nic_slot(device, map);
@@ -135,10 +157,9 @@ pub(super) fn observed(
     places: &Places,
     boot_keys: &[i64],
 ) -> Vec<Device> {
-    let controllers = controllers(devices);
     let mut found: BTreeMap<(u8, SlotOrder), Device> = BTreeMap::new();
-    for device in devices {
-        let Some(slot) = slot_of(device, &controllers, map) else { continue };
+    for (device, slot) in devices.iter().zip(slots(devices, map)) {
+        let Some(slot) = slot else { continue };
         let mut one = Device {
             slot: slot.clone(),
             kind: DeviceKind::Nic,
@@ -202,6 +223,31 @@ mod tests {
         assert_eq!(split_slot("ide1:0"), Some(("ide", 1, 0)));
         for text in ["scsi0", "nic-4000", "mac-00:50:56:00:00:01", "floppy0:0", "", "scsi:1"] {
             assert_eq!(split_slot(text), None, "{text}");
+        }
+    }
+
+    fn device(kind: &str, fields: &[(&str, &str)]) -> Node {
+        let leaf = |(name, text): &(&str, &str)| Node { text: (*text).into(), ..Node::new(*name) };
+        let children = fields.iter().map(leaf).collect();
+        Node { data_type: Some(kind.into()), children, ..Node::new("VirtualDevice") }
+    }
+
+    #[test]
+    fn a_drive_in_the_place_of_a_disk_does_not_hide_it() {
+        let at = [("key", "2000"), ("controllerKey", "202"), ("unitNumber", "0")];
+        let drive = [("key", "203"), ("controllerKey", "202"), ("unitNumber", "0")];
+        let tree = [
+            device("ParaVirtualSCSIController", &[("key", "202"), ("busNumber", "0")]),
+            device("VirtualCdrom", &drive),
+            device("VirtualDisk", &at),
+        ];
+        let map = DeviceMap::default();
+        let seen = observed(&tree, &map, &Places::default(), &[]);
+        let shown: Vec<_> = seen.iter().map(|it| (it.slot.as_str(), it.kind)).collect();
+        assert_eq!(shown, [("scsi0:0", DeviceKind::Disk), ("cd-203", DeviceKind::Cdrom)]);
+        for (slot, key) in [("scsi0:0", 2000), ("cd-203", 203)] {
+            let found = in_slot(&tree, &map, &slot.into()).unwrap();
+            assert_eq!(found.i64_at("key"), Some(key));
         }
     }
 
