@@ -163,6 +163,8 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
             world
         }
     };
+    // Nobody stays logged in over a restart.
+    world.sessions.clear();
     let authority = match world.authority.clone() {
         Some(authority) => authority,
         None => certificates(&world.name)?,

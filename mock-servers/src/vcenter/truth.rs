@@ -76,11 +76,14 @@ pub(crate) fn arrival(world: &World, (n, by): (u64, String), method: &Elem, text
             method.get("list").and_then(|it| vm(it.text.trim()))
         }
         ("change-pool" | "delete-pool", _) => pool(on),
-        ("read-config", _) => method
-            .get("specSet")
-            .and_then(|it| it.get("objectSet"))
-            .and_then(|it| it.text_of("obj"))
-            .and_then(|it| vm(it.trim())),
+        ("read-config", _) => {
+            // A read of several machines is about none of them.
+            let mut starts = method.all("specSet").flat_map(|it| it.all("objectSet"));
+            match (starts.next(), starts.next()) {
+                (Some(only), None) => only.text_of("obj").and_then(|it| vm(it.trim())),
+                (Some(_) | None, _) => None,
+            }
+        }
         ("roll-back", _) => world
             .vms()
             .find(|(_, it)| it.snapshots.iter().any(|one| one.id == on))

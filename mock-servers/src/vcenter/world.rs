@@ -430,8 +430,8 @@ impl World {
         self.entities
             .iter()
             .find(|(_, entity)| {
-                super::schema::schema().object_is(entity.type_name(), kind)
-                    && (entity.name == name || entity.name == escaped)
+                (entity.name == name || entity.name == escaped)
+                    && super::schema::schema().object_is(entity.type_name(), kind)
             })
             .map(|(id, _)| id.as_str())
     }
@@ -453,7 +453,15 @@ impl World {
     #[must_use]
     pub fn home_of(&self, vm: &Vm) -> Option<&str> {
         let (name, _) = vm.path.strip_prefix('[')?.split_once(']')?;
-        self.find("Datastore", name)
+        self.datastore_named(name)
+    }
+
+    /// A datastore by its name. Machines name them often: only datastores are looked through.
+    #[must_use]
+    pub fn datastore_named(&self, name: &str) -> Option<&str> {
+        let (from, to) = ("datastore-".to_owned(), "datastore.".to_owned());
+        let mut all = self.entities.range(from..to);
+        all.find(|(_, entity)| entity.name == name).map(|(id, _)| id.as_str())
     }
 
     /// Bytes that are free on a datastore.

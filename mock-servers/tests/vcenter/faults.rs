@@ -214,6 +214,9 @@ async fn the_world_is_kept_and_recorded_without_secrets() {
     assert_eq!(server.ca_pem(), ca);
     let api = Api::new(&server);
     *api.cookie.lock().unwrap() = cookie;
+    api.time().await.refused("NotAuthenticated", "");
+    let api = api.fresh();
+    api.log_in(USER).await;
     assert_eq!(
         api.read(("VirtualMachine", &vm), &["name"]).await.prop("name").unwrap().text,
         "web"

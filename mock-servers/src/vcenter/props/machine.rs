@@ -86,7 +86,7 @@ fn datastores<'a>(core: &'a Core, vm: &Vm) -> BTreeSet<&'a str> {
 /// The datastore that a path such as `[fast] a/b.vmdk` lies on.
 fn datastore_of<'a>(core: &'a Core, path: &str) -> Option<&'a str> {
     let (name, _) = path.strip_prefix('[')?.split_once(']')?;
-    core.world.find("Datastore", name)
+    core.world.datastore_named(name)
 }
 
 fn config(core: &Core, name: &str, vm: &Vm, config: &Config) -> Val {
