@@ -8,9 +8,10 @@ mod lower;
 mod normalize;
 mod product;
 mod slots;
-#[cfg(test)]
-mod tests;
 pub mod vim;
 
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use product::Vcenter;
+
+#[cfg(test)]
+mod tests;

@@ -91,7 +91,7 @@ fn fields_that_change_while_it_runs_take_one_guarded_write() {
         |it| it.disks.get_mut("data").unwrap().size = Some(Bytes::gib(200)),
         |it| it.disks.get_mut("data").unwrap().on_remove = OnRemove::Detach,
         |it| it.init.as_mut().unwrap().user = Some("ops".into()),
-        |it| eth0(it).gateway = None,
+        |it| eth0(it).gateway = "10.20.0.9".parse().ok(),
     ];
     for edit in edits {
         let (world, ops, lowered) = change(edit);
