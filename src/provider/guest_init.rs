@@ -18,8 +18,6 @@ use std::{fmt::Write as _, net::IpAddr};
 use uuid::Uuid;
 
 mod read;
-#[cfg(test)]
-mod tests;
 
 pub use read::{SeenInit, read};
 
@@ -244,3 +242,6 @@ fn text_of<T: Serialize>(document: &T) -> String {
     }
     yaml
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ func main() {
 	password := flag.String("password", "", "that user's password")
 	delays := flag.String("method-delay", "", "METHOD:MILLISECONDS,...")
 	faults := flag.String("fault", "", "METHOD:KIND:SKIPPED:TIMES,...")
+	trace := flag.String("trace-file", "", "where every request and answer is written")
 	flag.Parse()
 
 	if flag.Arg(0) == "version" {
@@ -50,6 +51,13 @@ func main() {
 		return
 	}
 	var err error
+	if *trace != "" {
+		file, err := os.Create(*trace)
+		if err != nil {
+			log.Fatal(err)
+		}
+		simulator.Trace, simulator.TraceFile = true, file
+	}
 	if model.DelayConfig.MethodDelay, err = parseDelays(*delays); err != nil {
 		log.Fatal(err)
 	}

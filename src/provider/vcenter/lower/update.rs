@@ -336,10 +336,14 @@ impl Updater<'_> {
     fn seed(&mut self) {
         let seen = self.update.seen.settled();
         // What is not declared is kept: the documents are written as a whole.
-        let init = self.spec.init.clone().or_else(|| {
-            let kept = seen.init.clone()?;
-            Some(InitSpec { digest: None, ..kept })
-        });
+        let kept = seen.init.clone().filter(|_| self.spec.init.is_none());
+        if kept.is_some() {
+            // Only its hash could be read back, and that is nobody's business.
+            let note = "the first-boot documents are written anew without a password, since `init:` is not declared any more";
+            self.notes.push(note.to_owned());
+        }
+        let kept = kept.map(|kept| InitSpec { digest: None, ..kept });
+        let init = self.spec.init.clone().or(kept);
         let mut spec = MachineSpec { init: self.spec.init.clone(), ..MachineSpec::default() };
         spec.nics = self.spec.nics.clone();
         for (name, nic) in &mut spec.nics {

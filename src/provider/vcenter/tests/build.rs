@@ -147,7 +147,8 @@ fn a_linked_clone_hangs_on_the_snapshot_and_cannot_grow() {
 
 #[test]
 fn what_a_template_cannot_become_is_refused_with_its_field() {
-    let edits: [(&str, fn(&mut MachineSpec)); 3] = [
+    type Edit = fn(&mut MachineSpec);
+    let edits: [(&str, Edit); 3] = [
         ("disk.boot.size", |it| it.disks.get_mut("boot").unwrap().size = Some(Bytes::gib(4))),
         ("disk.boot.bus", |it| it.disks.get_mut("boot").unwrap().bus = Some(Bus::Sata)),
         ("disk.data", |it| it.disks.get_mut("data").unwrap().slot = Some(0)),
