@@ -31,6 +31,8 @@ use std::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
+mod road;
+
 const USER: &str = "nova@vsphere.local";
 const PASSWORD: &str = "nova-test";
 /// What a plan has to know of every machine, whosever it is.

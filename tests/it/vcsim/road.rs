@@ -1,0 +1,244 @@
+//! The whole road against VMware's own simulator: the real binary plans, applies, finds
+//! drift, adopts and deletes, and VMware's own clients look at what it did.
+//!
+//! govc is asked where `NOVAHOST_GOVC` names it; pyvmomi where `NOVAHOST_PYTHON` names an
+//! interpreter that has it. `.ci/conformance` sets both.
+
+use super::{PASSWORD, USER, Vcsim};
+use crate::scratch::{Scratch, repository};
+use novahost::provider::tls::probe;
+use std::{collections::BTreeMap, env, fs, process::Command, time::Duration};
+
+/// Who did what is told apart by the account.
+const PROJECT: &str = r#"version: 1
+project: acme-lab
+hypervisors:
+  vc:
+    type: vcenter
+    endpoint: https://ENDPOINT
+    auth: { username: nova@vsphere.local, password: env:VC_PASSWORD }
+    defaults: { datacenter: DC0, cluster: DC0_C0, datastore: LocalDS_0, folder: novahost }
+networks:
+  web: { cidr: 10.20.0.0/24, gateway: 10.20.0.1, at: { vc: { portgroup: VM Network } } }
+  back: { at: { vc: { portgroup: DC0_DVPG0 } } }
+images:
+  base:
+    os: linux
+    init: cloud-init
+    at: { vc: { template: DC0_C0_RP0_VM0, clone: full } }
+  disc: { os: bsd, init: none, at: { vc: { iso: "[LocalDS_0] iso/disc.iso" } } }
+pools:
+  team: { at: { vc: { folder: novahost/team, resource_pool: team } } }
+"#;
+
+const MACHINES: &str = r#"vms:
+  web-{1..2}:
+    hypervisor: vc
+    image: base
+    pool: team
+    resources: { cpu: 2, memory: 512MiB, disk: 16GiB }
+    disks: { data: { size: 2GiB, on_remove: delete } }
+    nics: { eth0: { network: web, ip: 10.20.0.71-10.20.0.72 }, eth1: { network: back } }
+    init: { hostname: "web-{n}", user: deploy, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO+/abc= deploy"] }
+    notes: Front end
+    power: running
+  router:
+    hypervisor: vc
+    image: disc
+    resources: { cpu: 1, memory: 256MiB, disk: 4GiB }
+    nics: { wan: { network: web } }
+    after: [web-1]
+"#;
+
+/// A project beside the simulator, and outside of it the trust settings.
+struct Road {
+    vcsim: Vcsim,
+    project: Scratch,
+    trace: std::path::PathBuf,
+}
+
+impl Road {
+    async fn begin(name: &str) -> Option<Self> {
+        let files = tempfile::tempdir().unwrap().keep();
+        let trace = files.join("trace");
+        let vcsim = Vcsim::start(&["-vm", "3", "-trace-file", trace.to_str().unwrap()])?;
+        let (host, port) = (vcsim.endpoint.host.clone(), vcsim.endpoint.port);
+        let seen = probe(&host, port, Duration::from_secs(10)).await.unwrap();
+        let trust = files.join("trust.toml");
+        let text = format!(
+            "[hypervisors.vc]\nhosts = [\"{host}:{port}\"]\npins = [\"{}\"]\n\
+             secrets = [\"env:VC_PASSWORD\"]\n[store]\npath = \"{}\"\n",
+            seen.leaf,
+            files.join("journal.db").display()
+        );
+        fs::write(&trust, text).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(&trust, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let yaml = PROJECT.replace("ENDPOINT", &format!("{host}:{port}"));
+        let project = Scratch::with(name, &yaml)
+            .variable("NOVAHOST_TRUST", trust.to_str().unwrap())
+            .variable("VC_PASSWORD", PASSWORD);
+        let road = Self { vcsim, project, trace };
+        road.govc(&["vm.power", "-off", "DC0_C0_RP0_VM0"]);
+        road.govc(&["vm.markastemplate", "DC0_C0_RP0_VM0"]);
+        road.govc(&["folder.create", "/DC0/vm/novahost"]);
+        road.govc(&["folder.create", "/DC0/vm/novahost/team"]);
+        road.govc(&["pool.create", "/DC0/host/DC0_C0/Resources/team"]);
+        Some(road)
+    }
+
+    /// What VMware's own client prints.
+    fn govc(&self, args: &[&str]) -> String {
+        self.vcsim.govc(args).expect("NOVAHOST_GOVC names govc wherever vcsim is at hand")
+    }
+
+    fn declare(&self, machines: &str) {
+        let yaml = self.project.read("novahost.yaml");
+        let head = yaml.split("vms:").next().unwrap();
+        self.project.write("novahost.yaml", &format!("{head}{machines}"));
+    }
+
+    /// Methods that began a task since the simulator started, in their order.
+    fn tasks(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.trace).unwrap_or_default();
+        let requests = text.lines().filter(|line| line.starts_with("Request:"));
+        let method = |line: &str| {
+            let body = line.split("Body><").nth(1)?;
+            Some(body.split([' ', '>']).next()?.to_owned())
+        };
+        requests.filter_map(method).filter(|it| it.ends_with("_Task")).collect()
+    }
+
+    /// Everything outside of our folder, as VMware's own client saves it.
+    fn others(&self) -> BTreeMap<String, String> {
+        let list = self.govc(&["find", "/DC0/vm", "-type", "m"]);
+        let others = list.lines().filter(|path| !path.starts_with("/DC0/vm/novahost/"));
+        let info = |path: &str| {
+            let paths = ["config", "name", "parent", "resourcePool", "runtime.powerState"];
+            self.govc(&[&["object.collect", "-json", path][..], &paths].concat())
+        };
+        others.map(|path| (path.to_owned(), info(path))).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_road_is_walked_and_nothing_beside_it() {
+    let Some(road) = Road::begin("vcsim-road").await else { return };
+    let others = road.others();
+    road.declare(MACHINES);
+    road.project.run("plan --detailed-exitcode").code(2).says("3 to create");
+    assert_eq!(road.tasks().iter().filter(|it| *it == "CloneVM_Task").count(), 0);
+    road.project.run("apply --yes").code(0).says("3 done");
+    assert_eq!(road.others(), others, "what is not ours is as it was");
+    for name in ["web-1", "web-2"] {
+        let info = road.govc(&["vm.info", "-json", &format!("/DC0/vm/novahost/team/{name}")]);
+        for wanted in [
+            "\"memoryMB\":512",
+            "\"numCPU\":2",
+            "\"annotation\":\"Front end\"",
+            "\"capacityInBytes\":17179869184",
+            "\"capacityInBytes\":2147483648",
+            "key=vm/",
+            "stage=ready",
+            "\"powerState\":\"poweredOn\"",
+        ] {
+            let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+            assert!(squeezed(&info).contains(&squeezed(wanted)), "{name}: no {wanted} in {info}");
+        }
+    }
+    let pool = road.govc(&["pool.info", "-json", "/DC0/host/DC0_C0/Resources/team"]);
+    assert!(pool.contains("\"team\""), "{pool}");
+    assert!(road.govc(&["ls", "/DC0/vm/novahost"]).contains("router"));
+    seen_by_pyvmomi(&road);
+
+    let before = road.tasks().len();
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do. 4 unchanged.");
+    road.project.run("apply --yes").code(0).says("Nothing to do. 4 unchanged.");
+    assert_eq!(road.tasks().len(), before, "a second apply begins no task");
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_found_adoption_leaves_no_difference_and_a_delete_takes_what_it_said() {
+    let Some(road) = Road::begin("vcsim-life").await else { return };
+    road.declare(MACHINES);
+    road.project.run("apply --yes").code(0).says("3 done");
+    road.project.run("drift").code(0);
+    let web = "/DC0/vm/novahost/team/web-1";
+    road.govc(&["vm.change", "-vm", web, "-m", "1024"]);
+    road.govc(&["vm.power", "-off", "-force", "/DC0/vm/novahost/team/web-2"]);
+    let found = road.project.run("drift").code(2);
+    found.clone().says("memory    declared 512 MiB, observed 1 GiB");
+    found.says("power     declared running, observed stopped");
+    // Less memory needs a restart, which waits for its consent; what needs none is done.
+    road.project.run("apply --yes").code(0).says("1 waiting");
+    assert!(road.govc(&["vm.info", web]).contains("1024MB"));
+    road.project.run("apply --yes --allow restart").code(0);
+    assert!(road.govc(&["vm.info", web]).contains("512MB"));
+    road.project.run("drift").code(0);
+
+    let old = road.govc(&["ls", "-i", "/DC0/vm/DC0_H0_VM0"]);
+    let id = old.trim().rsplit(':').next().unwrap();
+    let adopted = format!(
+        "{MACHINES}  old:\n    name: DC0_H0_VM0\n    hypervisor: vc\n    adopt: vc/{id}\n    resources: {{ cpu: 1 }}\n"
+    );
+    road.declare(&adopted);
+    road.project.run("apply --yes").code(0).says("1 done");
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do. 5 unchanged.");
+
+    road.declare(MACHINES);
+    road.project.run("apply --yes").code(0).says("1 waiting");
+    assert!(road.govc(&["ls", "/DC0/vm"]).contains("DC0_H0_VM0"), "nothing goes unasked");
+    road.project.run("forget vm/old --yes").code(0);
+    assert!(road.govc(&["ls", "/DC0/vm"]).contains("DC0_H0_VM0"));
+    let info = road.govc(&["vm.info", "-e", "/DC0/vm/DC0_H0_VM0"]);
+    assert!(!info.contains("novahost.id:"), "{info}");
+
+    road.declare("");
+    road.project.run("apply --yes --allow delete --expect-shrink 3").code(0).says("3 done");
+    let left = road.govc(&["find", "/DC0/vm/novahost", "-type", "m"]);
+    assert_eq!(left.trim(), "", "{left}");
+    assert!(road.govc(&["ls", "/DC0/vm"]).contains("DC0_H0_VM0"));
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_interrupted_logs_out_all_the_same() {
+    let Some(road) = Road::begin("vcsim-interrupt").await else { return };
+    road.declare(MACHINES);
+    let mut child = road
+        .project
+        .command("apply --yes")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Whenever it strikes, it ends in an orderly way.
+    std::thread::sleep(Duration::from_millis(150));
+    crate::scratch::send("INT", child.id());
+    let _ = child.wait().unwrap();
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+    road.project.run("apply --yes").code(0);
+    road.project.run("plan --detailed-exitcode").code(0);
+    let wrong = road.project.command("plan").env("VC_PASSWORD", "wrong").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(4), "{}", String::from_utf8_lossy(&wrong.stderr));
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
+/// A client in another language reads the same, property by property.
+fn seen_by_pyvmomi(road: &Road) {
+    let Ok(python) = env::var("NOVAHOST_PYTHON") else { return };
+    let script = repository().join("tests/conformance/look.py");
+    let (host, port) = (&road.vcsim.endpoint.host, road.vcsim.endpoint.port);
+    let output = Command::new(python)
+        .arg(script)
+        .args([host, &port.to_string(), USER, PASSWORD, "acme-lab"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("3 machines"), "{said}");
+}
