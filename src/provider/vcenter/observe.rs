@@ -55,7 +55,7 @@ pub(super) async fn observe(inner: &Inner, scope: &Scope) -> HypervisorInventory
 async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory, ProviderError> {
     inner.confirm_identity().await?;
     let (places, machines) = inner.look("read the inventory").await?;
-    let sight = rights::sight(inner).await?;
+    let sight = rights::sight(inner, &places.root_roles).await?;
     let reader = inner.reader(&places);
     let service = inner.client.service().await;
     let service = service.map_err(|error| error.into_provider("ask which vCenter answers"))?;

@@ -70,6 +70,8 @@ pub(super) struct Places {
     pub networks: Vec<NetworkPlace>,
     /// The folder of machines of each datacenter.
     vm_folders: BTreeMap<MoRef, MoRef>,
+    /// Roles that the account has on the root of everything.
+    pub root_roles: Vec<i64>,
     /// What could not be read and may hide something.
     pub gaps: Vec<String>,
 }
@@ -78,7 +80,7 @@ pub(super) struct Places {
 pub(super) fn paths() -> Vec<Paths> {
     vec![
         Paths::of("Datacenter", &["name", "parent", "vmFolder"]),
-        Paths::of("Folder", &["name", "parent"]),
+        Paths::of("Folder", &["name", "parent", "effectiveRole"]),
         Paths::of(
             "HostSystem",
             &[
@@ -171,6 +173,11 @@ impl Places {
             }
             let name = unescape(text(object, "name").unwrap_or_default());
             let entry = Entry { name, parent: reference(object, "parent") };
+            if object.obj.kind == "Folder" && entry.parent.is_none() {
+                let roles = object.props.get("effectiveRole");
+                places.root_roles =
+                    roles.iter().flat_map(|it| &it.children).filter_map(Node::as_i64).collect();
+            }
             places.entries.insert(object.obj.clone(), entry);
             if let Some(folder) = reference(object, "vmFolder") {
                 places.vm_folders.insert(object.obj.clone(), folder);

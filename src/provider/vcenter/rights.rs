@@ -32,7 +32,6 @@ pub(super) enum Sight {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roles {
     privileges: BTreeMap<i64, BTreeSet<String>>,
-    names: BTreeMap<i64, String>,
 }
 
 impl Roles {
@@ -42,7 +41,6 @@ impl Roles {
             let Some(id) = role.i64_at("roleId") else { continue };
             let privileges = role.all("privilege").map(|it| it.text.clone()).collect();
             roles.privileges.insert(id, privileges);
-            roles.names.insert(id, role.text_at("name").unwrap_or_default().to_owned());
         }
         roles
     }
@@ -50,10 +48,6 @@ impl Roles {
     fn gives(&self, role: i64, privilege: &str) -> bool {
         // The administrator has every privilege, whatever is listed for it.
         role == -1 || self.privileges.get(&role).is_some_and(|all| all.contains(privilege))
-    }
-
-    fn name(&self, role: i64) -> String {
-        self.names.get(&role).cloned().unwrap_or_else(|| role.to_string())
     }
 }
 
@@ -104,10 +98,15 @@ async fn property(
     Ok(read.objects.into_iter().next().and_then(|mut object| object.props.remove(path)))
 }
 
-/// Whether everything can be seen.
-pub(super) async fn sight(inner: &Inner) -> Result<Sight, ProviderError> {
-    let rights = on_root(inner).await?;
-    if !rights.has(READ) {
+/// Whether a role lets an object be seen and read. Three of the system's own do not; every
+/// role that somebody makes does, because the product puts those privileges into it.
+fn shows(role: i64) -> bool {
+    !matches!(role, -5..=-3)
+}
+
+/// Whether everything can be seen. `held` are the roles of the account on the root.
+pub(super) async fn sight(inner: &Inner, held: &[i64]) -> Result<Sight, ProviderError> {
+    if !held.iter().any(|role| shows(*role)) {
         return Ok(Sight::Partial {
             why: format!("the account has no `{READ}` on the root of the vCenter"),
             help: "give it the role `Read-only` on the root folder, with propagation".to_owned(),
@@ -115,19 +114,28 @@ pub(super) async fn sight(inner: &Inner) -> Result<Sight, ProviderError> {
     }
     let hiding = permissions(inner).await?;
     let account = inner.client.username();
-    let found = hiding.iter().find(|row| row.may_hide_from(account, &rights.roles));
+    let found = hiding.iter().find(|row| row.may_hide_from(account));
     Ok(match found {
         None => Sight::Whole,
         Some(row) => Sight::Partial {
             why: format!(
                 "the role `{}` of `{}` on {} may hide machines from the account",
-                rights.roles.name(row.role),
+                hiding_role(row.role),
                 row.principal,
                 row.entity
             ),
             help: "remove that permission, or use an account that it is not about".to_owned(),
         },
     })
+}
+
+/// The product's names of the roles that hide.
+fn hiding_role(role: i64) -> &'static str {
+    match role {
+        -3 => "View",
+        -4 => "Anonymous",
+        _ => "No access",
+    }
 }
 
 /// One permission somewhere.
@@ -141,8 +149,8 @@ struct Row {
 impl Row {
     /// Whether it takes sight away from the account. Who is in a group is not known here,
     /// so that one for any group counts.
-    fn may_hide_from(&self, account: &str, roles: &Roles) -> bool {
-        !roles.gives(self.role, READ) && (self.group || same_account(&self.principal, account))
+    fn may_hide_from(&self, account: &str) -> bool {
+        !shows(self.role) && (self.group || same_account(&self.principal, account))
     }
 }
 

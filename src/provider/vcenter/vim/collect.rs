@@ -84,7 +84,7 @@ enum Source<'a> {
 }
 
 impl VimClient {
-    /// Reads everything of these types at or below a container.
+    /// Reads everything of these types below a container, and the container itself.
     ///
     /// # Errors
     /// When it could not be read as a whole.
@@ -186,7 +186,9 @@ impl Reading<'_> {
             }
             Source::View { container } => {
                 let view = self.view(container, paths).await?;
-                let answer = self.pages(vec![over_view(&view, "ContainerView")], paths).await;
+                let answer = self
+                    .pages(vec![over_view(&view, "ContainerView"), single(container)], paths)
+                    .await;
                 // Views count against the session; one that cannot be ended ends with it.
                 let _ = self.call("DestroyView", &view, &[]).await;
                 answer

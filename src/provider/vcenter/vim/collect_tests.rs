@@ -71,6 +71,8 @@ async fn pages_are_read_to_the_end_and_the_view_is_ended() {
          <objectSet xsi:type=\"ObjectSpec\"><obj type=\"ContainerView\">session[1]2</obj>\
          <skip>true</skip><selectSet xsi:type=\"TraversalSpec\"><name>v</name>\
          <type>ContainerView</type><path>view</path><skip>false</skip></selectSet></objectSet>\
+         <objectSet xsi:type=\"ObjectSpec\"><obj type=\"Folder\">group-d1</obj>\
+         <skip>false</skip></objectSet>\
          <reportMissingObjectsInResults>true</reportMissingObjectsInResults></specSet>\
          <options xsi:type=\"RetrieveOptions\"><maxObjects>500</maxObjects></options>"
     );
