@@ -23,8 +23,11 @@ struct Lab {
 
 impl Lab {
     async fn start() -> Self {
-        let world =
-            vcenter::World::from_yaml(include_str!("../../fixtures/worlds/vcenter.yaml")).unwrap();
+        let text = include_str!("../../fixtures/worlds/vcenter.yaml");
+        Self::of(vcenter::World::from_yaml(text).unwrap()).await
+    }
+
+    async fn of(world: vcenter::World) -> Self {
         let options = vcenter::Options::new(7);
         Self { server: vcenter::serve(world, options).await.unwrap() }
     }
@@ -51,17 +54,54 @@ impl Lab {
 }
 
 #[tokio::test]
-async fn everything_is_seen_in_a_few_calls() {
-    let lab = Lab::start().await;
+async fn a_plan_costs_eight_requests_and_its_pages() {
+    let nobodys = |_: &str, _: usize| Vec::new();
+    let lab = Lab::of(vcenter::World::synthetic(8, 1_200, 7, &nobodys).unwrap()).await;
     let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let scope = Scope { names: ["vm-0001".to_owned()].into(), ..Scope::default() };
+    let seen = provider.observe(&scope).await;
+    provider.close().await;
+    assert_eq!(seen.coverage, Coverage::Complete, "{:?}", seen.coverage);
+    assert!(seen.listed.len() >= 1_200, "{}", seen.listed.len());
+    let counts = lab.server.control().counts();
+    let pages = counts.get("ContinueRetrievePropertiesEx").copied().unwrap_or(0) + 1;
+    assert!(pages >= 3, "{counts:?}");
+    let all: usize = counts.values().sum();
+    assert!(all <= 8 + pages, "{all} requests and {pages} pages: {counts:?}");
+}
+
+/// A permission on a hidden object is hidden with it, so that only what the account has on
+/// the root tells how far it sees; the name that a hidden machine holds is taken all the same.
+#[tokio::test]
+async fn an_account_that_does_not_see_the_root_is_not_believed_about_absence() {
+    let lab = Lab::start().await;
+    lab.server.control().edit(|world| {
+        let root = world.root().to_owned();
+        let folder = world.find("Folder", "novahost").unwrap().to_owned();
+        let taken = |it: &vcenter::access::Grant| it.principal.contains("novahost");
+        let root = world.entities.get_mut(&root).unwrap();
+        let moved: Vec<_> = root.grants.extract_if(.., |it| taken(it)).collect();
+        assert_eq!(moved.len(), 1);
+        world.entities.get_mut(&folder).unwrap().grants.extend(moved);
+    });
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let seen = provider.observe(&Scope::default()).await;
+    assert!(!seen.coverage.is_complete(), "{:?}", seen.coverage);
+    provider.close().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_read_shows_its_devices_whole() {
+    let lab = Lab::start().await;
+    let provider = lab.provider("reader@vsphere.local", "sandbox-reader");
     let scope = Scope { template_names: ["tpl-debian-13".to_owned()].into(), ..Scope::default() };
     let seen = provider.observe(&scope).await;
-    assert_eq!(seen.coverage, Coverage::Complete, "{seen:#?}");
-    println!("{seen:#?}");
-    println!("{:?}", lab.server.control().counts());
-    let id = seen.machines.keys().next().unwrap().clone();
-    let fresh = provider.read(&Target::with_id(ResourceKey::vm("x"), id, None)).await.unwrap();
-    assert!(matches!(fresh.object, FreshObject::Machine(_)));
-    println!("{}", fresh.raw);
+    let (id, template) = seen.machines.iter().next().unwrap();
+    assert!(template.template && template.snapshots.len() == 1);
+    let fresh =
+        provider.read(&Target::with_id(ResourceKey::vm("x"), id.clone(), None)).await.unwrap();
+    let FreshObject::Machine(read) = fresh.object else { panic!("no machine") };
+    assert_eq!(*read, *template, "one read says what the inventory says");
+    assert!(fresh.version.is_some() && fresh.raw["devices"].as_array().unwrap().len() > 4);
     provider.close().await;
 }
