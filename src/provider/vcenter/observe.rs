@@ -86,7 +86,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         storages: places.observed_storages(),
         isos: scope.isos.iter().filter(|iso| is_reachable(&places, iso)).cloned().collect(),
         free_ids: BTreeSet::new(),
-        notes: Vec::new(),
+        notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
     inventory.pools = pools(inner, &places, &inventory.listed);
     let asked = candidates(inner, scope, &machines.objects, &inventory.listed);

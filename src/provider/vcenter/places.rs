@@ -166,8 +166,9 @@ fn path_names(path: &str) -> Vec<String> {
 }
 
 impl Places {
-    /// Reads the answer.
-    pub fn of(read: &Collected) -> Self {
+    /// Reads the answer. Clusters, hosts, datastores and networks are those of one
+    /// datacenter: another may have some of the same names.
+    pub fn of(read: &Collected, datacenter: Option<&str>) -> Self {
         let mut places = Self::default();
         for object in &read.objects {
             if object.obj.kind == "VirtualMachine" {
@@ -197,20 +198,23 @@ impl Places {
         }
         places.gaps.sort();
         places.gaps.dedup();
-        places.take_nodes(read);
-        places.take_datastores(read);
-        places.take_networks(read);
+        let Ok(center) = places.datacenter(datacenter) else { return places };
+        let here: Vec<&ObjectContent> =
+            read.objects.iter().filter(|it| places.is_below(&it.obj, &center)).collect();
+        places.take_nodes(&here);
+        places.take_datastores(&here);
+        places.take_networks(&here);
         places
     }
 
-    fn take_nodes(&mut self, read: &Collected) {
-        let hosts: BTreeMap<&MoRef, &ObjectContent> = read
-            .objects
+    fn take_nodes(&mut self, here: &[&ObjectContent]) {
+        let hosts: BTreeMap<&MoRef, &ObjectContent> = here
             .iter()
+            .copied()
             .filter(|it| it.obj.kind == "HostSystem")
             .map(|it| (&it.obj, it))
             .collect();
-        for compute in read.objects.iter().filter(|it| it.obj.kind.ends_with("ComputeResource")) {
+        for compute in here.iter().filter(|it| it.obj.kind.ends_with("ComputeResource")) {
             let members = references(compute, "host");
             let drs = compute
                 .props
@@ -272,8 +276,8 @@ impl Places {
         self.nodes.insert(name.into(), place);
     }
 
-    fn take_datastores(&mut self, read: &Collected) {
-        for object in read.objects.iter().filter(|it| it.obj.kind == "Datastore") {
+    fn take_datastores(&mut self, here: &[&ObjectContent]) {
+        for object in here.iter().filter(|it| it.obj.kind == "Datastore") {
             let mode = text(object, "summary.maintenanceMode");
             let hosts = object.props.get("host").map_or(0, |hosts| hosts.children.len());
             let place = DatastorePlace {
@@ -288,15 +292,15 @@ impl Places {
         }
     }
 
-    fn take_networks(&mut self, read: &Collected) {
-        let switches = read.objects.iter().filter(|it| it.obj.kind.ends_with("VirtualSwitch"));
+    fn take_networks(&mut self, here: &[&ObjectContent]) {
+        let switches = here.iter().filter(|it| it.obj.kind.ends_with("VirtualSwitch"));
         let (mut uuids, mut uplinks) = (BTreeMap::new(), BTreeSet::new());
         for switch in switches {
             uuids.insert(switch.obj.clone(), text(switch, "uuid").unwrap_or_default().to_owned());
             // Cards of machines do not go into the uplinks of a switch.
             uplinks.extend(references(switch, "config.uplinkPortgroup"));
         }
-        for object in &read.objects {
+        for object in here {
             let is_network = matches!(
                 object.obj.kind.as_str(),
                 "Network" | "DistributedVirtualPortgroup" | "OpaqueNetwork"
@@ -508,6 +512,46 @@ mod tests {
     fn a_path_names_a_folder_whose_name_has_a_slash() {
         assert_eq!(path_names("/a%2Fb/team/"), ["a/b", "team"]);
         assert_eq!(path_names(""), [""; 0]);
+    }
+
+    fn object(reference: (&str, &str), name: &str, parent: Option<(&str, &str)>) -> ObjectContent {
+        let text = |name: &str| Node { text: name.into(), ..Node::new("val") };
+        let to = |(kind, id): (&str, &str)| Node {
+            ref_type: Some(kind.into()),
+            text: id.into(),
+            ..Node::new("val")
+        };
+        let mut props: BTreeMap<String, Node> = [("name".to_owned(), text(name))].into();
+        props.extend(parent.map(|parent| ("parent".to_owned(), to(parent))));
+        if reference.0 == "Datacenter" {
+            let folder = format!("vm-of-{}", reference.1);
+            props.insert("vmFolder".to_owned(), to(("Folder", &folder)));
+        }
+        let obj = MoRef::new(reference.0, reference.1);
+        ObjectContent { obj, props, missing: BTreeMap::new() }
+    }
+
+    #[test]
+    fn what_another_datacenter_calls_the_same_is_not_taken_for_it() {
+        let (one, two) = (("Datacenter", "dc-1"), ("Datacenter", "dc-2"));
+        let objects = vec![
+            object(one, "Lyon", None),
+            object(two, "Paris", None),
+            object(("Datastore", "ds-1"), "fast", Some(one)),
+            object(("Datastore", "ds-2"), "fast", Some(two)),
+            object(("ComputeResource", "c-1"), "blue", Some(one)),
+            object(("ComputeResource", "c-2"), "blue", Some(two)),
+        ];
+        let read = Collected { objects, ..Collected::default() };
+        for (name, id, compute) in [("Lyon", "ds-1", "c-1"), ("Paris", "ds-2", "c-2")] {
+            let places = Places::of(&read, Some(name));
+            assert_eq!(places.datastore("fast").map(|it| it.value.as_str()), Some(id));
+            assert_eq!(places.nodes["blue"].compute.value, compute);
+        }
+        // Which one is meant is said by nobody: nothing is placed anywhere.
+        let nowhere = Places::of(&read, None);
+        assert!(nowhere.datacenter(None).is_err());
+        assert!(nowhere.nodes.is_empty() && nowhere.datastore("fast").is_none());
     }
 
     #[test]

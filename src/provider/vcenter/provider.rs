@@ -308,7 +308,7 @@ impl Inner {
             if self.note_dropped(&read) {
                 continue;
             }
-            let places = Arc::new(Places::of(&read));
+            let places = Arc::new(Places::of(&read, self.datacenter.as_deref()));
             *self.places.lock().await = Some(Arc::clone(&places));
             read.objects.retain(|object| object.obj.kind == "VirtualMachine");
             return Ok((places, read));
@@ -343,7 +343,7 @@ impl Inner {
         let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
         let root = root.map_err(spell)?;
         let read = self.client.collect(&root, &places::paths(), operation).await.map_err(spell)?;
-        let places = Arc::new(Places::of(&read));
+        let places = Arc::new(Places::of(&read, self.datacenter.as_deref()));
         *self.places.lock().await = Some(Arc::clone(&places));
         Ok(places)
     }
