@@ -13,6 +13,8 @@ pub struct Options {
     pub timing: Timing,
     /// The reading of each point that could not be confirmed.
     pub switches: Switches,
+    /// Most objects in one answer, however many a client takes.
+    pub page_max: usize,
     /// Service time of each call, for benches.
     pub field_model: Option<FieldModel>,
     /// Where each exchange is appended as a JSON line.
@@ -33,6 +35,7 @@ impl Options {
             seed,
             timing: Timing::fast(),
             switches: Switches::default(),
+            page_max: usize::MAX,
             field_model: None,
             record: None,
             persist: None,
@@ -153,6 +156,8 @@ pub struct Switches {
     pub clone_copies_fields: bool,
     /// An instance UUID that another machine has is replaced by a new one instead of refused.
     pub taken_uuid_replaced: bool,
+    /// Lists of references in properties, such as the machines of a host, also name objects that the account must not see.
+    pub hidden_in_lists: bool,
     /// `operationID` of a request shows up as `activationId` of its task.
     pub activation_ids: bool,
 }
@@ -172,6 +177,7 @@ impl Switches {
             small_values: true,
             clone_copies_fields: true,
             taken_uuid_replaced: true,
+            hidden_in_lists: true,
             activation_ids: true,
         }
     }

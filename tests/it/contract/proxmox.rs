@@ -10,7 +10,7 @@ use mock_servers::pve::{
     Control, Fault, FaultPoint, Release, Switches, Timing, World,
     access::{AclEntry, AclKind},
     upid::Upid,
-    world::{Guest, GuestKind, Task},
+    world::{Guest, GuestKind, Pool, Task},
 };
 use novahost::{
     clock::Clock,
@@ -141,6 +141,7 @@ impl Subject for Cluster {
     fn lacks(&self) -> BTreeMap<Need, &'static str> {
         [
             (Need::AssignedIds, "the client chooses ids"),
+            (Need::Pages, "lists come in one piece"),
             (Need::TypedFailures, "a task fails in words alone"),
             (Need::Queue, "a task begins as soon as it is made"),
             (Need::Tools, "a shutdown is tried whoever hears it"),
@@ -184,6 +185,8 @@ fn props() -> Props {
         iso: "local:iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
         linked_grows: true,
+        protects_itself: true,
+        bad_notes: "n".repeat(9000),
         decorations: vec!["firewall=1", "rate=12", "down=33", "disk,network"],
         second_disk: "scsi1",
     }
@@ -366,6 +369,9 @@ impl Stage for Played {
                 };
                 world.access.acl.push(group);
             }),
+            Act::MakePool(name) => control.edit(|world| {
+                world.pools.insert(name.to_owned(), Pool::default());
+            }),
             Act::ReadOnly => self.only("/", "PVEAuditor"),
         }
     }
@@ -376,6 +382,7 @@ impl Stage for Played {
             let get = point.method == "GET";
             let hit = match at {
                 Point::Listing => get && point.template == "/cluster/resources",
+                Point::NextPage => unreachable!("lists come in one piece"),
                 Point::HostListing => get && point.template == "/nodes/{node}/qemu",
                 Point::Machine => get && point.template.ends_with("/{vmid}/pending"),
                 Point::Mutation => !get && point.template != "/access/ticket",
@@ -470,6 +477,7 @@ fn fault(what: &Trouble) -> Fault {
         Trouble::GatewayAfter => Fault::StatusAfter(596, "Connection timed out".into()),
         Trouble::Cut => Fault::CutBody,
         Trouble::Refused(text) => Fault::Status(500, text.clone()),
+        Trouble::Echo => Fault::Echo(500),
         Trouble::Expired => Fault::Status(401, "permission denied - invalid PVE ticket".into()),
         Trouble::Redirect => Fault::Status(301, "Moved Permanently".into()),
         Trouble::TaskFails(text) => Fault::TaskFails(text.clone()),

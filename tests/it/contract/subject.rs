@@ -62,6 +62,12 @@ pub enum Need {
     Tools,
     /// Sessions that somebody could count, and that end with a call.
     Sessions,
+    /// A word of the product on what it keeps from an account.
+    HiddenTold,
+    /// A log that names each task, so that ours are told apart from a person's with our account.
+    NamedTasks,
+    /// Lists that come in pages.
+    Pages,
     /// Linked clones that hang on a snapshot.
     Snapshots,
 }
@@ -155,6 +161,8 @@ pub enum Act<'a> {
     Crowded(bool),
     /// All sessions end.
     EndSessions,
+    /// Makes a pool that was not there.
+    MakePool(&'a str),
 }
 
 /// Which requests a fault hits.
@@ -164,6 +172,8 @@ pub enum Point {
     Listing,
     /// What one host says of its guests.
     HostListing,
+    /// A listing after its first page.
+    NextPage,
     /// The configuration of one machine.
     Machine,
     /// Anything that changes something.
@@ -185,6 +195,8 @@ pub enum Trouble {
     Cut,
     /// Refused with these words.
     Refused(String),
+    /// Refused with words that repeat the request.
+    Echo,
     /// The session is no longer good.
     Expired,
     /// Sends the client elsewhere.
@@ -224,6 +236,10 @@ pub struct Props {
     pub pool: String,
     /// Whether the disk of a linked clone can be larger than its template's.
     pub linked_grows: bool,
+    /// Whether the product itself keeps a machine from being removed.
+    pub protects_itself: bool,
+    /// Notes that the product does not take.
+    pub bad_notes: String,
     /// Words of the truth that [`Act::Decorate`] puts there and no step speaks of.
     pub decorations: Vec<&'static str>,
     /// Where the first new disk goes.

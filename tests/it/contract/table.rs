@@ -89,7 +89,7 @@ rules! {
     1 observe::a_renamed_machine_and_a_moved_one_are_seen_as_they_are_now Usual clean Schema Mock;
     2 observe::a_whole_view_is_complete Usual clean Schema Mock;
     2 observe::fewer_rights_are_scoped Usual faulty Nobody Mock;
-    2 observe::a_row_that_hides_one_machine_is_scoped Usual clean Schema Mock;
+    2 observe::a_row_that_hides_one_machine_is_scoped Usual clean Schema Nobody [HiddenTold];
     2 observe::a_silent_host_is_incomplete Usual faulty Nobody Mock;
     2 observe::a_frozen_installation_is_incomplete Usual clean Nobody Nobody [Quorum];
     2 observe::what_cannot_be_read_is_unknown_and_not_absent Usual faulty Nobody Mock;
@@ -114,6 +114,7 @@ rules! {
     9 refused::a_missing_privilege_is_a_permission Usual faulty Nobody Mock;
     9 refused::what_never_left_is_not_sent Usual faulty Nobody Mock;
     10 refused::a_stale_version_is_a_conflict Usual faulty Nobody Mock;
+    3 births::a_broken_chain_of_pages_is_never_a_shorter_list Crowd faulty Nobody Vcsim [Pages];
     10 births::a_conflict_in_a_task_is_told_as_one Usual faulty Nobody Mock [TypedFailures];
     11 life::what_a_step_does_not_speak_of_survives_it Usual clean Schema Mock;
     11 life::a_machine_changes_hands_by_its_marker_alone Usual clean Schema Mock;
@@ -134,6 +135,9 @@ rules! {
     15 life::a_pool_is_made_described_and_removed Usual clean Schema Nobody [OwnPools];
     15 life::normalizing_twice_is_normalizing_once Usual clean Nobody Mock;
     15 births::a_machine_that_needs_a_person_is_locked Usual faulty Nobody Mock;
+    15 life::addresses_are_told_to_a_guest_without_users Usual clean Schema Mock;
+    15 life::a_disk_on_every_bus_reads_back Usual clean Schema Mock;
+    15 life::a_pool_that_was_made_since_is_found Usual faulty Nobody Mock;
     16 life::what_cannot_be_had_is_an_error_while_planning Usual clean Nobody Mock;
     17 life::every_end_of_a_build_holds_when_it_is_done Usual clean Schema Mock;
     17 life::a_machine_starts_stops_and_goes Usual clean Schema Mock;

@@ -55,7 +55,6 @@ pub async fn a_redirect_is_not_followed(lab: Lab) {
 }
 
 pub async fn an_idle_connection_is_replaced(lab: Lab) {
-    let idle = Duration::from_millis(250);
     let foreign = lab.props().foreign.clone();
     for step in lab
         .lower(&Change::Stop(novahost::model::PowerState::Running))
@@ -63,10 +62,19 @@ pub async fn an_idle_connection_is_replaced(lab: Lab) {
         .chain(lab.lower(&Change::Start))
     {
         let fresh = lab.provider.read(&foreign).await.unwrap();
-        tokio::time::sleep(idle).await;
+        // In pieces: on a busy machine both sides may wake up at the same moment.
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let (submitted, _) = lab.submit(&*lab.provider, &foreign, &step, &step.op, &fresh).await;
-        let Submitted::Accepted(task) = submitted else { panic!("{submitted:?}") };
-        assert!(matches!(lab.wait(&task).await, TaskState::Done(_)));
+        match submitted {
+            Submitted::Accepted(task) => {
+                assert!(matches!(lab.wait(&task).await, TaskState::Done(_)));
+            }
+            Submitted::Done(_) => {}
+            other => panic!("{other:?}"),
+        }
+        lab.reaches(&foreign, &step).await;
     }
 }
 
@@ -130,7 +138,7 @@ pub async fn no_secret_is_said_aloud(lab: Lab) {
     // The server says the password back, whole and as it was sent.
     let seed = steps.find(|step| step.op.name() == "configure").unwrap();
     let fresh = lab.read().await;
-    lab.trouble(Point::Mutation, Trouble::Refused(format!("cipassword '{PASSWORD}' is weak")));
+    lab.trouble(Point::Mutation, Trouble::Echo);
     let (submitted, intent) = lab.send(&seed, &fresh).await;
     let _ = write!(said, "{submitted:?} {intent:?} {seed:?} ");
     if let Submitted::Unknown(error) | Submitted::NotSent(error) = &submitted {
