@@ -5,44 +5,75 @@
 //! the four phases: the expected plan (`plan`), nothing left after it ran, the expected
 //! way back to `before` (`back`), and nothing left again. Planning is pure, but reading
 //! and writing are not, so the phases run through the real provider, runner and journal
-//! against the simulated cluster.
+//! against the simulated hypervisor.
+//!
+//! Every case is played on Proxmox VE. One with a `vcenter` entry is played on a vCenter
+//! too, with the same YAML: only the common file differs, in which the hypervisor is of the
+//! other type. What is planned there stands below `vcenter`, in that product's own classes;
+//! what is done to whom must be the same, unless `differs` says why not.
 //!
 //! `NOVAHOST_GOLDEN=write` writes what is planned into the files; `NOVAHOST_CASE=name`
 //! runs only those whose name contains it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code too")]
 
-use mock_servers::pve::{self, Options, Release, Server, Timing, World};
-use novahost::{
-    apply::{self, Ended, Inputs, Limits, Stop},
-    clock::Clock,
-    config, inventory,
-    model::{
-        Allowance, Consent, DesiredState, History, HypervisorConfig, HypervisorName, Inventory,
-        Plan, Product, ResourceKey,
-    },
-    ownership::MarkerKey,
-    provider::{
-        Provider,
-        proxmox::{Auth, Proxmox, ProxmoxProvider, Settings},
-        tls::TlsTrust,
-    },
-    reconcile::{self, Known, Reconciled},
-    report,
-    sandbox::{TOKEN_ID, TOKEN_SECRET},
-    store::{NewRun, Store, Who},
-};
+#[path = "cases/disturb.rs"]
+mod disturb;
+#[path = "cases/lab.rs"]
+mod lab;
+#[path = "cases/lines.rs"]
+mod lines;
+
+use lab::Lab;
+use lines::{essence, lines};
+use novahost::store::Store;
 use serde::Deserialize;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
-use uuid::Uuid;
 
 /// Cases at a time: enough to hide the waiting, few enough to leave the machine usable.
 const AT_ONCE: usize = 8;
+/// The four plans, as files call them.
+const PHASES: [&str; 4] = ["plan", "then", "back", "finally"];
+/// The least number of cases that are played on both products.
+const ON_BOTH: usize = 25;
+
+/// Which product a case is played on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// A simulated cluster of Proxmox VE.
+    Proxmox,
+    /// A simulated vCenter.
+    Vcenter,
+}
+
+impl On {
+    /// The file that every configuration includes.
+    fn common(self) -> &'static str {
+        match self {
+            Self::Proxmox => "common.yaml",
+            Self::Vcenter => "vcenter.yaml",
+        }
+    }
+
+    /// The file with what is there at the beginning.
+    fn world(self) -> &'static str {
+        match self {
+            Self::Proxmox => "world.yaml",
+            Self::Vcenter => "vcenter-world.yaml",
+        }
+    }
+
+    /// An id in lines. What the server counts up depends on what else was going on.
+    fn shown_id(self, id: &str) -> &str {
+        match self {
+            Self::Proxmox => id,
+            Self::Vcenter => id.split_once('-').map_or(id, |(kind, _)| kind),
+        }
+    }
+}
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +108,36 @@ struct Case {
     /// Why there is no way back, when there is none.
     #[serde(default)]
     one_way: Option<String>,
+    #[serde(default)]
+    plan: String,
+    #[serde(default)]
+    then: String,
+    #[serde(default)]
+    back: String,
+    #[serde(default)]
+    finally: String,
+    /// The same on a vCenter.
+    #[serde(default)]
+    vcenter: Option<OnVcenter>,
+}
+
+/// What is another way on a vCenter.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnVcenter {
+    /// Why something else is done there, when it is.
+    #[serde(default)]
+    differs: Option<String>,
+    /// Native words of the configurations, and what stands there in their place.
+    #[serde(default)]
+    words: BTreeMap<String, String>,
+    /// In the place of `world`.
+    #[serde(default)]
+    world: Option<Vec<String>>,
+    /// In the place of `stays`; empty when nothing does.
+    #[serde(default)]
+    stays: Option<String>,
+    #[serde(default)]
     plan: String,
     #[serde(default)]
     then: String,
@@ -86,329 +147,36 @@ struct Case {
     finally: String,
 }
 
-/// One cluster or more, with a journal.
-struct Lab {
-    servers: BTreeMap<HypervisorName, Server>,
-    store: Store,
-    clock: Clock,
-    marker_key: Option<MarkerKey>,
-}
+impl Case {
+    /// The case as it is played on a product.
+    fn on(&self, on: On) -> Option<Self> {
+        match on {
+            On::Proxmox => Some(self.clone()),
+            On::Vcenter => self.vcenter.clone().map(|it| self.with(it)),
+        }
+    }
 
-/// One configuration, observed and judged.
-struct Look {
-    desired: DesiredState,
-    inventory: Inventory,
-    history: History,
-    made: Reconciled,
+    fn with(&self, other: OnVcenter) -> Self {
+        let mut case = self.clone();
+        for text in [&mut case.before, &mut case.after].into_iter().chain(&mut case.neighbour) {
+            for (word, there) in &other.words {
+                *text = text.replace(word, there);
+            }
+        }
+        if let Some(world) = other.world {
+            case.world = world;
+        }
+        if let Some(stays) = other.stays {
+            case.stays = Some(stays).filter(|it| !it.is_empty());
+        }
+        (case.plan, case.then) = (other.plan, other.then);
+        (case.back, case.finally) = (other.back, other.finally);
+        case
+    }
 }
-
-static PROXMOX: Proxmox = Proxmox;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cases")
-}
-
-fn desired(text: &str) -> DesiredState {
-    let head = if text.contains("project:") { "" } else { "project: cases\n" };
-    let first = format!("version: 1\ninclude: [common.yaml]\n{head}{text}");
-    let common = std::fs::read_to_string(folder().join("common/common.yaml")).unwrap();
-    let files = [("novahost.yaml".to_owned(), first), ("common.yaml".to_owned(), common)].into();
-    let loaded = config::load_str(&files, "novahost.yaml");
-    let problems: Vec<String> = loaded.report.iter().map(|it| format!("{it:?}")).collect();
-    loaded.desired.unwrap_or_else(|| panic!("{problems:#?}\n{text}"))
-}
-
-fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
-    let one = |name: &HypervisorName| (name.clone(), &PROXMOX as &'static dyn Product);
-    desired.hypervisors.keys().map(one).collect()
-}
-
-/// Everything that a person could allow.
-fn all_consent(desired: &DesiredState, made: &Reconciled) -> Consent {
-    let keys = desired.machines.keys().chain(made.ownership.owned.keys());
-    Consent {
-        yes: true,
-        allow: Allowance::ALL.into_iter().map(|it| (it, None)).collect(),
-        confirm: keys.cloned().collect(),
-        expect_shrink: Some(1000),
-    }
-}
-
-/// `allow restart`, `allow delete=vm/a`, `confirm vm/a`, `expect-shrink 4`.
-fn consent_of(words: &[String]) -> Consent {
-    let mut consent = Consent { yes: true, ..Consent::default() };
-    for line in words {
-        let (word, rest) = line.split_once(' ').unwrap();
-        let key = |text: &str| text.parse::<ResourceKey>().unwrap();
-        match word {
-            "allow" => {
-                let (class, keys) = match rest.split_once('=') {
-                    Some((class, keys)) => (class, Some(keys.split(',').map(key).collect())),
-                    None => (rest, None),
-                };
-                let class = Allowance::ALL.into_iter().find(|it| it.as_str() == class).unwrap();
-                consent.allow.insert(class, keys);
-            }
-            "confirm" => drop(consent.confirm.insert(key(rest))),
-            "expect-shrink" => consent.expect_shrink = Some(rest.parse().unwrap()),
-            other => panic!("no such consent: {other}"),
-        }
-    }
-    consent
-}
-
-impl Lab {
-    async fn start(case: &Case) -> Self {
-        let text = std::fs::read_to_string(folder().join("common/world.yaml")).unwrap();
-        let mut servers = BTreeMap::new();
-        let configs = [&case.before, &case.after];
-        let names: BTreeSet<HypervisorName> =
-            configs.iter().flat_map(|it| desired(it).hypervisors.into_keys()).collect();
-        for (name, seed) in names.into_iter().zip(7..) {
-            let mut world = World::from_yaml(&text).unwrap();
-            name.as_str().clone_into(&mut world.cluster);
-            let mut options = Options::new(Release::V9_2, seed);
-            options.timing = Timing::instant();
-            servers.insert(name, pve::serve(world, options).await.unwrap());
-        }
-        Self {
-            servers,
-            store: Store::open_in_memory().await.unwrap(),
-            clock: Clock::system(),
-            marker_key: case.marker_key.as_ref().map(|it| MarkerKey::new(it.as_bytes())),
-        }
-    }
-
-    fn providers(&self, desired: &DesiredState) -> BTreeMap<HypervisorName, Arc<dyn Provider>> {
-        let provider = |(name, config): (&HypervisorName, &HypervisorConfig)| {
-            let HypervisorConfig::Proxmox(config) = config else {
-                panic!("{name} is of a product that is not simulated here");
-            };
-            let server = &self.servers[name];
-            let settings = Settings {
-                name: name.clone(),
-                project: Some(desired.project.clone()),
-                endpoints: vec![server.endpoint().parse().unwrap()],
-                allowed_hosts: BTreeSet::new(),
-                auth: Auth::Token { id: TOKEN_ID.into(), secret: TOKEN_SECRET.into() },
-                tls: TlsTrust::Ca(server.ca_pem().into()),
-                vmid_range: config.vmid_range,
-                reads_max: config.reads_max,
-                writes_max: config.writes_max,
-                expected_identity: None,
-                settle: Duration::from_millis(100),
-            };
-            let provider = ProxmoxProvider::new(settings, self.clock.clone()).unwrap();
-            (name.clone(), Arc::new(provider) as Arc<dyn Provider>)
-        };
-        desired.hypervisors.iter().map(provider).collect()
-    }
-
-    async fn look(&self, text: &str, consent: &[String]) -> Look {
-        let desired = desired(text);
-        let history = self.store.history(&desired.project).await.unwrap();
-        let scopes = inventory::scopes(&desired, &history);
-        let inventory = inventory::collect(&self.providers(&desired), &scopes, &self.clock).await;
-        let products = products(&desired);
-        let known = Known {
-            desired: &desired,
-            inventory: &inventory,
-            history: &history,
-            products: &products,
-            marker_key: self.marker_key.as_ref(),
-        };
-        let made = reconcile::reconcile(known, &[], &consent_of(consent)).unwrap();
-        Look { desired, inventory, history, made }
-    }
-
-    /// Carries out everything that no rule forbids; says what did not end well.
-    async fn carry_out(&self, look: Look) -> Result<(), String> {
-        let Look { desired, inventory, history, mut made } = look;
-        let products = products(&desired);
-        let known = Known {
-            desired: &desired,
-            inventory: &inventory,
-            history: &history,
-            products: &products,
-            marker_key: self.marker_key.as_ref(),
-        };
-        let consent = all_consent(&desired, &made);
-        reconcile::judge(known, &mut made, &consent);
-        if !made.verdict.refusals.is_empty() {
-            return Ok(());
-        }
-        let actions = made.plan.body.actions.iter();
-        let run = NewRun {
-            id: Uuid::now_v7(),
-            project: desired.project.clone(),
-            plan_id: made.plan.plan_id.clone(),
-            plan_json: report::plan_json(&made.plan),
-            kind: "apply".into(),
-            who: Who { user: "case".into(), host: "case".into(), ..Who::default() },
-            started_ms: self.clock.now_ms(),
-            actions: actions
-                .map(|it| (it.id.clone(), it.key.clone(), it.hypervisor.clone(), it.verb))
-                .collect(),
-        };
-        let run = self.store.begin_run(run).await.unwrap();
-        let (events, _) = tokio::sync::mpsc::channel(1);
-        let unreadable = products
-            .iter()
-            .map(|(name, it)| (name.clone(), it.capabilities().unreadable.clone()))
-            .collect();
-        let summary = apply::run(Inputs {
-            plan: Arc::new(made.plan),
-            runnable: made.verdict.runnable,
-            inventory: Arc::new(inventory),
-            providers: self.providers(&desired),
-            unreadable,
-            journal: Arc::new(run),
-            marker_key: self.marker_key.clone(),
-            secrets: Arc::new(|reference| Ok(format!("secret of {reference}").into())),
-            clock: self.clock.clone(),
-            limits: Limits { busy: Duration::from_secs(5), ..Limits::default() },
-            stop: Stop::default(),
-            events,
-            jitter_seed: 1,
-        })
-        .await;
-        let mut wrong = String::new();
-        for action in &summary.actions {
-            if !matches!(action.ended, Ended::Done | Ended::Skipped(_)) {
-                let _ = writeln!(wrong, "{}: {:?}", action.id, action.ended);
-            }
-        }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
-    }
-
-    /// Plans and carries out until nothing can be done any more. An action that
-    /// rewrites the marker makes the next one on its machine stale, so one more round
-    /// may be needed; a third would be a plan that does not converge.
-    async fn apply(&self, text: &str) -> Result<(), String> {
-        let mut last = Ok(());
-        for _ in 0..3 {
-            let look = self.look(text, &[]).await;
-            if look.made.plan.body.actions.is_empty() {
-                return Ok(());
-            }
-            last = self.carry_out(look).await;
-            if last.is_ok() {
-                return last;
-            }
-        }
-        last
-    }
-
-    fn guest(&self, world: &World, name: &str) -> u32 {
-        let named = world.guests.iter().find(|(id, guest)| {
-            id.to_string() == name || guest.config.get("name").is_some_and(|it| it == name)
-        });
-        *named.unwrap_or_else(|| panic!("no guest {name}")).0
-    }
-
-    /// One line of `world`.
-    fn disturb(&self, line: &str) {
-        let mut words = line.splitn(4, ' ');
-        let mut next = || words.next().unwrap_or_default();
-        let (word, at, key, rest) = (next(), next(), next(), next());
-        let control = self.servers["pve"].control();
-        let world = control.snapshot();
-        let id = || self.guest(&world, at);
-        match word {
-            "set" => control.edit_config(id(), key, Some(rest)),
-            "unset" => control.edit_config(id(), key, None),
-            "pending" => control.edit(|world| {
-                let guest = world.guests.get_mut(&id()).unwrap();
-                guest.pending.insert(key.to_owned(), rest.to_owned());
-            }),
-            "notes" => control.edit(|world| {
-                let config = &mut world.guests.get_mut(&id()).unwrap().config;
-                let notes = config.get_mut("description").unwrap();
-                assert!(notes.contains(key), "{notes}");
-                *notes = notes.replace(key, rest);
-            }),
-            "power" => control.power(id(), key == "on"),
-            "delete" => control.delete_guest(id()),
-            "clone" => control.clone_guest(id(), key.parse().unwrap(), rest),
-            "restore" => control.restore(id(), key.parse().unwrap()),
-            "migrate" => control.migrate_guest(id(), key),
-            "lock" => control.lock(id(), key),
-            "offline" => control.node_offline(at, true),
-            "fill" => control.edit(|world| {
-                let storage = world.storages.get_mut(at).unwrap();
-                storage.other_used = storage.total / 100 * key.parse::<u64>().unwrap();
-            }),
-            "pool" => control.edit(|world| {
-                let pool = world.pools.entry(at.to_owned()).or_default();
-                pool.guests.insert(key.parse().unwrap());
-            }),
-            "comment" => control.edit(|world| {
-                let pool = world.pools.get_mut(at).unwrap();
-                pool.comment = format!("{key} {rest}\n{}", pool.comment);
-            }),
-            "hide" => control.edit(|world| {
-                let row = format!(
-                    "{{path: /vms/{at}, kind: token, who: \"{TOKEN_ID}\", role: NoAccess}}"
-                );
-                world.access.acl.push(serde_yaml::from_str(&row).unwrap());
-            }),
-            other => panic!("no such disturbance: {other}"),
-        }
-    }
-}
-
-/// A plan in lines: what is compared.
-fn lines(look: &Look) -> String {
-    let plan: &Plan = &look.made.plan;
-    let mut text = String::new();
-    for refusal in &plan.envelope.refusals {
-        let _ = writeln!(text, "refused: {}: {}", refusal.code, refusal.objects.join(", "));
-    }
-    for action in &plan.body.actions {
-        let id = action.native_id.as_ref().map_or("?", |id| id.as_str());
-        let _ = write!(text, "{} {id}@{}", action.id, action.hypervisor);
-        if !action.classes.is_empty() {
-            let classes: Vec<&str> = action.classes.iter().map(|it| it.as_str()).collect();
-            let _ = write!(text, " [{}]", classes.join(", "));
-        }
-        if let Some(waiting) = plan.envelope.waiting.get(&action.id) {
-            let _ = write!(text, " waits: {} ({})", waiting.code, waiting.unlock);
-        }
-        text.push('\n');
-        for edge in plan.body.edges.iter().filter(|it| it.after == action.id) {
-            let _ = writeln!(text, "  after {} ({})", edge.before, reason(edge.reason));
-        }
-        for field in &action.fields {
-            let shown = |value: &Option<novahost::model::Value>| {
-                value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)
-            };
-            let pending = if field.pending { " pending" } else { "" };
-            let cost = if field.disruption == novahost::model::Disruption::None {
-                String::new()
-            } else {
-                format!(" ({})", field.disruption)
-            };
-            let (before, after) = (shown(&field.before), shown(&field.after));
-            let _ = writeln!(text, "  {}: {before} → {after}{cost}{pending}", field.field);
-        }
-        for volume in &action.data_loss.volumes {
-            let size = volume.size.map_or_else(String::new, |it| format!(", {it}"));
-            let _ = writeln!(text, "  loses {} ({}{size})", volume.volume, volume.label);
-        }
-    }
-    for blocked in &plan.body.blocked {
-        let verb = blocked.verb.map_or_else(String::new, |it| format!(" {it}"));
-        let _ = writeln!(
-            text,
-            "blocked {}@{}{verb}: {}",
-            blocked.key, blocked.hypervisor, blocked.code
-        );
-    }
-    if text.is_empty() { "nothing\n".to_owned() } else { text }
-}
-
-fn reason(reason: novahost::model::EdgeReason) -> String {
-    serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned()
 }
 
 /// What the four plans were.
@@ -417,8 +185,8 @@ struct Outcome {
     problems: Vec<String>,
 }
 
-async fn walk(case: &Case) -> Outcome {
-    let mut lab = Lab::start(case).await;
+async fn walk(case: &Case, on: On) -> Outcome {
+    let mut lab = Lab::start(case, on).await;
     let mut problems = Vec::new();
     let mut must = |what: &str, result: Result<(), String>| {
         if let Err(text) = result {
@@ -436,17 +204,17 @@ async fn walk(case: &Case) -> Outcome {
         lab.store = Store::open_in_memory().await.unwrap();
     }
     let first = lab.look(&case.after, &case.consent).await;
-    let mut plans = [lines(&first), String::new(), String::new(), String::new()];
+    let mut plans = [lines(&first, on), String::new(), String::new(), String::new()];
     must("`after`", lab.apply(&case.after).await);
-    plans[1] = lines(&lab.look(&case.after, &[]).await);
+    plans[1] = lines(&lab.look(&case.after, &[]).await, on);
     if case.one_way.is_none() {
-        plans[2] = lines(&lab.look(&case.before, &[]).await);
+        plans[2] = lines(&lab.look(&case.before, &[]).await, on);
         must("the way back", lab.apply(&case.before).await);
-        plans[3] = lines(&lab.look(&case.before, &[]).await);
+        plans[3] = lines(&lab.look(&case.before, &[]).await, on);
     }
     if let Some(neighbour) = &case.neighbour {
         let look = lab.look(neighbour, &[]).await;
-        let seen = lines(&look);
+        let seen = lines(&look, on);
         if seen != "nothing\n" {
             problems.push(format!("the neighbour was touched:\n{seen}"));
         }
@@ -457,45 +225,54 @@ async fn walk(case: &Case) -> Outcome {
     Outcome { plans, problems }
 }
 
-/// The four plans as they stand in a file, after everything that a person wrote.
-fn with_plans(text: &str, plans: &[String; 4]) -> String {
-    let head = text.split("\nplan:").next().unwrap().trim_end();
-    let mut out = format!("{head}\n");
-    for (name, plan) in ["plan", "then", "back", "finally"].iter().zip(plans) {
+/// The four plans as they stand in a file, set in by so much.
+fn written(plans: &[String; 4], indent: &str) -> String {
+    let mut out = String::new();
+    for (name, plan) in PHASES.iter().zip(plans) {
         let quiet = plan == "nothing\n" || plan.is_empty();
         if quiet && (*name == "then" || *name == "finally") || plan.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "{name}: |");
+        let _ = writeln!(out, "{indent}{name}: |");
         for line in plan.lines() {
-            let _ = writeln!(out, "  {line}");
+            let _ = writeln!(out, "{indent}  {line}");
         }
     }
     out
 }
 
-async fn one(path: PathBuf, write: bool) -> Vec<String> {
-    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(&path).unwrap();
-    let whole = if text.contains("\nplan:") { text.clone() } else { format!("{text}\nplan: ''\n") };
-    let case: Case = match serde_yaml::from_str(&whole) {
-        Ok(case) => case,
-        Err(error) => return vec![format!("{name}: {error}")],
+/// A file with other plans, after everything that a person wrote.
+fn with_plans(text: &str, on: On, plans: &[String; 4]) -> String {
+    let (first, other) = match text.split_once("\nvcenter:") {
+        Some((first, other)) => (first, Some(other)),
+        None => (text, None),
     };
-    let Outcome { plans, problems } = walk(&case).await;
-    let mut wrong: Vec<String> =
-        problems.into_iter().map(|it| format!("{name} ({}): {it}", case.about)).collect();
-    if write {
-        std::fs::write(&path, with_plans(&text, &plans)).unwrap();
+    let first = first.trim_end();
+    match on {
+        On::Proxmox => {
+            let head = first.split("\nplan:").next().unwrap_or_default().trim_end();
+            let other = other.map_or_else(String::new, |it| format!("vcenter:{it}"));
+            format!("{head}\n{}{other}", written(plans, ""))
+        }
+        On::Vcenter => {
+            let head = other.unwrap_or_default().split("\n  plan:").next().unwrap_or_default();
+            let head = head.trim_end().trim_end_matches("{}").trim_end();
+            format!("{first}\nvcenter:{head}\n{}", written(plans, "  "))
+        }
     }
+}
+
+/// What a case says that is not so on one product.
+fn wrong_on(name: &str, case: &Case, outcome: &Outcome, write: bool) -> Vec<String> {
+    let Outcome { plans, problems } = outcome;
+    let mut wrong: Vec<String> =
+        problems.iter().map(|it| format!("{name} ({}): {it}", case.about)).collect();
     let nothing = || "nothing\n".to_owned();
     let or_nothing = |it: &String| if it.is_empty() { nothing() } else { it.clone() };
     let back = if case.one_way.is_some() { String::new() } else { case.back.clone() };
     let finally = if case.one_way.is_some() { String::new() } else { or_nothing(&case.finally) };
     let wanted = [case.plan.clone(), or_nothing(&case.then), back, finally];
-    for (at, (wanted, found)) in
-        ["plan", "then", "back", "finally"].iter().zip(wanted.iter().zip(&plans))
-    {
+    for (at, (wanted, found)) in PHASES.iter().zip(wanted.iter().zip(plans)) {
         if !write && wanted != found {
             wrong.push(format!("{name}, {at}: wanted\n{wanted}found\n{found}"));
         }
@@ -506,23 +283,78 @@ async fn one(path: PathBuf, write: bool) -> Vec<String> {
         }
     }
     let quiet = |plan: &String| plan.is_empty() || *plan == nothing();
-    if let Some(why) = case.stays.filter(|_| quiet(&plans[1]) && quiet(&plans[3])) {
+    if let Some(why) = case.stays.as_ref().filter(|_| quiet(&plans[1]) && quiet(&plans[3])) {
         wrong.push(format!("{name}: nothing stays, though `stays` says: {why}"));
     }
     wrong
+}
+
+/// Where two products do different things and nobody said why, and the other way round.
+fn unlike(
+    name: &str,
+    differs: Option<&str>,
+    one: &[String; 4],
+    other: &[String; 4],
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, (one, other)) in PHASES.iter().zip(one.iter().zip(other)) {
+        let (one, other) = (essence(one), essence(other));
+        let gone: Vec<_> = one.difference(&other).collect();
+        let new: Vec<_> = other.difference(&one).collect();
+        if !gone.is_empty() || !new.is_empty() {
+            found.push(format!("{name}, {at}: there\n{gone:#?}\nand on a vCenter\n{new:#?}"));
+        }
+    }
+    match differs {
+        Some(why) if found.is_empty() => {
+            vec![format!("{name}: nothing differs, though `differs` says: {why}")]
+        }
+        Some(_) => Vec::new(),
+        None => found,
+    }
+}
+
+async fn one(path: PathBuf, write: bool) -> Vec<String> {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    let case: Case = match serde_yaml::from_str(&text) {
+        Ok(case) => case,
+        Err(error) => return vec![format!("{name}: {error}")],
+    };
+    let mut wrong = Vec::new();
+    let mut played = Vec::new();
+    for on in [On::Proxmox, On::Vcenter] {
+        let Some(case) = case.on(on) else { continue };
+        let outcome = walk(&case, on).await;
+        wrong.extend(wrong_on(&format!("{name} on {on:?}"), &case, &outcome, write));
+        text = with_plans(&text, on, &outcome.plans);
+        played.push(outcome.plans);
+    }
+    if write {
+        std::fs::write(&path, text).unwrap();
+    }
+    if let ([first, other], Some(there)) = (played.as_slice(), &case.vcenter) {
+        wrong.extend(unlike(&name, there.differs.as_deref(), first, other));
+    }
+    wrong
+}
+
+fn paths() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|it| it.unwrap().path())
+        .filter(|it| it.extension().is_some_and(|it| it == "yaml"))
+        .collect();
+    paths.sort();
+    paths
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cases_hold_in_four_phases() {
     let write = std::env::var("NOVAHOST_GOLDEN").is_ok_and(|it| it == "write");
     let wanted = std::env::var("NOVAHOST_CASE").unwrap_or_default();
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|it| it.unwrap().path())
-        .filter(|it| it.extension().is_some_and(|it| it == "yaml"))
-        .filter(|it| it.file_stem().unwrap().to_string_lossy().contains(&wanted))
-        .collect();
-    paths.sort();
+    let mut paths = paths();
+    paths.retain(|it| it.file_stem().unwrap().to_string_lossy().contains(&wanted));
     assert!(!paths.is_empty(), "no case is called like `{wanted}`");
     let count = paths.len();
     let (mut running, mut wrong) = (tokio::task::JoinSet::new(), Vec::new());
@@ -534,10 +366,20 @@ async fn cases_hold_in_four_phases() {
             running.spawn(one(path, write));
         }
         match running.join_next().await {
-            Some(result) => wrong.extend(result.unwrap()),
+            Some(Ok(found)) => wrong.extend(found),
+            Some(Err(panic)) => wrong.push(panic.to_string()),
             None => break,
         }
     }
     wrong.sort();
     assert!(wrong.is_empty(), "{} problems in {count} cases:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn many_cases_are_played_on_both_products() {
+    let texts = paths().into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+    let cases = texts.map(|text| serde_yaml::from_str::<Case>(&text).unwrap());
+    let (both, apart): (Vec<_>, Vec<_>) =
+        cases.filter_map(|case| case.vcenter).partition(|it| it.differs.is_none());
+    assert!(both.len() >= ON_BOTH, "{} alike, {} not", both.len(), apart.len());
 }
