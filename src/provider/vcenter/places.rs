@@ -114,7 +114,10 @@ pub(super) fn paths() -> Vec<Paths> {
         ),
         Paths::of("Network", &["name", "parent"]),
         Paths::of("DistributedVirtualPortgroup", &["key", "config.distributedVirtualSwitch"]),
-        Paths::of("DistributedVirtualSwitch", &["name", "uuid", "config.uplinkPortgroup"]),
+        Paths::of(
+            "DistributedVirtualSwitch",
+            &["name", "parent", "uuid", "config.uplinkPortgroup"],
+        ),
     ]
 }
 
@@ -529,6 +532,16 @@ mod tests {
         }
         let obj = MoRef::new(reference.0, reference.1);
         ObjectContent { obj, props, missing: BTreeMap::new() }
+    }
+
+    /// What is not asked for its parent is in no datacenter.
+    #[test]
+    fn everything_is_asked_where_it_is() {
+        let inherits = ["ClusterComputeResource", "DistributedVirtualPortgroup"];
+        for paths in paths() {
+            let asked = paths.required.iter().any(|path| path == "parent");
+            assert!(asked || inherits.contains(&paths.kind), "{}", paths.kind);
+        }
     }
 
     #[test]
