@@ -8,9 +8,7 @@ use super::{
     vim::{MoRef, Node, collect::Paths},
 };
 use crate::{
-    model::{
-        At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, StepOp, TaskRef, TaskState,
-    },
+    model::{At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, TaskRef, TaskState},
     provider::evidence::{Evidence, judge_object},
 };
 
@@ -88,11 +86,7 @@ async fn ask_tasks(
     proves: bool,
 ) -> Result<Located, ProviderError> {
     let running = running_tasks(inner, intent).await?;
-    let birth = StepOp::is_birth_name(&intent.op);
     Ok(match running.as_slice() {
-        // A birth's task is filed under its source or its folder, where those of other
-        // births run too.
-        [task] if !birth => Located::Running(task.clone()),
         [] => {
             let age_ms = inner.clock.now_ms().saturating_sub(intent.begun_ms);
             let settled = u128::try_from(age_ms).is_ok_and(|age| age >= inner.settle.as_millis());
@@ -101,6 +95,7 @@ async fn ask_tasks(
                 false => Located::StillUnknown(format!("{why}, and the call may be on its way")),
             }
         }
+        // Whose they are, nobody knows: a backup of somebody else is no sign of our call.
         many => Located::StillUnknown(format!("{why}, and {} tasks run there", many.len())),
     })
 }
