@@ -110,8 +110,13 @@ impl Cluster {
 
 /// Where a cluster records, when it is to record: `9.2-client-NAME.jsonl`.
 pub fn recording(release: Release, faulty: bool, name: &str) -> Option<PathBuf> {
+    recording_of(&release.to_string(), faulty, name)
+}
+
+/// The same for another product than a release of Proxmox VE.
+pub fn recording_of(product: &str, faulty: bool, name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("NOVAHOST_CONTRACTS")?;
     std::fs::create_dir_all(&folder).unwrap();
     let side = if faulty { "server" } else { "client" };
-    Some(PathBuf::from(folder).join(format!("{release}-{side}-{name}.jsonl")))
+    Some(PathBuf::from(folder).join(format!("{product}-{side}-{name}.jsonl")))
 }

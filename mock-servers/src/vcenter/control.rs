@@ -237,6 +237,39 @@ impl Control {
         made
     }
 
+    /// Somebody's task works on a machine and lets no other at it, or is done.
+    pub fn busy(&self, id: &str, busy: bool) {
+        const TASK: &str = "task-of-somebody";
+        let mut core = self.shared.core();
+        let holders = core.holds.entry(id.to_owned()).or_default();
+        holders.retain(|(task, _)| task != TASK);
+        if busy {
+            holders.push((TASK.to_owned(), true));
+        }
+    }
+
+    /// Every host has as much work as it takes at a time, or nothing of that: what is asked of it
+    /// besides waits for its turn.
+    pub fn crowd_hosts(&self, crowded: bool) {
+        let mut core = self.shared.core();
+        let units = core.timing.host_units;
+        let hosts: Vec<String> = core
+            .world
+            .entities
+            .iter()
+            .filter(|(_, entity)| matches!(entity.kind, Kind::Host(_)))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for host in hosts {
+            let task = format!("task-of-somebody-on-{host}");
+            if crowded {
+                core.slots.insert(task, (host, units));
+            } else {
+                core.slots.remove(&task);
+            }
+        }
+    }
+
     /// Takes a host down or brings it back. Its machines stay where they are.
     pub fn host_offline(&self, name: &str, offline: bool) {
         self.edit(|world| {

@@ -2,18 +2,18 @@
 //! are made of.
 
 use super::{
-    subject::{Act, Door, Point, Props, Subject, Trouble, World},
+    subject::{Act, Door, Need, Point, Props, Subject, Trouble, World},
     table::Rule,
 };
 use novahost::{
     clock::Clock,
     model::{
-        Allotted, Autostart, BirthSource, BootDevice, Build, Bus, Bytes, Cdrom, Change,
+        Allotted, At, Autostart, BirthSource, Birthplace, BootDevice, Build, Bus, Bytes, Cdrom, Change,
         DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
         HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec,
-        MarkerState, Medium, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine, Owner,
+        MarkerState, Medium, NativeId, NetworkBinding, Name, NicModel, NicSpec, ObservedMachine, Owner,
         Place, Power, Refusal, RefusalKind, ResourceKey, Scope, SecretRef, SecretSource, Setting,
-        Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value, Verb,
+        Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value, Verb, Wait,
     },
     ownership,
     provider::{Call, Provider},
@@ -23,7 +23,7 @@ use secrecy::SecretString;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -44,6 +44,10 @@ pub struct Lab {
     run: RunHandle,
     clock: Clock,
     step: AtomicU32,
+    /// The pool that the machine is born into.
+    pool: Mutex<Option<Name>>,
+    /// Its id, once the product has told it.
+    born: Mutex<Option<NativeId>>,
 }
 
 impl Lab {
@@ -67,12 +71,30 @@ impl Lab {
         };
         let store = Store::open_in_memory().await.unwrap();
         let run = store.begin_run(run).await.unwrap();
-        Self { subject, rule, world, provider, run, clock, step: AtomicU32::new(0) }
+        let (step, pool, born) = (AtomicU32::new(0), Mutex::default(), Mutex::default());
+        Self { subject, rule, world, provider, run, clock, step, pool, born }
     }
 
-    /// The same rule in a world of its own.
+    /// The same rule in a world of its own, for the machine that steps were made for.
     pub async fn again(&self) -> Self {
-        Self::open(Arc::clone(&self.subject), self.rule).await
+        let lab = Self::open(Arc::clone(&self.subject), self.rule).await;
+        lab.pool.lock().unwrap().clone_from(&self.pool.lock().unwrap());
+        lab
+    }
+
+    /// Whether the product has what a part of a rule is about.
+    pub fn has(&self, need: Need) -> bool {
+        !self.subject.lacks().contains_key(&need)
+    }
+
+    /// Whether the product has this field at all.
+    pub fn has_field(&self, kind: FieldKind) -> bool {
+        self.world.product().capabilities().changes.contains_key(&kind)
+    }
+
+    /// Whether the product is ever sent this word of the vocabulary.
+    pub fn speaks(&self, word: &str) -> bool {
+        !self.subject.unspoken().contains_key(word)
     }
 
     pub fn props(&self) -> &Props {
@@ -89,13 +111,46 @@ impl Lab {
 
     // ---- what there is to be
 
+    /// The machine, as it is found now.
     pub fn target(&self) -> Target {
-        let node = self.props().hosts[0].clone();
-        Target::with_id(key(), self.props().free.clone(), Some(node))
+        let id = self.born.lock().unwrap().clone();
+        match id {
+            Some(id) => Target { at: At::Id(id), ..self.birth(0) },
+            None => self.birth(0),
+        }
     }
 
+    /// A machine before it is born: the one of most rules, or another one.
+    pub fn birth(&self, number: usize) -> Target {
+        let node = Some(self.props().hosts[0].clone());
+        match &self.props().free {
+            Some(free) => Target::with_id(key(), free[number].clone(), node),
+            None => {
+                let name = if number == 0 { "web-7".to_owned() } else { format!("web-7-{number}") };
+                let intent = Uuid::from_u128(7 + number as u128);
+                let uuid = ownership::machine_uuid(&"acme".into(), &key(), intent);
+                let pool = self.pool.lock().unwrap().clone();
+                let place = Birthplace { name, pool, uuid: Some(uuid) };
+                Target { key: key(), at: At::Birth(place), node }
+            }
+        }
+    }
+
+    /// The machine's id; there is one before its birth only where we choose it.
     pub fn id(&self) -> NativeId {
-        self.props().free.clone()
+        self.target().id().expect("it has an id").clone()
+    }
+
+    /// Remembers the id that the product told.
+    pub fn learn(&self, target: &Target, id: Option<&NativeId>) {
+        if let (At::Birth(_), Some(id)) = (&target.at, id) {
+            *self.born.lock().unwrap() = Some(id.clone());
+        }
+    }
+
+    /// The machine in the simulator's own words.
+    pub fn truth(&self) -> String {
+        self.world.truth(&self.target().at)
     }
 
     pub fn scope(&self) -> Scope {
@@ -105,12 +160,18 @@ impl Lab {
             templates: [self.props().template.id().unwrap().clone()].into(),
             template_names: [self.props().template_name.clone()].into(),
             isos: [self.props().iso.clone()].into(),
-            pinned: [self.id(), self.props().foreign.id().unwrap().clone()].into(),
+            pinned: self.pinned(),
+            ids: [self.props().foreign.id().unwrap().clone()].into(),
             ..Scope::default()
         }
     }
 
-    /// A machine from the template, with a little of everything.
+    fn pinned(&self) -> BTreeSet<NativeId> {
+        let own = self.target().id().cloned();
+        own.into_iter().chain(self.props().foreign.id().cloned()).collect()
+    }
+
+    /// A machine from the template, with a little of everything that the product has.
     pub fn desired(&self, linked: bool) -> DesiredMachine {
         let props = self.props();
         let disk = |gib: u64| DiskSpec {
@@ -122,10 +183,12 @@ impl Lab {
         let network = |index: usize| {
             Some(NetworkBinding { name: None, native: props.networks[index].clone() })
         };
+        // The template has 8 GiB.
+        let boot_gib = if linked && !props.linked_grows { 8 } else { 12 };
         let eth0 = NicSpec {
             network: network(0),
-            vlan: Some(52),
-            mac: Some("bc:24:11:0a:0b:0c".parse().unwrap()),
+            vlan: self.has_field(FieldKind::NicVlan).then_some(52),
+            mac: Some(self.mac(0x0a_0b0c)),
             model: Some(NicModel::Virtio),
             ip: Some(IpSetting::Static { address: "10.20.0.71".parse().unwrap(), prefix: 24 }),
             gateway: Some("10.20.0.1".parse().unwrap()),
@@ -154,15 +217,21 @@ impl Lab {
             sockets: Some(2),
             memory: Some(Bytes::gib(4)),
             firmware: Some(Firmware::Uefi),
-            tpm: Some(true),
+            tpm: self.has_field(FieldKind::Tpm).then_some(true),
             boot: Some(vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network]),
             cdrom: Some(Cdrom::Iso(props.iso.clone())),
-            autostart: Some(Autostart { enabled: true, order: Some(3), wait_s: Some(20) }),
+            autostart: self.has_field(FieldKind::Autostart).then_some(Autostart {
+                enabled: true,
+                order: Some(3),
+                wait_s: Some(20),
+            }),
             protect: Some(true),
-            tags: Some(["Web".to_owned(), "prod".to_owned(), "a.b+c_d".to_owned()].into()),
+            tags: self
+                .has_field(FieldKind::Tags)
+                .then(|| ["Web".to_owned(), "prod".to_owned(), "a.b+c_d".to_owned()].into()),
             notes: Some("Front end: a=b; c&d, 100 % + ä\n\nzweite Zeile  \n".into()),
             pool: Some(props.pool.as_str().into()),
-            disks: [("boot".into(), disk(12)), ("data".into(), disk(3))].into(),
+            disks: [("boot".into(), disk(boot_gib)), ("data".into(), disk(3))].into(),
             nics: [("eth0".into(), eth0), ("eth1".into(), eth1)].into(),
             init: Some(init),
         };
@@ -207,6 +276,11 @@ impl Lab {
         }
     }
 
+    /// A hardware address that the product takes from us.
+    pub fn mac(&self, number: u64) -> novahost::model::MacAddress {
+        self.world.product().capabilities().macs.at(number)
+    }
+
     pub fn normalized(&self, machine: &DesiredMachine) -> MachineSpec {
         self.world.product().normalize(machine).unwrap()
     }
@@ -214,11 +288,10 @@ impl Lab {
     pub fn allotted(&self, spec: &MachineSpec) -> Allotted {
         let storage = &self.props().storage;
         let macs = spec.nics.iter().zip(1..).map(|((name, nic), n)| {
-            let made = format!("BC:24:11:00:71:{n:02X}").parse().unwrap();
-            (name.clone(), nic.mac.unwrap_or(made))
+            (name.clone(), nic.mac.unwrap_or_else(|| self.mac(0x7100 + n)))
         });
         Allotted {
-            id: Some(self.id()),
+            id: self.props().free.as_ref().map(|free| free[0].clone()),
             node: Some(self.props().hosts[0].clone()),
             storages: spec.disks.keys().map(|name| (name.clone(), storage.clone())).collect(),
             macs: macs.collect(),
@@ -291,6 +364,9 @@ impl Lab {
         };
         let before = self.world.mutations();
         let submitted = provider.submit(&call, &durable).await;
+        if let Submitted::Done(receipt) = &submitted {
+            self.learn(target, receipt.id.as_ref());
+        }
         let sent = self.world.mutations() - before;
         assert!(sent <= 1, "`{}` was sent {sent} times", op.name());
         (submitted, durable.intent().clone())
@@ -310,8 +386,12 @@ impl Lab {
         let state = match self.submit(&*self.provider, target, step, op, &fresh).await.0 {
             Submitted::Accepted(task) => self.wait(&task).await,
             Submitted::Done(receipt) => TaskState::Done(receipt),
+            Submitted::Refused(refusal) => TaskState::Failed(refusal),
             other => panic!("`{}`: {other:?}", op.name()),
         };
+        if let TaskState::Done(receipt) = &state {
+            self.learn(target, receipt.id.as_ref());
+        }
         for word in words(op) {
             self.subject.note(word);
         }
@@ -327,9 +407,27 @@ impl Lab {
         let name = step.op.name();
         let state = self.carry_out(target, step, &step.op).await;
         assert!(matches!(state, TaskState::Done(_)), "`{name}` {:?}: {state:?}", step.op);
-        let fresh = self.provider.read(target).await.unwrap();
-        let lines = unmet(&step.end, &fresh.object);
-        assert!(lines.is_empty(), "after `{name}`: {lines:?}\n{:?}", step.op);
+        // What is born here has an id from now on.
+        let now = match &target.at {
+            At::Birth(_) => self.target().at,
+            At::Id(_) => target.at.clone(),
+        };
+        let target = Target { at: now, ..target.clone() };
+        self.reaches(&target, step).await;
+    }
+
+    /// Waits for the end of a step: a call may be done before its effect is.
+    async fn reaches(&self, target: &Target, step: &Step) {
+        for asked in 0..ASKS {
+            let fresh = self.provider.read(target).await.unwrap();
+            let lines = unmet(&step.end, &fresh.object);
+            let last = asked + 1 == ASKS || !matches!(step.wait, Wait::PowerOff { .. });
+            assert!(!last || lines.is_empty(), "after {:?}: {lines:?}", step.op);
+            if lines.is_empty() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     pub async fn wait(&self, task: &TaskRef) -> TaskState {
@@ -351,7 +449,12 @@ impl Lab {
                     last = Some(open);
                     tokio::time::sleep(PAUSE).await;
                 }
-                located => return located,
+                located => {
+                    if let Located::Happened(receipt) = &located {
+                        self.learn(&intent.target, receipt.id.as_ref());
+                    }
+                    return located;
+                }
             }
         }
         panic!("it never became known: {last:?}");
@@ -378,8 +481,12 @@ impl Lab {
         let template = if from_template { Some(self.template().await) } else { None };
         let allotted = self.allotted(&spec);
         let template = template.as_ref();
-        let build =
-            Build { machine, spec: &spec, template, snapshot: None, allotted: &allotted, seen };
+        self.pool.lock().unwrap().clone_from(&spec.pool);
+        // As a plan chooses it: the newest.
+        let hangs = self.world.product().capabilities().linked_needs_snapshot;
+        let snapshot = template.filter(|_| hangs).and_then(|it| it.snapshots.last());
+        let allotted = &allotted;
+        let build = Build { machine, spec: &spec, template, snapshot, allotted, seen };
         self.world.product().lower(&Change::Build(build)).unwrap().steps
     }
 
@@ -389,9 +496,9 @@ impl Lab {
         }
     }
 
-    /// A small stopped machine, quickly: a linked clone with its marker.
+    /// A small stopped machine with its marker, as quickly as one can be had whose disk grows.
     pub async fn small(&self) -> DesiredMachine {
-        let mut machine = self.desired(true);
+        let mut machine = self.desired(self.props().linked_grows);
         machine.spec = MachineSpec {
             name: machine.spec.name.clone(),
             disks: [("boot".into(), DiskSpec::default())].into(),
@@ -470,10 +577,29 @@ pub fn bare(op: StepOp, end: Expect) -> Step {
         op,
         begin: Expect::default(),
         end,
-        wait: novahost::model::Wait::Task,
+        wait: Wait::Task,
         otherwise: None,
         learns: BTreeSet::new(),
         guarded: true,
+    }
+}
+
+impl Lab {
+    /// The refusal of a call, at once or by its task. A task that fails in words alone has to
+    /// say one of these words.
+    pub async fn refusal(&self, submitted: Submitted, words: &str) -> Refusal {
+        match submitted {
+            Submitted::Refused(refusal) => refusal,
+            Submitted::Accepted(task) => match self.wait(&task).await {
+                TaskState::Failed(refusal) if self.has(Need::TypedFailures) => refusal,
+                TaskState::Failed(refusal) => {
+                    assert!(refusal.text.contains(words), "{refusal:?}");
+                    refusal
+                }
+                other => panic!("not refused: {other:?}"),
+            },
+            other => panic!("not refused: {other:?}"),
+        }
     }
 }
 
@@ -592,7 +718,6 @@ fn setting_word(setting: &Setting) -> &'static str {
 }
 
 /// Every word; `words` and `setting_word` are exhaustive, so a new one is noticed there.
-/// Of the two ways to grow a disk a product has one: `disk-size` is not asked for.
 pub fn vocabulary() -> BTreeSet<String> {
     let ops = [
         "clone, linked",
@@ -623,6 +748,7 @@ pub fn vocabulary() -> BTreeSet<String> {
         "tags",
         "notes",
         "attach-disk",
+        "disk-size",
         "detach-disk",
         "delete-disk",
         "set-nic",

@@ -2,7 +2,7 @@
 
 use super::{
     lab::{Lab, bare, comment, pool},
-    subject::{Point, Trouble},
+    subject::{Need, Point, Trouble},
 };
 use novahost::model::{
     Bytes, Change, Expect, FieldKind, FieldPath, Located, Step, StepOp, Submitted, Target, Value,
@@ -68,7 +68,9 @@ pub async fn a_lost_change_is_looked_up(lab: Lab) {
     machine.spec.pool = Some(lab.props().pool.as_str().into());
     let mut steps = lab.update_steps(&machine, false).await;
     let names: Vec<_> = steps.iter().map(|step| step.op.name()).collect();
-    assert_eq!(names, ["configure", "grow-disk", "set-pool"]);
+    let spoken = |word: &&str| lab.speaks(word);
+    let wanted = ["configure", "grow-disk", "set-pool"].into_iter().filter(spoken);
+    assert_eq!(names, wanted.collect::<Vec<_>>());
     steps.extend(lab.lower(&Change::Start));
     for step in &steps {
         lose(&lab, &lab.target(), step).await;
@@ -96,8 +98,12 @@ pub async fn what_still_runs_is_running(lab: Lab) {
     let fresh = lab.read().await;
     let (submitted, intent) = lab.send(&step, &fresh).await;
     assert!(matches!(submitted, Submitted::Unknown(_)), "{submitted:?}");
-    let Located::Running(task) = lab.provider.locate(&intent).await else { panic!("not running") };
-    lab.wait(&task).await;
+    // Where births of others run in the same list, nobody can say which one is ours.
+    match lab.provider.locate(&intent).await {
+        Located::Running(task) => drop(lab.wait(&task).await),
+        Located::StillUnknown(_) if !lab.has(Need::ChosenIds) => {}
+        other => panic!("not running: {other:?}"),
+    }
     assert!(matches!(lab.settle(&intent).await, Located::Happened(_)));
     let mut cpu = Expect::default();
     cpu.fields.insert(FieldPath::of(FieldKind::Cpu), Some(Value::Count(6)));

@@ -2,7 +2,7 @@
 //! points that its sources leave open.
 
 use super::subject::{
-    Act, CROWD, Door, Point, Props, Scene, Subject, Trouble, WRONG_SECRET, World as Stage,
+    Act, CROWD, Door, Need, Point, Props, Scene, Subject, Trouble, WRONG_SECRET, World as Stage,
 };
 use crate::support::{self, HYPERVISOR, Setup, TOKEN_ID, TOKEN_SECRET};
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use mock_servers::pve::{
 };
 use novahost::{
     clock::Clock,
-    model::{NativeId, Product, ResourceKey, Target},
+    model::{At, Birthplace, NativeId, Product, ResourceKey, Target, TaskRef},
     provider::{
         Provider,
         proxmox::{Auth, Proxmox, ProxmoxProvider},
@@ -137,6 +137,22 @@ impl Subject for Cluster {
     fn used(&self) -> BTreeSet<String> {
         self.used.lock().unwrap().clone()
     }
+
+    fn lacks(&self) -> BTreeMap<Need, &'static str> {
+        [
+            (Need::AssignedIds, "the client chooses ids"),
+            (Need::TypedFailures, "a task fails in words alone"),
+            (Need::Queue, "a task begins as soon as it is made"),
+            (Need::Tools, "a shutdown is tried whoever hears it"),
+            (Need::Sessions, "tickets end by themselves"),
+            (Need::Snapshots, "a linked clone hangs on the template itself"),
+        ]
+        .into()
+    }
+
+    fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
+        [("setting disk-size", "a disk grows in a call of its own")].into()
+    }
 }
 
 /// Whether two paths are the same but for what stands in braces.
@@ -161,12 +177,15 @@ fn props() -> Props {
         template: target("9000", "pve1"),
         template_name: "tpl-debian-13".into(),
         foreign: target("20500", "pve2"),
-        free: "20071".into(),
+        free: Some(["20071".into(), "20072".into()]),
         storage: "fast".into(),
         outsider: "root@pam".into(),
         networks: ["vmbr0".into(), "vmbr1".into()],
         iso: "local:iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
+        linked_grows: true,
+        decorations: vec!["firewall=1", "rate=12", "down=33", "disk,network"],
+        second_disk: "scsi1",
     }
 }
 
@@ -178,6 +197,11 @@ struct Played {
 
 fn vmid(id: &NativeId) -> u32 {
     id.as_str().parse().unwrap()
+}
+
+/// The number of an object; every object has one from before it is there.
+fn at_vmid(at: &At) -> u32 {
+    at.as_str().parse().unwrap()
 }
 
 impl Played {
@@ -319,11 +343,13 @@ impl Stage for Played {
                 guest.config.insert("startup".into(), "order=9,up=5,down=33".into());
                 guest.config.insert("hotplug".into(), "disk,network".into());
             }),
-            Act::BeginBirth(id) => control.edit(|world| {
+            Act::BeginBirth(at) => control.edit(|world| {
                 let mut guest = Guest::new(self.props.hosts[0].as_str(), GuestKind::Qemu);
                 guest.config.insert("lock".into(), "clone".into());
-                world.guests.insert(vmid(id), guest);
+                world.guests.insert(at_vmid(at), guest);
             }),
+            Act::NeedsPerson(id) => control.lock(vmid(id), "suspended"),
+            Act::TakeTools(_) | Act::Crowded(_) | Act::EndSessions => unreachable!("it has none"),
             Act::Deafen(id) => self.edit(id, |guest| guest.behaviour.answers_shutdown = false),
             Act::HostDown(down) => control.node_offline(self.props.hosts[2].as_str(), down),
             Act::Frozen(frozen) => control.quorum(!frozen),
@@ -384,10 +410,10 @@ impl Stage for Played {
         self.cluster.control.requests().iter().filter(|it| it.compressed).count()
     }
 
-    fn truth(&self, id: &NativeId) -> String {
+    fn truth(&self, at: &At) -> String {
         self.cluster.control.inspect(|world| {
-            let Some(guest) = world.guests.get(&vmid(id)) else { return "nothing".to_owned() };
-            let pool = world.pool_of(vmid(id));
+            let Some(guest) = world.guests.get(&at_vmid(at)) else { return "nothing".to_owned() };
+            let pool = world.pool_of(at_vmid(at));
             format!(
                 "{} {pool:?} {} {:?}",
                 guest.node,
@@ -395,6 +421,36 @@ impl Stage for Played {
                 (&guest.config, &guest.pending, &guest.pending_delete)
             )
         })
+    }
+
+    fn occupied(&self, _: &Birthplace) -> (At, At) {
+        (self.props.foreign.at.clone(), self.props.foreign.at.clone())
+    }
+
+    fn detached(&self, at: &At) -> usize {
+        let found = self.cluster.control.inspect(|world| {
+            let config = world.guests[&at_vmid(at)].config.clone();
+            config.into_iter().filter(|(key, _)| key.starts_with("unused")).count()
+        });
+        found
+    }
+
+    fn other_task(&self, task: &TaskRef) -> TaskRef {
+        TaskRef(task.0.replacen("qmclone", "qmcreate", 1))
+    }
+
+    fn born(&self, name: &str) -> usize {
+        self.cluster.control.inspect(|world| {
+            world.guests.values().filter(|guest| guest.get("name") == Some(name)).count()
+        })
+    }
+
+    fn hangs_on(&self, _: &At) -> Option<String> {
+        None
+    }
+
+    fn sessions(&self) -> usize {
+        0
     }
 
     fn secrets(&self) -> Vec<String> {

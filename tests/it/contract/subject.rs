@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use novahost::{
-    model::{HypervisorName, NativeId, NodeName, Product, StorageName, Target},
+    model::{At, Birthplace, HypervisorName, NativeId, NodeName, Product, StorageName, Target, TaskRef},
     provider::Provider,
 };
 use std::{
@@ -23,6 +23,45 @@ pub trait Subject: Send + Sync {
     fn note(&self, word: String);
     /// Words of the vocabulary that were carried out.
     fn used(&self) -> BTreeSet<String>;
+    /// What this product has not, so that rules about it say nothing; with the reason.
+    fn lacks(&self) -> BTreeMap<Need, &'static str>;
+    /// Words of the vocabulary that this product never lowers to; with the reason.
+    fn unspoken(&self) -> BTreeMap<&'static str, &'static str>;
+}
+
+/// What a rule, or a part of it, is about. A product that has it not is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Hosts of which each knows its own machines alone.
+    HostsKnow,
+    /// A majority, without which nothing is written.
+    Quorum,
+    /// Ids that a client chooses, and of which the product says whether they are free.
+    ChosenIds,
+    /// Ids that the product chooses.
+    AssignedIds,
+    /// Pools that are made, described, read one by one, and removed.
+    OwnPools,
+    /// Values that wait for the next start.
+    Pending,
+    /// Several addresses of one installation.
+    Addresses,
+    /// Replies that the simulator compresses.
+    Compression,
+    /// Tasks that end well and warn.
+    Warnings,
+    /// Guests that are no machines.
+    Containers,
+    /// Tasks whose failure says of which kind it is.
+    TypedFailures,
+    /// Tasks that wait for their turn.
+    Queue,
+    /// Guests that cannot be asked to shut down, and of which the product knows it.
+    Tools,
+    /// Sessions that somebody could count, and that end with a call.
+    Sessions,
+    /// Linked clones that hang on a snapshot.
+    Snapshots,
 }
 
 /// What kind of world a rule wants.
@@ -93,7 +132,11 @@ pub enum Act<'a> {
     /// Gives it what the model has no word for: a limit on its card, a line in its notes.
     Decorate(&'a NativeId),
     /// Begins a machine that does not say yet whose it is.
-    BeginBirth(&'a NativeId),
+    BeginBirth(&'a At),
+    /// Lets it wait for a person: nothing else is done to it before.
+    NeedsPerson(&'a NativeId),
+    /// Takes out of it what hears a request to shut down.
+    TakeTools(&'a NativeId),
     /// Its software no longer hears a request to shut down.
     Deafen(&'a NativeId),
     /// The third host goes down, or comes back.
@@ -106,6 +149,10 @@ pub enum Act<'a> {
     Hide(&'a NativeId),
     /// Our account may look at everything and change nothing.
     ReadOnly,
+    /// Hosts have as much to do as they can do at a time, or no longer.
+    Crowded(bool),
+    /// All sessions end.
+    EndSessions,
 }
 
 /// Which requests a fault hits.
@@ -161,8 +208,8 @@ pub struct Props {
     pub template_name: String,
     /// A running machine of another project, in our range, on the second host.
     pub foreign: Target,
-    /// An id of our range that is free.
-    pub free: NativeId,
+    /// Two ids of our range that are free; none where the product chooses them.
+    pub free: Option<[NativeId; 2]>,
     /// A storage that every host sees.
     pub storage: StorageName,
     /// The account of [`Act::Work`], as the product files it.
@@ -173,6 +220,12 @@ pub struct Props {
     pub iso: String,
     /// A pool of others.
     pub pool: String,
+    /// Whether the disk of a linked clone can be larger than its template's.
+    pub linked_grows: bool,
+    /// Words of the truth that [`Act::Decorate`] puts there and no step speaks of.
+    pub decorations: Vec<&'static str>,
+    /// Where the first new disk goes.
+    pub second_disk: &'static str,
 }
 
 /// One simulated installation.
@@ -199,7 +252,20 @@ pub trait World: Send + Sync {
     fn compressed(&self) -> usize;
     /// A machine as it lies on the disk, in the product's own words; to see that nothing
     /// happened to it.
-    fn truth(&self, id: &NativeId) -> String;
+    fn truth(&self, at: &At) -> String;
+    /// Somebody else holds what a birth would claim, whatever makes births collide here;
+    /// the place that the birth is sent to, and the object that holds it.
+    fn occupied(&self, birth: &Birthplace) -> (At, At);
+    /// Volumes that are no disk of a machine any more and that it left behind.
+    fn detached(&self, at: &At) -> usize;
+    /// A task of another name, which there is not.
+    fn other_task(&self, task: &TaskRef) -> TaskRef;
+    /// How many machines were born with this name.
+    fn born(&self, name: &str) -> usize;
+    /// The snapshot that its disk hangs on.
+    fn hangs_on(&self, at: &At) -> Option<String>;
+    /// Sessions that are open.
+    fn sessions(&self) -> usize;
     /// The words in which an error could give away the credentials.
     fn secrets(&self) -> Vec<String>;
 }

@@ -1,0 +1,565 @@
+//! VMware vCenter as a subject: the simulated installation, in one reading of the points
+//! that nobody has confirmed.
+
+use super::subject::{
+    Act, CROWD, Door, Need, Point, Props, Scene, Subject, Trouble, WRONG_SECRET, World as Stage,
+};
+use crate::support::recording_of;
+use async_trait::async_trait;
+use mock_servers::vcenter::{
+    self, Control, Fault, FaultPoint, Options, Switches, World,
+    access::{ADMIN, Grant, NO_ACCESS, READ_ONLY, canonical},
+    events::Event,
+    vm::Vm,
+    world::{Entity, Kind},
+};
+use novahost::{
+    clock::Clock,
+    model::{At, Birthplace, Name, NativeId, Product, ResourceKey, Target, TaskRef},
+    provider::{
+        Provider,
+        tls::{Fingerprint, TlsTrust},
+        vcenter::{PoolPlace, Settings, Vcenter, VcenterProvider},
+    },
+};
+use secrecy::SecretString;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// Three clusters, of which one does not choose hosts: there the host is chosen by a plan.
+const WORLD: &str = include_str!("../../../fixtures/worlds/vcenter-three.yaml");
+const USER: &str = "novahost@vsphere.local";
+const PASSWORD: &str = "sandbox-password";
+/// A group that hides something, once our account is in it.
+const OPERATORS: &str = "operators@vsphere.local";
+
+/// Every method that the client can send.
+const CALLS: [&str; 28] = [
+    "CloneVM_Task",
+    "ContinueRetrievePropertiesEx",
+    "CreateContainerView",
+    "CreateVM_Task",
+    "CurrentTime",
+    "DestroyView",
+    "Destroy_Task",
+    "FindAllByUuid",
+    "FindChild",
+    "Login",
+    "Logout",
+    "PowerOffVM_Task",
+    "PowerOnVM_Task",
+    "QueryEvents",
+    "ReconfigVM_Task",
+    "RelocateVM_Task",
+    "RetrieveAllPermissions",
+    "RetrievePropertiesEx",
+    "RetrieveServiceContent",
+    "ShutdownGuest",
+    "",
+    "CreateListView",
+    "ModifyListView",
+    "CreatePropertyCollector",
+    "DestroyPropertyCollector",
+    "CreateFilter",
+    "WaitForUpdatesEx",
+    "CancelRetrievePropertiesEx",
+];
+
+/// One reading.
+pub struct Installation {
+    switches: Switches,
+    seen: Mutex<Vec<Control>>,
+    used: Mutex<BTreeSet<String>>,
+}
+
+impl Installation {
+    pub fn new(switches: Switches) -> Self {
+        Self { switches, seen: Mutex::default(), used: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Subject for Installation {
+    fn position(&self) -> String {
+        let switches = if self.switches == Switches::default() { "default" } else { "flipped" };
+        format!("vcenter {switches}")
+    }
+
+    async fn world(&self, rule: &str, scene: Scene, faulty: bool) -> Arc<dyn Stage> {
+        let mut options = Options::new(7);
+        options.switches = self.switches;
+        options.record = recording_of("vcenter", faulty, &format!("contract-{rule}"));
+        // A refusal of credentials is late, and its lateness is no rule.
+        options.timing.login_delay = Duration::ZERO;
+        let mut world = world();
+        match scene {
+            Scene::Usual => {}
+            Scene::Slow => {
+                let long = Duration::from_millis(500);
+                options.timing.kinds.clear();
+                options.timing.task = (long, long);
+            }
+            Scene::Idle => options.timing.keep_alive = Duration::from_millis(40),
+            Scene::Crowd => crowd(&mut world),
+        }
+        let props = props(&world);
+        let server = vcenter::serve(world, options).await.unwrap();
+        let control = server.control();
+        self.seen.lock().unwrap().push(control.clone());
+        Arc::new(Played { server, control, props })
+    }
+
+    fn calls(&self) -> (BTreeMap<String, usize>, BTreeSet<String>) {
+        let mut sent: BTreeMap<String, usize> = BTreeMap::new();
+        for control in self.seen.lock().unwrap().iter() {
+            for (method, times) in control.counts() {
+                *sent.entry(method).or_default() += times;
+            }
+        }
+        let known: BTreeSet<String> = CALLS.iter().map(|it| (*it).to_owned()).collect();
+        let unknown: Vec<_> = sent.keys().filter(|it| !known.contains(*it)).collect();
+        assert!(unknown.is_empty(), "the client sends what is in no list: {unknown:?}");
+        let unsent = known.into_iter().filter(|it| !sent.contains_key(it)).collect();
+        (sent, unsent)
+    }
+
+    fn note(&self, word: String) {
+        self.used.lock().unwrap().insert(word);
+    }
+
+    fn used(&self) -> BTreeSet<String> {
+        self.used.lock().unwrap().clone()
+    }
+
+    fn lacks(&self) -> BTreeMap<Need, &'static str> {
+        [
+            (Need::HostsKnow, "the inventory is the server's, whichever host is silent"),
+            (Need::Quorum, "one server writes"),
+            (Need::ChosenIds, "the server chooses ids"),
+            (Need::OwnPools, "novahost does not make folders and resource pools"),
+            (Need::Pending, "nothing waits for the next start"),
+            (Need::Addresses, "one server has one address"),
+            (Need::Compression, "its simulator does not compress"),
+            (Need::Warnings, "a task ends well or badly"),
+            (Need::Containers, "all guests are machines"),
+        ]
+        .into()
+    }
+
+    fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
+        let pools = "folders and resource pools are not made";
+        [
+            ("grow-disk", "a disk grows in a configuration"),
+            ("create-pool", pools),
+            ("set-comment", pools),
+            ("delete-pool", pools),
+            ("setting tpm", "a TPM needs a key provider"),
+            ("setting autostart", "it is a setting of hosts"),
+            ("setting tags", "they are kept by another interface"),
+            ("setting machine-uuid", "a machine is born with it"),
+        ]
+        .into()
+    }
+}
+
+fn folder(world: &World, name: &str) -> String {
+    world.find("Folder", name).unwrap().to_owned()
+}
+
+/// The world of the file, with folders in folders; one of them has a name that is stored
+/// with an escape.
+fn world() -> World {
+    let mut world = World::from_yaml(WORLD).unwrap();
+    for (parent, name) in [("legacy", "shared"), ("novahost", "a%2fb"), ("a%2fb", "team")] {
+        let parent = folder(&world, parent);
+        let holds = ["Folder", "VirtualMachine", "VirtualApp"].map(str::to_owned);
+        world.add("group", Entity::new(name, Some(&parent), Kind::Folder(holds.into())));
+    }
+    let shared = folder(&world, "shared");
+    let dns = world.find("VirtualMachine", "dns-legacy").unwrap().to_owned();
+    world.entities.get_mut(&dns).unwrap().parent = Some(shared);
+    world
+}
+
+/// Many machines with the mark of our project.
+fn crowd(world: &mut World) {
+    let like = world.find("VirtualMachine", "old-print").unwrap().to_owned();
+    let template = world.find("VirtualMachine", "tpl-debian-13").unwrap().to_owned();
+    let machines: Vec<String> = world.vms().map(|(id, _)| id.to_owned()).collect();
+    for n in 0..CROWD {
+        let mut entity = world.entities[&like].clone();
+        entity.name = format!("m-{n}");
+        let Kind::Vm(vm) = &mut entity.kind else { unreachable!() };
+        let uuid = uuid::Uuid::from_u128(0x1000 + n as u128).to_string();
+        vm.instance_uuid.clone_from(&uuid);
+        vm.config.extra.insert(
+            "novahost.id".to_owned(),
+            format!(
+                "novahost/1 project=acme key=vm/m-{n} uuid={uuid} id=vm-1 stage=ready intent=c1d2e3f4-0000-5000-8000-000000020500 protect=0"
+            ),
+        );
+        world.add("vm", entity);
+    }
+    for id in machines.iter().filter(|id| **id != template) {
+        world.entities.remove(id);
+    }
+}
+
+fn props(world: &World) -> Props {
+    let target = |name: &str, node: &str| {
+        let id = world.find("VirtualMachine", name).unwrap_or("vm-0");
+        Target::with_id(ResourceKey::vm("someone"), id, Some(node.into()))
+    };
+    Props {
+        hypervisor: "vc-paris".into(),
+        hosts: ["C1".into(), "esx2.example.test".into(), "C3".into()],
+        template: target("tpl-debian-13", "C1"),
+        template_name: "tpl-debian-13".into(),
+        foreign: target("team-web", "esx2.example.test"),
+        free: None,
+        storage: "fast".into(),
+        outsider: r"VSPHERE.LOCAL\ops".into(),
+        networks: ["VM Network".into(), "dvs-app".into()],
+        iso: "[local] iso/opnsense.iso".into(),
+        pool: "shared-infra".into(),
+        linked_grows: false,
+        decorations: vec!["vendor.key", "start_connected: false", "limit: 4321", "cpu_hot_add: true"],
+        second_disk: "scsi0:1",
+    }
+}
+
+struct Played {
+    server: vcenter::Server,
+    control: Control,
+    props: Props,
+}
+
+impl Played {
+    fn settings(&self) -> Settings {
+        let place = |folder: &str, pool: &str| PoolPlace {
+            folder: Some(folder.into()),
+            resource_pool: Some(pool.into()),
+        };
+        let pools: BTreeMap<Name, PoolPlace> = [
+            ("shared-infra".into(), place("legacy/shared", "shared-infra")),
+            ("team".into(), place("novahost/a%2Fb/team/", "shared-infra")),
+        ]
+        .into();
+        Settings {
+            name: self.props.hypervisor.clone(),
+            project: Some("acme".into()),
+            endpoint: self.server.endpoint().parse().unwrap(),
+            allowed_hosts: BTreeSet::new(),
+            username: USER.into(),
+            password: SecretString::from(PASSWORD),
+            tls: TlsTrust::Ca(self.server.ca_pem().to_owned().into()),
+            datacenter: None,
+            folder: "novahost".into(),
+            pools,
+            reads_max: 8,
+            writes_max: 4,
+            expected_identity: None,
+            settle: Duration::from_millis(300),
+        }
+    }
+
+    /// The machine at a place, whether it has an id that somebody knows or not.
+    fn find(world: &World, at: &At) -> Option<String> {
+        let found = match at {
+            At::Id(id) => world.vm(id.as_str()).map(|_| id.as_str()),
+            At::Birth(place) => world.find("VirtualMachine", &place.name),
+        };
+        found.map(str::to_owned)
+    }
+
+    /// Something that somebody else did, as the log of events tells it.
+    fn filed(&self, ty: &str, id: &NativeId) {
+        let now_ms = u64::try_from(Clock::system().now_ms()).unwrap();
+        self.control.edit(|world| {
+            world.counters.event += 1;
+            let key = world.counters.event;
+            let name = world.entities[id.as_str()].name.clone();
+            world.events.push(Event {
+                key,
+                chain: key,
+                ty: ty.to_owned(),
+                when_ms: now_ms,
+                user: self.props.outsider.clone(),
+                vm: Some((id.to_string(), name)),
+                message: String::new(),
+            });
+        });
+    }
+
+    fn change(&self, id: &NativeId, change: impl FnOnce(&mut Vm)) {
+        self.control.change_vm(id.as_str(), change);
+    }
+
+    /// Puts one permission on the root; on nothing else is there one for our account.
+    fn on_root(&self, role: Option<i32>) {
+        self.control.edit(|world| {
+            let ours = canonical(USER);
+            for entity in world.entities.values_mut() {
+                entity.grants.retain(|grant| grant.principal != ours);
+            }
+            let root = world.root().to_owned();
+            let root = world.entities.get_mut(&root).unwrap();
+            root.grants.extend(role.map(|role| grant(USER, false, role)));
+        });
+    }
+}
+
+fn grant(principal: &str, group: bool, role: i32) -> Grant {
+    Grant { principal: canonical(principal), group, role, propagate: true }
+}
+
+/// An address at which nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("https://{}", listener.local_addr().unwrap())
+}
+
+fn is_change(method: &str) -> bool {
+    method.ends_with("_Task") || method == "ShutdownGuest"
+}
+
+impl Stage for Played {
+    fn props(&self) -> &Props {
+        &self.props
+    }
+
+    fn provider(&self, door: Door) -> Arc<dyn Provider> {
+        let mut settings = self.settings();
+        match door {
+            Door::Usual | Door::Session => {}
+            Door::WrongSecret => settings.password = SecretString::from(WRONG_SECRET),
+            Door::WrongPin => settings.tls = TlsTrust::Pins(vec![Fingerprint([3; 32])]),
+            Door::WrongAuthority => {
+                let key = rcgen::KeyPair::generate().unwrap();
+                let other = rcgen::CertificateParams::new(vec!["other".to_owned()]).unwrap();
+                settings.tls = TlsTrust::Ca(other.self_signed(&key).unwrap().pem().into());
+            }
+            Door::RightPin => {
+                let pin = self.server.leaf_sha256().parse().unwrap();
+                settings.tls = TlsTrust::Pins(vec![pin]);
+            }
+            Door::WrongIdentity => {
+                settings.expected_identity = Some(uuid::Uuid::from_u128(5).to_string());
+            }
+            Door::RightIdentity => {
+                let uuid = self.control.inspect(|world| world.instance_uuid.to_uppercase());
+                settings.expected_identity = Some(uuid);
+            }
+            Door::Dead => settings.endpoint = nobody().parse().unwrap(),
+            Door::FirstDead => unreachable!("one server has one address"),
+        }
+        Arc::new(VcenterProvider::new(settings, Clock::system()).unwrap())
+    }
+
+    fn product(&self) -> &'static dyn Product {
+        &Vcenter
+    }
+
+    fn outsider(&self, act: Act<'_>) {
+        let control = &self.control;
+        match act {
+            Act::Edit(id) => self.change(id, |vm| vm.config.cpus += 1),
+            Act::Work(id) => {
+                self.filed("VmReconfiguredEvent", id);
+                self.outsider(Act::Edit(id));
+            }
+            Act::Destroy(id) => {
+                self.filed("VmRemovedEvent", id);
+                self.outsider(Act::Delete(id));
+            }
+            Act::Rename(id, name) => {
+                control.edit(|world| {
+                    name.clone_into(&mut world.entities.get_mut(id.as_str()).unwrap().name);
+                });
+                self.change(id, |_| {});
+            }
+            Act::Delete(id) => control.delete_vm(id.as_str()),
+            Act::Lock(id) => control.busy(id.as_str(), true),
+            Act::Unlock(id) => control.busy(id.as_str(), false),
+            Act::Power(id, on) => control.power(id.as_str(), on),
+            Act::Migrate(id) => control.edit(|world| {
+                let host = world.find("HostSystem", "esx3.example.test").unwrap().to_owned();
+                let cluster = world.entities[&host].parent.clone().unwrap();
+                let Kind::Cluster { pool, .. } = world.entities[&cluster].kind.clone() else {
+                    unreachable!()
+                };
+                let vm = world.vm_mut(id.as_str()).unwrap();
+                (vm.host, vm.pool) = (host, Some(pool));
+            }),
+            Act::Decorate(id) => self.change(id, |vm| {
+                vm.config.annotation = "Written by hand.".to_owned();
+                vm.config.extra.insert("vendor.key".to_owned(), "kept".to_owned());
+                vm.config.memory.limit = 4321;
+                vm.config.cpu_hot_add = true;
+                vm.config.nics_mut().for_each(|nic| nic.start_connected = false);
+            }),
+            Act::BeginBirth(at) => {
+                let At::Birth(place) = at else { unreachable!("ids are the server's") };
+                let like = control.find_vm("old-print").unwrap();
+                let made = control.clone_vm(&like, &place.name).unwrap();
+                control.edit(|world| {
+                    let novahost = folder(world, "novahost");
+                    world.entities.get_mut(&made).unwrap().parent = Some(novahost);
+                    let vm = world.vm_mut(&made).unwrap();
+                    vm.forming = Some("task-0".to_owned());
+                });
+            }
+            Act::NeedsPerson(id) => self.change(id, |vm| {
+                vm.question = Some("Did you move it, or did you copy it?".to_owned());
+            }),
+            Act::TakeTools(id) => self.change(id, |vm| vm.behaviour.tools = false),
+            Act::Deafen(id) => self.change(id, |vm| {
+                (vm.behaviour.tools, vm.behaviour.answers_shutdown) = (true, false);
+            }),
+            Act::HostDown(down) => control.host_offline("esx3.example.test", down),
+            Act::Frozen(_) => unreachable!("one server writes"),
+            Act::Narrow => {
+                self.on_root(None);
+                control.edit(|world| {
+                    let center = world.find("Datacenter", "DC0").unwrap().to_owned();
+                    let legacy = folder(world, "legacy");
+                    let mut give = |id: &str, role| {
+                        let entity = world.entities.get_mut(id).unwrap();
+                        entity.grants.push(grant(USER, false, role));
+                    };
+                    give(&center, ADMIN);
+                    give(&legacy, NO_ACCESS);
+                });
+            }
+            // For a group that our user is in; nobody can ask for that.
+            Act::Hide(id) => control.edit(|world| {
+                let user = world.access.users.get_mut(&canonical(USER)).unwrap();
+                user.groups.insert(OPERATORS.to_owned());
+                let entity = world.entities.get_mut(id.as_str()).unwrap();
+                entity.grants.push(grant(OPERATORS, true, NO_ACCESS));
+            }),
+            Act::ReadOnly => self.on_root(Some(READ_ONLY)),
+            Act::Crowded(crowded) => control.crowd_hosts(crowded),
+            Act::EndSessions => control.end_sessions(),
+        }
+    }
+
+    fn trouble(&self, at: Point, what: Trouble, times: usize) {
+        let mut left = times;
+        self.control.set_fault(Box::new(move |point: &FaultPoint| {
+            let reads = point.method == "RetrievePropertiesEx";
+            let whole = point.arrival.text.contains("ContainerView");
+            let hit = match at {
+                Point::Listing => reads && whole,
+                Point::HostListing => unreachable!("hosts are not asked"),
+                Point::Machine => reads && point.arrival.text.contains("config.hardware.device"),
+                Point::Mutation => is_change(&point.method),
+            };
+            if !hit || left == 0 {
+                return None;
+            }
+            left -= 1;
+            Some(fault(&what))
+        }));
+    }
+
+    fn calm(&self) {
+        self.control.clear_fault();
+    }
+
+    fn requests(&self) -> usize {
+        self.control.requests().len()
+    }
+
+    fn mutations(&self) -> usize {
+        self.control.requests().iter().filter(|it| is_change(&it.method)).count()
+    }
+
+    fn logins(&self) -> usize {
+        self.control.counts().get("Login").copied().unwrap_or(0)
+    }
+
+    fn compressed(&self) -> usize {
+        0
+    }
+
+    fn truth(&self, at: &At) -> String {
+        self.control.inspect(|world| match Self::find(world, at) {
+            None => "nothing".to_owned(),
+            Some(id) => {
+                let entity = &world.entities[&id];
+                format!("{} {:?} {:?}", entity.name, entity.parent, world.vm(&id))
+            }
+        })
+    }
+
+    fn occupied(&self, birth: &Birthplace) -> (At, At) {
+        let made = self.control.stranger(&birth.name).unwrap();
+        self.control.edit(|world| {
+            let place = birth.pool.as_ref().map(|_| folder(world, "shared"));
+            let parent = place.unwrap_or_else(|| folder(world, "novahost"));
+            world.entities.get_mut(&made).unwrap().parent = Some(parent);
+        });
+        (At::Birth(birth.clone()), At::Id(made.as_str().into()))
+    }
+
+    fn detached(&self, at: &At) -> usize {
+        self.control.inspect(|world| {
+            let id = Self::find(world, at).unwrap();
+            let vm = world.vm(&id).unwrap();
+            let held: Vec<&str> = vm.config.disks().map(|disk| disk.file.as_str()).collect();
+            let volumes = world.volumes.iter();
+            volumes.filter(|(file, it)| it.owner == id && !held.contains(&file.as_str())).count()
+        })
+    }
+
+    fn other_task(&self, task: &TaskRef) -> TaskRef {
+        let number = task.0.rsplit('-').next().unwrap();
+        TaskRef(task.0.replacen(&format!("task-{number}"), "task-999999", 1))
+    }
+
+    fn born(&self, name: &str) -> usize {
+        self.control.inspect(|world| {
+            world.entities.values().filter(|it| matches!(it.kind, Kind::Vm(_)) && it.name == name).count()
+        })
+    }
+
+    fn hangs_on(&self, at: &At) -> Option<String> {
+        self.control.inspect(|world| {
+            let vm = world.vm(&Self::find(world, at)?)?;
+            let file = &vm.config.disks().next()?.file;
+            let parent = world.volumes[file].parent.clone()?;
+            let mut snapshots = world.vms().flat_map(|(_, vm)| vm.snapshots.iter());
+            let found = snapshots.find(|it| it.config.disks().any(|disk| disk.file == parent));
+            found.map(|it| it.id.clone())
+        })
+    }
+
+    fn sessions(&self) -> usize {
+        self.control.inspect(|world| world.sessions.len())
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        [PASSWORD, WRONG_SECRET].map(str::to_owned).to_vec()
+    }
+}
+
+fn fault(what: &Trouble) -> Fault {
+    match what {
+        Trouble::LostBefore => Fault::DropBefore,
+        Trouble::LostAfter => Fault::DropAfter,
+        Trouble::GatewayBefore => Fault::Status(503, "no healthy upstream".into()),
+        Trouble::GatewayAfter => Fault::StatusAfter(503, "no healthy upstream".into()),
+        Trouble::Cut => Fault::CutBody,
+        Trouble::Refused(text) => Fault::Refused("SystemError".into(), text.clone()),
+        Trouble::Expired => Fault::Deed(vcenter::Deed::EndSessions),
+        Trouble::Redirect => Fault::Status(301, "Moved Permanently".into()),
+        Trouble::TaskFails(text) => Fault::TaskFails(text.clone()),
+        Trouble::TaskDies => Fault::TaskVanishes,
+        Trouble::TaskWarns(_) => unreachable!("a task ends well or badly"),
+    }
+}
