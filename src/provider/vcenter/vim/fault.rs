@@ -126,6 +126,10 @@ pub struct Fault {
     pub fields: Node,
 }
 
+/// Faults without a kind of their own that the server raises before it does anything.
+const REFUSALS: [&str; 4] =
+    ["AlreadyExists", "InvalidDatastore", "QuestionPending", "ToolsUnavailable"];
+
 impl Fault {
     /// A fault of this type, with its fields.
     pub fn new(text: &str, fields: Node) -> Self {
@@ -193,8 +197,8 @@ impl Fault {
             | FaultKind::HostCommunication
             | FaultKind::HostNotConnected
             | FaultKind::Timedout
-            | FaultKind::RequestCanceled
-            | FaultKind::Other(_) => false,
+            | FaultKind::RequestCanceled => false,
+            FaultKind::Other(name) => REFUSALS.contains(&name.as_str()),
             // The message was not understood. Any other code says nothing.
             FaultKind::Untyped(code) => {
                 code == "ClientFaultCode" || code == "VersionMismatchFaultCode"
@@ -330,6 +334,8 @@ mod tests {
         let other = Fault::new("", typed("VmToolsUpgradeFault", vec![]));
         assert_eq!(other.kind.name(), "VmToolsUpgradeFault");
         assert!(!other.proves_refusal());
+        let deaf = Fault::new("", typed("ToolsUnavailable", vec![]));
+        assert!(deaf.proves_refusal(), "nobody was asked, so nothing happened");
         assert!(Fault::untyped("ClientFaultCode", "mismatched tag").proves_refusal());
         assert!(!Fault::untyped("ServerFaultCode", "").proves_refusal());
     }
