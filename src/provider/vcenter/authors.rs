@@ -89,7 +89,8 @@ async fn read(inner: &Inner, altered: &[Altered]) -> Result<Vec<Event>, CallErro
     let entity = Val::obj("EventFilterSpecByEntity").with("entity", root).with("recursion", "all");
     let since: Option<Vec<i64>> = altered.iter().map(|it| it.since_ms).collect();
     let since = since.and_then(|all| all.into_iter().min());
-    let since = since.and_then(|ms| jiff::Timestamp::from_millisecond(ms - CLOCK_SKEW_MS).ok());
+    let since =
+        since.and_then(|ms| jiff::Timestamp::from_millisecond((ms - CLOCK_SKEW_MS).max(0)).ok());
     let time =
         since.map(|since| Val::obj("EventFilterSpecByTime").with("beginTime", since.to_string()));
     let filter = Val::obj("EventFilterSpec")
