@@ -154,6 +154,12 @@ fn reference(object: &ObjectContent, path: &str) -> Option<MoRef> {
     object.props.get(path).and_then(Node::as_moref)
 }
 
+/// The names in a path of folders. A slash, a backslash or a per cent sign in a name is
+/// written as the server stores it: `%2f`, `%5c`, `%25`.
+fn path_names(path: &str) -> Vec<String> {
+    path.split('/').filter(|part| !part.is_empty()).map(unescape).collect()
+}
+
 impl Places {
     /// Reads the answer.
     pub fn of(read: &Collected) -> Self {
@@ -304,15 +310,16 @@ impl Places {
         self.entries.contains_key(object)
     }
 
-    /// A folder's path below its datacenter's folder of machines; empty = that folder.
-    pub fn folder_path(&self, folder: &MoRef) -> Option<String> {
+    /// The names of folders on the way to this one from its datacenter's folder of machines;
+    /// none = that folder itself. A name may have a slash in it.
+    pub fn folder_path(&self, folder: &MoRef) -> Option<Vec<String>> {
         let mut names = Vec::new();
         let mut at = folder.clone();
         // A chain that is longer than this is a circle.
         for _ in 0..64 {
             if self.vm_folders.values().any(|root| *root == at) {
                 names.reverse();
-                return Some(names.join("/"));
+                return Some(names);
             }
             let entry = self.entries.get(&at)?;
             names.push(entry.name.clone());
@@ -339,7 +346,7 @@ impl Places {
     pub fn folder(&self, datacenter: &MoRef, path: &str) -> Result<MoRef, String> {
         let missing = || format!("there is no folder `{path}` for machines");
         let mut at = self.vm_folders.get(datacenter).cloned().ok_or_else(missing)?;
-        for name in path.split('/').filter(|part| !part.is_empty()) {
+        for name in path_names(path) {
             let mut inside = self.entries.iter().filter(|(reference, entry)| {
                 reference.kind == "Folder"
                     && entry.parent.as_ref() == Some(&at)
@@ -433,8 +440,8 @@ impl Places {
         });
         let name = resource_pool.map(|pool| self.name_of(pool)).unwrap_or_default();
         let is = |place: &PoolPlace| {
-            let same_folder =
-                place.folder.as_deref().unwrap_or(default_folder).trim_matches('/') == path;
+            let wanted = path_names(place.folder.as_deref().unwrap_or(default_folder));
+            let same_folder = wanted == path;
             let same_pool = match &place.resource_pool {
                 Some(wanted) => !is_root && wanted.rsplit('/').next() == Some(name.as_str()),
                 None => is_root,
@@ -483,6 +490,12 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_names_a_folder_whose_name_has_a_slash() {
+        assert_eq!(path_names("/a%2Fb/team/"), ["a/b", "team"]);
+        assert_eq!(path_names(""), [""; 0]);
+    }
 
     #[test]
     fn names_are_read_as_people_write_them() {
