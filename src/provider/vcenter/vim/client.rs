@@ -18,7 +18,7 @@ use crate::{
     clock::Clock,
     provider::{tls::TlsTrust, vcenter::endpoint::Endpoint},
 };
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
 use std::{
@@ -97,6 +97,27 @@ pub(super) struct Session {
     used_ms: AtomicU64,
 }
 
+/// The tries that a read has.
+struct Tries<'a> {
+    clock: &'a Clock,
+    begun: Duration,
+    pauses: ExponentialBackoff,
+}
+
+impl Tries<'_> {
+    /// Waits before the next try, or gives the error back when there is none that helps.
+    async fn after(&mut self, error: CallError) -> Result<(), CallError> {
+        let spent = self.clock.monotonic().saturating_sub(self.begun);
+        match self.pauses.next() {
+            Some(pause) if error.read_again_helps() && spent < READ_RETRY_WITHIN => {
+                self.clock.sleep(pause).await;
+                Ok(())
+            }
+            Some(_) | None => Err(error),
+        }
+    }
+}
+
 impl fmt::Debug for VimClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VimClient")
@@ -152,7 +173,7 @@ impl VimClient {
     /// # Errors
     /// When it does not answer, or is no vCenter.
     pub async fn service(&self) -> Result<Arc<Service>, CallError> {
-        self.service.get_or_try_init(|| self.introduce()).await.cloned()
+        self.service.get_or_try_init(|| self.ask_who()).await.cloned()
     }
 
     /// The server's clock, as it spells it; also proves that the session lives.
@@ -173,14 +194,7 @@ impl VimClient {
     /// # Errors
     /// Whatever the last try brought.
     pub async fn read(&self, request: &Request<'_>) -> Result<Node, CallError> {
-        let mut pauses = ExponentialBuilder::default()
-            .with_min_delay(READ_RETRY_FIRST)
-            .with_max_delay(READ_RETRY_LONGEST)
-            .with_factor(4.0)
-            .with_jitter()
-            .with_max_times(READ_RETRIES_MAX)
-            .build();
-        let begun = self.clock.monotonic();
+        let mut tries = self.tries();
         loop {
             let answer = {
                 // Never closed, so the only error cannot happen; without a permit the
@@ -188,18 +202,22 @@ impl VimClient {
                 let _permit = self.reads.acquire().await.ok();
                 self.exchange(request).await
             };
-            let error = match answer {
+            match answer {
                 Ok(node) => return Ok(node),
-                Err(error) => error,
-            };
-            let spent = self.clock.monotonic().saturating_sub(begun);
-            match pauses.next() {
-                Some(pause) if error.read_again_helps() && spent < READ_RETRY_WITHIN => {
-                    self.clock.sleep(pause).await;
-                }
-                Some(_) | None => return Err(error),
+                Err(error) => tries.after(error).await?,
             }
         }
+    }
+
+    fn tries(&self) -> Tries<'_> {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(READ_RETRY_FIRST)
+            .with_max_delay(READ_RETRY_LONGEST)
+            .with_factor(4.0)
+            .with_jitter()
+            .with_max_times(READ_RETRIES_MAX)
+            .build();
+        Tries { clock: &self.clock, begun: self.clock.monotonic(), pauses }
     }
 
     /// A call that changes something: sent once. It is sent a second time only when the
@@ -322,7 +340,17 @@ impl VimClient {
         }
     }
 
-    /// Asks the service who it is.
+    /// Asks the service who it is; tried again as any read is.
+    async fn ask_who(&self) -> Result<Arc<Service>, CallError> {
+        let mut tries = self.tries();
+        loop {
+            match self.introduce().await {
+                Ok(service) => return Ok(service),
+                Err(error) => tries.after(error).await?,
+            }
+        }
+    }
+
     async fn introduce(&self) -> Result<Arc<Service>, CallError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let reply = self.http.get("/sdk/vimServiceVersions.xml").await?;
