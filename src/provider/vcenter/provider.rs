@@ -12,7 +12,7 @@ use super::{
     refusal::{of_fault, refused},
     translate::{DETAIL, LEAN, Reader, id_of, machine_ref, unreadable},
     vim::{
-        CallError, ClientSettings, MoRef, Node, Proof, Request, Val, VimClient,
+        CallError, ClientSettings, FaultKind, MoRef, Node, Proof, Request, Val, VimClient,
         collect::{Collected, ObjectContent, Paths},
         tasks::TaskStatus,
     },
@@ -369,6 +369,14 @@ impl Inner {
     }
 
     async fn fresh(&self, object: &ObjectContent, operation: &str) -> Result<Fresh, ProviderError> {
+        if let Some(fault) = object.missing.values().find(|it| it.is(&FaultKind::NoPermission)) {
+            return Err(ProviderError {
+                operation: operation.to_owned(),
+                kind: ErrorKind::Permission,
+                retry: Retry::No,
+                source: Box::new(CallError::Fault(Box::new(fault.clone()))),
+            });
+        }
         if let Some(why) = unreadable(object) {
             return Ok(Fresh {
                 object: FreshObject::Unreadable(why),
@@ -451,6 +459,11 @@ impl Inner {
         }
         let places = match self.places(&operation).await {
             Ok(places) => places,
+            // The login is part of the call: who may not come in may not do this either.
+            Err(error) if error.kind == ErrorKind::Auth => {
+                let text = joined(&error);
+                return Submitted::Refused(Refusal { kind: RefusalKind::Auth, text });
+            }
             Err(error) => return Submitted::NotSent(error),
         };
         let native = match native_call(call, &self.around(&places)) {
