@@ -8,12 +8,12 @@ use super::{
 use novahost::{
     clock::Clock,
     model::{
-        Allotted, At, Autostart, BirthSource, Birthplace, BootDevice, Build, Bus, Bytes, Cdrom, Change,
-        DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
+        Allotted, At, Autostart, BirthSource, Birthplace, BootDevice, Build, Bus, Bytes, Cdrom,
+        Change, DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
         HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec,
-        MarkerState, Medium, NativeId, NetworkBinding, Name, NicModel, NicSpec, ObservedMachine, Owner,
-        Place, Power, Refusal, RefusalKind, ResourceKey, Scope, SecretRef, SecretSource, Setting,
-        Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value, Verb, Wait,
+        MarkerState, Medium, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
+        Owner, Place, Power, Refusal, RefusalKind, ResourceKey, Scope, SecretRef, SecretSource,
+        Setting, Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value, Verb, Wait,
     },
     ownership,
     provider::{Call, Provider},
@@ -406,7 +406,7 @@ impl Lab {
     pub async fn must_at(&self, target: &Target, step: &Step) {
         let name = step.op.name();
         let state = self.carry_out(target, step, &step.op).await;
-        assert!(matches!(state, TaskState::Done(_)), "`{name}` {:?}: {state:?}", step.op);
+        assert!(matches!(state, TaskState::Done(_)), "`{name}`: {state:?}\n{:?}", step.op);
         // What is born here has an id from now on.
         let now = match &target.at {
             At::Birth(_) => self.target().at,
@@ -421,9 +421,15 @@ impl Lab {
         for asked in 0..ASKS {
             let fresh = self.provider.read(target).await.unwrap();
             let lines = unmet(&step.end, &fresh.object);
-            let last = asked + 1 == ASKS || !matches!(step.wait, Wait::PowerOff { .. });
-            assert!(!last || lines.is_empty(), "after {:?}: {lines:?}", step.op);
-            if lines.is_empty() {
+            let waits = matches!(step.wait, Wait::PowerOff { .. }) || step.op == StepOp::Start;
+            let last = asked + 1 == ASKS || !waits;
+            assert!(
+                !last || lines.is_empty(),
+                "after `{}`: {lines:?}\n{:?}",
+                step.op.name(),
+                step.op
+            );
+            if lines.is_empty() && self.world.hears(&target.at) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;

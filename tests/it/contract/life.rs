@@ -6,8 +6,8 @@ use super::{
     subject::{Act, Need},
 };
 use novahost::model::{
-    Adopt, Autostart, Bus, Bytes, Cdrom, Change, DesiredPool, DiskSpec, FieldKind,
-    FieldPath, FreshObject, IpSetting, MachineSpec, MarkerState, NetworkBinding, NicModel, NicSpec,
+    Adopt, Autostart, Bus, Bytes, Cdrom, Change, DesiredPool, DiskSpec, FieldKind, FieldPath,
+    FreshObject, IpSetting, MachineSpec, MarkerState, NetworkBinding, NicModel, NicSpec,
     ObservedMachine, OnRemove, PoolBinding, Power, PowerState, Rename, ResourceKey, Stage, StepOp,
     Submitted, Target, TaskState,
 };
@@ -190,7 +190,10 @@ pub async fn every_change_reads_back_as_declared(lab: Lab) {
             // On the network that eth1 is on; that of eth0 is changed to it.
             let network = it.nics["eth1"].network.clone();
             let model = Some(NicModel::Virtio);
-            it.nics.insert("eth2".into(), NicSpec { network: network.clone(), model, ..NicSpec::default() });
+            it.nics.insert(
+                "eth2".into(),
+                NicSpec { network: network.clone(), model, ..NicSpec::default() },
+            );
             let eth0 = it.nics.get_mut("eth0").unwrap();
             (eth0.vlan, eth0.network) = (None, network);
         }),
@@ -423,6 +426,10 @@ pub async fn what_cannot_be_had_is_an_error_while_planning(lab: Lab) {
     for (edit, kind) in edits {
         let mut machine = lab.desired(true);
         edit(&mut machine.spec);
+        // Written on the card, not by the network's entry.
+        machine
+            .places
+            .push((FieldPath::on(FieldKind::NicVlan, &"eth0".into()), super::lab::place()));
         let found = lab.world.product().normalize(&machine).unwrap_err();
         assert!(found.iter().any(|it| it.field.kind == kind), "{kind:?}: {found:?}");
         assert!(found.iter().all(|it| !it.why.is_empty() && !it.help.is_empty()));

@@ -427,6 +427,10 @@ impl Stage for Played {
         (self.props.foreign.at.clone(), self.props.foreign.at.clone())
     }
 
+    fn hears(&self, _: &At) -> bool {
+        true
+    }
+
     fn detached(&self, at: &At) -> usize {
         let found = self.cluster.control.inspect(|world| {
             let config = world.guests[&at_vmid(at)].config.clone();

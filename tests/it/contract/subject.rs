@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use novahost::{
-    model::{At, Birthplace, HypervisorName, NativeId, NodeName, Product, StorageName, Target, TaskRef},
+    model::{
+        At, Birthplace, HypervisorName, NativeId, NodeName, Product, StorageName, Target, TaskRef,
+    },
     provider::Provider,
 };
 use std::{
@@ -256,6 +258,8 @@ pub trait World: Send + Sync {
     /// Somebody else holds what a birth would claim, whatever makes births collide here;
     /// the place that the birth is sent to, and the object that holds it.
     fn occupied(&self, birth: &Birthplace) -> (At, At);
+    /// Whether its software has come up, so far as it will.
+    fn hears(&self, at: &At) -> bool;
     /// Volumes that are no disk of a machine any more and that it left behind.
     fn detached(&self, at: &At) -> usize;
     /// A task of another name, which there is not.

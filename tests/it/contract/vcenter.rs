@@ -8,7 +8,7 @@ use crate::support::recording_of;
 use async_trait::async_trait;
 use mock_servers::vcenter::{
     self, Control, Fault, FaultPoint, Options, Switches, World,
-    access::{ADMIN, Grant, NO_ACCESS, READ_ONLY, canonical},
+    access::{ADMIN, Grant, NO_ACCESS, READ_ONLY, VIEW, canonical},
     events::Event,
     vm::Vm,
     world::{Entity, Kind},
@@ -227,7 +227,12 @@ fn props(world: &World) -> Props {
         iso: "[local] iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
         linked_grows: false,
-        decorations: vec!["vendor.key", "start_connected: false", "limit: 4321", "cpu_hot_add: true"],
+        decorations: vec![
+            "vendor.key",
+            "start_connected: false",
+            "limit: 4321",
+            "cpu_hot_add: true",
+        ],
         second_disk: "scsi0:1",
     }
 }
@@ -425,6 +430,9 @@ impl Stage for Played {
             Act::Narrow => {
                 self.on_root(None);
                 control.edit(|world| {
+                    let root = world.root().to_owned();
+                    let seen = Grant { propagate: false, ..grant(USER, false, VIEW) };
+                    world.entities.get_mut(&root).unwrap().grants.push(seen);
                     let center = world.find("Datacenter", "DC0").unwrap().to_owned();
                     let legacy = folder(world, "legacy");
                     let mut give = |id: &str, role| {
@@ -507,6 +515,15 @@ impl Stage for Played {
         (At::Birth(birth.clone()), At::Id(made.as_str().into()))
     }
 
+    fn hears(&self, at: &At) -> bool {
+        let now_ms = u64::try_from(Clock::system().now_ms()).unwrap();
+        self.control.inspect(|world| {
+            let id = Self::find(world, at).unwrap();
+            let vm = world.vm(&id).unwrap();
+            vm.power != "poweredOn" || !vm.behaviour.tools || now_ms > vm.started_ms + 100
+        })
+    }
+
     fn detached(&self, at: &At) -> usize {
         self.control.inspect(|world| {
             let id = Self::find(world, at).unwrap();
@@ -524,7 +541,11 @@ impl Stage for Played {
 
     fn born(&self, name: &str) -> usize {
         self.control.inspect(|world| {
-            world.entities.values().filter(|it| matches!(it.kind, Kind::Vm(_)) && it.name == name).count()
+            world
+                .entities
+                .values()
+                .filter(|it| matches!(it.kind, Kind::Vm(_)) && it.name == name)
+                .count()
         })
     }
 
