@@ -200,10 +200,36 @@ pub(crate) fn apply(
     }
     for name in KEPT {
         if let Some(elem) = spec.get(name) {
-            config.other.insert(name.to_owned(), elem.clone());
+            let before = config.other.remove(name);
+            config.other.insert(name.to_owned(), over(before, elem));
         }
     }
-    devices::change(core, subject, config, spec, files)
+    devices::change(core, subject, config, spec, files)?;
+    boot_order(config, spec)
+}
+
+/// What was set before, under what is set now: a field that is not sent stays as it is.
+fn over(before: Option<Elem>, now: &Elem) -> Elem {
+    let mut merged = now.clone();
+    let kept = before.into_iter().flat_map(|it| it.kids);
+    let kept: Vec<Elem> = kept.filter(|kid| now.get(&kid.name).is_none()).collect();
+    merged.kids.extend(kept);
+    merged
+}
+
+/// A boot order names devices by keys that the server has given: one that a client made up for a
+/// device of the same call is none of them. What is taken out leaves the order.
+fn boot_order(config: &mut Config, spec: &Elem) -> Outcome<()> {
+    let known: Vec<i64> = config.devices.iter().map(|it| it.key).collect();
+    let names_one = |entry: &Elem| entry.number("deviceKey").is_none_or(|key| known.contains(&key));
+    let sent = spec.get("bootOptions").into_iter().flat_map(|it| it.all("bootOrder"));
+    if sent.into_iter().any(|entry| !names_one(entry)) {
+        return Err(Fault::argument("configSpec.bootOptions.bootOrder.deviceKey"));
+    }
+    if let Some(options) = config.other.get_mut("bootOptions") {
+        options.kids.retain(|kid| kid.name != "bootOrder" || names_one(kid));
+    }
+    Ok(())
 }
 
 fn processors(core: &Core, subject: &Subject<'_>, config: &mut Config, spec: &Elem) -> Outcome<()> {
