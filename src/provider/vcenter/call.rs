@@ -409,7 +409,7 @@ impl<'a> Editor<'a> {
         };
         let key =
             self.changes.cdrom(&self.devices, drive.as_ref(), slot.as_str(), iso, self.running)?;
-        self.new_keys.extend(key.map(|key| (slot.clone(), key)));
+        self.new_keys.insert(slot.clone(), key);
         Ok(())
     }
 
@@ -436,6 +436,11 @@ impl<'a> Editor<'a> {
         let other_model = nic.model.filter(|wanted| is != Some(*wanted));
         let Some(model) = other_model else {
             self.changes.edit_nic(&device, network, nic.mac);
+            // From this call on it may be known by its address.
+            let mac = nic.mac.or_else(|| super::devices::mac_of(&device));
+            if let (Some(mac), Some(key)) = (mac, device.i64_at("key")) {
+                self.new_keys.insert(super::slots::handle(mac), key);
+            }
             return Ok(());
         };
         // A card cannot change its kind: another one takes its place and its address.
@@ -478,10 +483,13 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
-    /// The key of a device in a slot, or the one that stands for it until it has one.
+    /// The key of a device in a slot. One that this call adds has none that a boot order
+    /// could name: the server gives it one when it makes it.
     fn key_in(&self, slot: &Slot) -> Result<i64, String> {
-        if let Some(key) = self.new_keys.get(slot) {
-            return Ok(*key);
+        match self.new_keys.get(slot) {
+            Some(key) if *key > 0 => return Ok(*key),
+            Some(_) => return Err(format!("the boot order names {slot}, which has no key yet")),
+            None => {}
         }
         let missing = || format!("the boot order names {slot}, which has no device");
         self.device(slot).ok().and_then(|device| device.i64_at("key")).ok_or_else(missing)

@@ -231,8 +231,8 @@ impl DeviceChanges {
         Ok(key)
     }
 
-    /// Puts an ISO into a drive, or takes it out. A drive that is missing is added for an
-    /// ISO.
+    /// Puts an ISO into a drive, or takes it out. A drive that is missing is added; an empty
+    /// one too, since a boot order may name it.
     pub fn cdrom(
         &mut self,
         devices: &[Node],
@@ -240,7 +240,7 @@ impl DeviceChanges {
         slot: &str,
         iso: Option<&str>,
         running: bool,
-    ) -> Result<Option<i64>, String> {
+    ) -> Result<i64, String> {
         let content = match iso {
             Some(path) => Val::obj("VirtualCdromIsoBackingInfo").with("fileName", path),
             None => Val::obj("VirtualCdromRemotePassthroughBackingInfo")
@@ -254,10 +254,7 @@ impl DeviceChanges {
         if let Some(drive) = drive {
             let changes = [("backing", content), ("connectable", connectable)];
             self.push("edit", None, with_fields(drive, &changes));
-            return key_of(drive).map(Some);
-        }
-        if iso.is_none() {
-            return Ok(None);
+            return key_of(drive);
         }
         let (controller, unit) = self.controller(devices, slot)?;
         let key = self.key();
@@ -268,7 +265,7 @@ impl DeviceChanges {
             .with("controllerKey", controller)
             .with("unitNumber", unit);
         self.push("add", None, drive);
-        Ok(Some(key))
+        Ok(key)
     }
 }
 

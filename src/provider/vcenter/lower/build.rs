@@ -14,7 +14,7 @@ use crate::{
     model::{
         Birth, BirthSource, BootDevice, Build, Bytes, Cdrom, CloneFrom, DeviceKind, DeviceMap,
         DeviceName, Expect, FieldKind, FieldPath, Lowered, MacAddress, MachineSpec, MarkerDraft,
-        Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Stage, Step, StepOp,
+        Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Slot, Stage, Step, StepOp,
         StorageName, Unsupported, Value,
     },
     provider::checks::wants_seed,
@@ -65,15 +65,23 @@ impl Builder<'_> {
             steps.extend(self.clone_step(template));
         }
         let mut write = Write::default();
-        if self.base.is_none() {
+        // What the boot order names must be there before it: the server has no key for a
+        // device that the same call adds.
+        let mut made = self.base.is_none();
+        if made {
             let mut birth = Write::default();
             self.hardware(&mut birth);
             steps.extend(self.create_step(birth));
         } else {
             steps.extend(self.pool());
             self.hardware(&mut write);
+            if self.sets_boot() && self.boot_names_new() {
+                made = true;
+                steps.push(self.hardware_step(std::mem::take(&mut write)));
+            }
         }
-        steps.push(self.ready(write));
+        self.boot(&mut write);
+        steps.push(self.ready(write, made));
         match self.build.machine.power {
             Power::Running | Power::Once => {
                 let stopped = Some(PowerState::Stopped);
@@ -209,15 +217,64 @@ impl Builder<'_> {
         self.disks(write);
         self.nics(write);
         self.cdrom(write);
-        if let Some(order) = spec.boot.clone().filter(|_| self.lacks(FieldKind::Boot)) {
-            match boot_slots(&order, &self.layout) {
-                Ok(slots) => write.set(spec, FieldKind::Boot, Setting::Boot { order, slots }),
-                Err(fault) => self.faults.push(fault),
-            }
-        }
         if let Some(notes) = spec.notes.clone().filter(|_| self.lacks(FieldKind::Notes)) {
             write.set(spec, FieldKind::Notes, Setting::Notes(notes));
         }
+    }
+
+    fn sets_boot(&self) -> bool {
+        self.spec.boot.is_some() && (self.base.is_none() || self.lacks(FieldKind::Boot))
+    }
+
+    /// Whether the boot order names a device that is not there yet, or another card that
+    /// takes the place of one.
+    fn boot_names_new(&self) -> bool {
+        let order = self.spec.boot.as_deref().unwrap_or_default();
+        let seats = self.layout.disks.values().chain(self.layout.nics.values());
+        let new = |slot: &Slot| {
+            let seat = seats.clone().find(|seat| seat.after() == slot);
+            seat.is_some_and(|seat| !seat.exists || seat.becomes.is_some())
+        };
+        let drive = self.layout.cd_if_any().is_some_and(|seat| !seat.exists);
+        let named = boot_slots(order, &self.layout).unwrap_or_default();
+        named.iter().any(new) || order.contains(&BootDevice::Cdrom) && drive
+    }
+
+    fn boot(&mut self, write: &mut Write) {
+        let Some(order) = self.spec.boot.clone().filter(|_| self.sets_boot()) else { return };
+        match boot_slots(&order, &self.layout) {
+            Ok(slots) => write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots }),
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+
+    /// A write of the hardware before the one that ends the build.
+    fn hardware_step(&mut self, mut write: Write) -> Step {
+        let mut draft = self.draft(Stage::New);
+        // Nothing protects what is not finished.
+        draft.protect = Some(false);
+        write.settings.push(Setting::Marker(draft));
+        write.end.stage = Some(Stage::New);
+        let begin = self.unfinished(false);
+        step(StepOp::Configure(write.settings), begin, write.end)
+    }
+
+    /// What a write of the build begins with: after a creation all of the hardware is
+    /// there; after a clone, what the template brought.
+    fn unfinished(&self, made: bool) -> Expect {
+        let mut begin = Expect {
+            stage: Some(Stage::New),
+            power: Some(PowerState::Stopped),
+            ..Expect::default()
+        };
+        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+            match made {
+                true => drop(begin.slots.insert(seat.after().clone(), true)),
+                false if seat.exists => drop(begin.slots.insert(seat.slot.clone(), true)),
+                false => {}
+            }
+        }
+        begin
     }
 
     fn firmware(&mut self, write: &mut Write) {
@@ -372,7 +429,7 @@ impl Builder<'_> {
     }
 
     /// The write that ends a build, with all that was put together for it.
-    fn ready(&mut self, mut write: Write) -> Step {
+    fn ready(&mut self, mut write: Write, made: bool) -> Step {
         if let Some(protect) = self.spec.protect {
             write.set(self.spec, FieldKind::Protect, Setting::Protect(protect));
         }
@@ -386,18 +443,7 @@ impl Builder<'_> {
         }
         write.settings.push(Setting::Marker(self.draft(Stage::Ready)));
         write.end.stage = Some(Stage::Ready);
-        let mut begin = Expect {
-            stage: Some(Stage::New),
-            power: Some(PowerState::Stopped),
-            ..Expect::default()
-        };
-        // After a creation all of it is there; after a clone, what the template brought.
-        let made = self.base.is_none();
-        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
-            if made || seat.exists {
-                begin.slots.insert(seat.slot.clone(), true);
-            }
-        }
+        let begin = self.unfinished(made);
         step(StepOp::Configure(write.settings), begin, write.end)
     }
 

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     model::{
-        Bus, Cdrom, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath, InitSpec,
-        Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove, PowerState,
-        Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
+        BootDevice, Bus, Cdrom, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath,
+        InitSpec, Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove,
+        PowerState, Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
     },
     provider::vcenter::slots::{bus_of, handle_mac},
 };
@@ -28,6 +28,9 @@ struct Updater<'a> {
     set_nics: BTreeSet<DeviceName>,
     seeds: bool,
     marks: bool,
+    boots: bool,
+    /// Slots of the machine whose device the write takes out or puts another one in for.
+    replaced: BTreeSet<Slot>,
     faults: Vec<Unsupported>,
     notes: Vec<String>,
 }
@@ -44,13 +47,14 @@ pub(super) fn lower(update: &Update<'_>) -> Result<Lowered, Vec<Unsupported>> {
         set_nics: BTreeSet::new(),
         seeds: false,
         marks: false,
+        boots: false,
+        replaced: BTreeSet::new(),
         faults: Vec::new(),
         notes: Vec::new(),
     };
-    // Removals first: what they free may be taken again by what is added. The boot order
-    // last: it names slots that the others give.
+    // Removals first: what they free may be taken again by what is added.
     let mut changes: Vec<&FieldChange> = update.fields.iter().collect();
-    changes.sort_by_key(|it| (it.after.is_some(), it.field.kind == FieldKind::Boot));
+    changes.sort_by_key(|it| it.after.is_some());
     for change in changes {
         updater.field(change);
     }
@@ -77,7 +81,7 @@ impl Updater<'_> {
                     self.write.set(spec, kind, Setting::Memory(memory));
                 }
             }
-            K::Boot => self.boot(),
+            K::Boot => self.boots = true,
             K::Cdrom => self.cdrom(),
             K::Protect => {
                 if let Some(protect) = spec.protect {
@@ -145,14 +149,42 @@ impl Updater<'_> {
         self.update.seen.power != PowerState::Stopped && !self.stops_first()
     }
 
-    fn boot(&mut self) {
-        let Some(order) = self.spec.boot.clone() else { return };
-        match boot_slots(&order, &self.layout) {
-            Ok(slots) => {
-                self.write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
-            }
-            Err(fault) => self.faults.push(fault),
+    /// The boot order, in the write or, where it names a device that the write makes, in
+    /// one after it: the server gives such a device its key first.
+    fn boot(&mut self) -> Option<Step> {
+        let spec = self.spec;
+        let order = spec.boot.clone()?;
+        // An order that names a card loses it with the card; it is to be as it was.
+        let before = self.update.seen.settled();
+        let loses = order.contains(&BootDevice::Network)
+            && before.boot == spec.boot
+            && !self.replaced.is_empty();
+        if !self.boots && !loses {
+            return None;
         }
+        let slots = match boot_slots(&order, &self.layout) {
+            Ok(slots) => slots,
+            Err(fault) => {
+                self.faults.push(fault);
+                return None;
+            }
+        };
+        let seats = self.layout.disks.values().chain(self.layout.nics.values());
+        let made = |slot: &Slot| {
+            let new = seats.clone().any(|seat| seat.after() == slot && !seat.exists);
+            new || self.replaced.contains(slot)
+        };
+        let drive = self.layout.cd_if_any().is_some_and(|seat| !seat.exists);
+        let later = slots.iter().any(made) || drive && order.contains(&BootDevice::Cdrom);
+        let setting = Setting::Boot { order, slots };
+        if !later {
+            self.write.set(spec, FieldKind::Boot, setting);
+            return None;
+        }
+        let mut write = Write::default();
+        write.set(spec, FieldKind::Boot, setting);
+        let begin = Expect { exists: Some(true), ..Expect::default() };
+        Some(step(StepOp::Configure(write.settings), begin, write.end))
     }
 
     fn cdrom(&mut self) {
@@ -258,6 +290,7 @@ impl Updater<'_> {
         // The documents are to name cards that are there.
         self.seeds |= self.has_address(name);
         self.write.end.slots.insert(seat.slot.clone(), false);
+        self.replaced.insert(seat.slot.clone());
         self.write.settings.push(Setting::RemoveNic { nic: Some(name.clone()), slot: seat.slot });
     }
 
@@ -297,6 +330,9 @@ impl Updater<'_> {
         }
         let slot = self.layout.nics.get(name).map_or(&seat.slot, Seat::after).clone();
         self.marks |= slot != seat.slot;
+        if model.is_some() {
+            self.replaced.insert(slot.clone());
+        }
         self.write.end.slots.insert(slot, true);
         // Another card keeps the address, which has to be said: it would get a new one.
         let mac = mac.or(after.filter(|_| model.is_some()));
@@ -408,10 +444,12 @@ impl Updater<'_> {
             steps.push(stop(self.update.seen.power, None));
             begin.power = Some(PowerState::Stopped);
         }
+        let boot = self.boot();
         let Write { settings, end } = std::mem::take(&mut self.write);
         if !settings.is_empty() {
             steps.push(step(StepOp::Configure(settings), begin, end));
         }
+        steps.extend(boot);
         steps.extend(self.pool.take());
         if stops && self.update.restart {
             steps.push(start(power(PowerState::Stopped)));
