@@ -10,13 +10,16 @@ use super::{
     provider::Inner,
     rights::{self, Sight},
     translate::{Reader, id_of, marker_of, unreadable},
-    vim::collect::ObjectContent,
+    vim::{MoRef, collect::ObjectContent},
 };
 use crate::model::{
     Coverage, ErrorKind, FailureKind, HypervisorInventory, Listed, MarkerState, NativeId,
     ObservedPool, ProviderError, Scope,
 };
-use std::{collections::BTreeMap, error::Error as StdError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error as StdError,
+};
 
 /// Names listed before the rest is counted.
 const NAMES_MAX: usize = 8;
@@ -55,7 +58,19 @@ pub(super) async fn observe(inner: &Inner, scope: &Scope) -> HypervisorInventory
 async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory, ProviderError> {
     inner.confirm_identity().await?;
     let (places, machines) = inner.look("read the inventory").await?;
-    let sight = rights::sight(inner).await?;
+    let mut sight = rights::sight(inner).await?;
+    let shown: BTreeSet<&MoRef> = machines.objects.iter().map(|it| &it.obj).collect();
+    let unseen: Vec<MoRef> =
+        places.on_hosts.iter().filter(|it| !shown.contains(it)).cloned().collect();
+    let hidden = rights::hidden(inner, &unseen).await?;
+    if hidden > 0 && sight == Sight::Whole {
+        sight = Sight::Partial {
+            why: format!("hosts have {hidden} machines that are kept from the account"),
+            help: "look for permissions that take `System.Read` away from it, or from a group \
+                   that it is in"
+                .to_owned(),
+        };
+    }
     let reader = inner.reader(&places);
     let service = inner.client.service().await;
     let service = service.map_err(|error| error.into_provider("ask which vCenter answers"))?;
@@ -70,7 +85,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         nodes: places.observed_nodes(),
         storages: places.observed_storages(),
         isos: scope.isos.iter().filter(|iso| is_reachable(&places, iso)).cloned().collect(),
-        free_ids: std::collections::BTreeSet::new(),
+        free_ids: BTreeSet::new(),
         notes: Vec::new(),
     };
     inventory.pools = pools(inner, &places, &inventory.listed);

@@ -70,6 +70,8 @@ pub(super) struct Places {
     pub networks: Vec<NetworkPlace>,
     /// The folder of machines of each datacenter.
     vm_folders: BTreeMap<MoRef, MoRef>,
+    /// Machines that hosts say they have, whether the account sees these or not.
+    pub on_hosts: BTreeSet<MoRef>,
     /// What could not be read and may hide something.
     pub gaps: Vec<String>,
 }
@@ -90,6 +92,7 @@ pub(super) fn paths() -> Vec<Paths> {
                 "summary.hardware.numCpuThreads",
                 "datastore",
                 "network",
+                "vm",
             ],
         ),
         Paths::of("ComputeResource", &["name", "parent", "host", "resourcePool"]),
@@ -178,6 +181,9 @@ impl Places {
             let name = unescape(text(object, "name").unwrap_or_default());
             let entry = Entry { name, parent: reference(object, "parent") };
             places.entries.insert(object.obj.clone(), entry);
+            if object.obj.kind == "HostSystem" {
+                places.on_hosts.extend(references(object, "vm"));
+            }
             if let Some(folder) = reference(object, "vmFolder") {
                 places.vm_folders.insert(object.obj.clone(), folder);
             }

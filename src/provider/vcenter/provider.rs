@@ -325,6 +325,19 @@ impl Inner {
         self.read_places(operation).await
     }
 
+    /// Where things are, for one call; read again when the call names what was not there.
+    async fn places_for(
+        &self,
+        call: &Call<'_>,
+        operation: &str,
+    ) -> Result<Arc<Places>, ProviderError> {
+        let places = self.places(operation).await?;
+        match native_call(call, &self.around(&places)) {
+            Ok(_) => Ok(places),
+            Err(_) => self.read_places(operation).await,
+        }
+    }
+
     async fn read_places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {
         let spell = |error: CallError| error.into_provider(operation);
         let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
@@ -423,7 +436,11 @@ impl Inner {
                 }
             }
         }
-        let places = self.places(operation).await?;
+        let mut places = self.places(operation).await?;
+        if self.around(&places).folder_of(place.pool.as_ref()).is_err() {
+            // Somebody may have made it since.
+            places = self.read_places(operation).await?;
+        }
         let folder = self.around(&places).folder_of(place.pool.as_ref());
         let folder = folder.map_err(|text| doubt(operation, text))?;
         let args = [("entity", folder.into()), ("name", place.name.as_str().into())];
@@ -457,7 +474,7 @@ impl Inner {
         if let Err(error) = self.confirm_identity().await {
             return Submitted::NotSent(error);
         }
-        let places = match self.places(&operation).await {
+        let places = match self.places_for(call, &operation).await {
             Ok(places) => places,
             // The login is part of the call: who may not come in may not do this either.
             Err(error) if error.kind == ErrorKind::Auth => {

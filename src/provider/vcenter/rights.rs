@@ -2,11 +2,16 @@
 //!
 //! Objects below a permission that takes the right to see them away are simply not in a
 //! view: nothing says that they are missing. So the rights on the root are read, and every
-//! permission further down that could hide something from this account.
+//! permission further down that could hide something from this account. Of permissions too
+//! the server tells only those on objects that the account sees; so what hosts say that
+//! they have is compared with what the view shows.
 
 use super::{
     provider::Inner,
-    vim::{CallError, MoRef, Node, Request, collect::Paths},
+    vim::{
+        CallError, FaultKind, MoRef, Node, Request,
+        collect::{ObjectContent, Paths},
+    },
 };
 use crate::model::ProviderError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,6 +165,21 @@ pub(super) fn same_account(a: &str, b: &str) -> bool {
     let ((user_a, domain_a), (user_b, domain_b)) = (parts(a), parts(b));
     let domains = domain_a.is_none() || domain_b.is_none() || domain_a == domain_b;
     user_a == user_b && domains
+}
+
+/// How many of these machines, which hosts say they have and which no view shows, are kept
+/// from the account. Others were made or removed between the two looks.
+pub(super) async fn hidden(inner: &Inner, machines: &[MoRef]) -> Result<usize, ProviderError> {
+    if machines.is_empty() {
+        return Ok(0);
+    }
+    let operation = "look for what is hidden";
+    let paths = Paths::of("VirtualMachine", &["name"]);
+    let read = inner.client.properties(machines, &paths, operation).await;
+    let read = read.map_err(|error| error.into_provider(operation))?;
+    let may_not =
+        |it: &&ObjectContent| it.missing.values().any(|it| it.is(&FaultKind::NoPermission));
+    Ok(read.objects.iter().filter(may_not).count())
 }
 
 async fn permissions(inner: &Inner) -> Result<Vec<Row>, ProviderError> {
