@@ -153,6 +153,8 @@ pub struct Switches {
     pub clone_copies_fields: bool,
     /// An instance UUID that another machine has is replaced by a new one instead of refused.
     pub taken_uuid_replaced: bool,
+    /// Lists of references in properties, such as the machines of a host, also name objects that the account must not see.
+    pub hidden_in_lists: bool,
     /// `operationID` of a request shows up as `activationId` of its task.
     pub activation_ids: bool,
 }
@@ -172,6 +174,7 @@ impl Switches {
             small_values: true,
             clone_copies_fields: true,
             taken_uuid_replaced: true,
+            hidden_in_lists: true,
             activation_ids: true,
         }
     }

@@ -6,7 +6,7 @@
 use super::{
     observe::joined,
     provider::Inner,
-    rights::same_account,
+    rights::{self, Sight, same_account},
     vim::{CallError, Node, Request, Val},
 };
 use crate::model::{Altered, Author, Authors, FieldKind};
@@ -60,7 +60,26 @@ pub(super) async fn authors(inner: &Inner, altered: &[Altered]) -> Authors {
         let author = author(own, machine, inner.client.username());
         said.found.extend(author.map(|it| (machine.id.clone(), it)));
     }
+    said.gaps.extend(unseen(inner, altered, &said).await);
     said
+}
+
+/// Machines without an author, where the account may not be told of all events: those on
+/// what it does not see are kept from it without a word.
+async fn unseen(inner: &Inner, altered: &[Altered], said: &Authors) -> Vec<String> {
+    let mut unnamed: Vec<_> =
+        altered.iter().map(|it| &it.id).filter(|id| !said.found.contains_key(*id)).collect();
+    unnamed.dedup();
+    if unnamed.is_empty() {
+        return Vec::new();
+    }
+    match rights::sight(inner).await {
+        Ok(Sight::Whole) => Vec::new(),
+        Ok(Sight::Partial { why, .. }) => {
+            unnamed.iter().map(|id| format!("events on {id} may not be told: {why}")).collect()
+        }
+        Err(error) => vec![joined(&error)],
+    }
 }
 
 /// One event.
@@ -129,6 +148,11 @@ fn explains(kind: &str, machine: &Altered) -> bool {
         "VmRenamedEvent" => machine.fields.contains(&FieldKind::Name),
         "VmRelocatedEvent" | "VmMigratedEvent" | "VmResourcePoolMovedEvent" => {
             machine.fields.contains(&FieldKind::Pool)
+        }
+        // A configuration says nothing of power, nor of where a machine is filed.
+        "VmReconfiguredEvent" => {
+            let elsewhere = |field: &FieldKind| is_power(field) || *field == FieldKind::Pool;
+            !machine.fields.iter().all(elsewhere)
         }
         _ => !machine.fields.iter().all(is_power),
     }

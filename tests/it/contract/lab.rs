@@ -417,7 +417,7 @@ impl Lab {
     }
 
     /// Waits for the end of a step: a call may be done before its effect is.
-    async fn reaches(&self, target: &Target, step: &Step) {
+    pub async fn reaches(&self, target: &Target, step: &Step) {
         for asked in 0..ASKS {
             let fresh = self.provider.read(target).await.unwrap();
             let lines = unmet(&step.end, &fresh.object);

@@ -184,6 +184,7 @@ fn props() -> Props {
         iso: "local:iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
         linked_grows: true,
+        protects_itself: true,
         decorations: vec!["firewall=1", "rate=12", "down=33", "disk,network"],
         second_disk: "scsi1",
     }
@@ -470,6 +471,7 @@ fn fault(what: &Trouble) -> Fault {
         Trouble::GatewayAfter => Fault::StatusAfter(596, "Connection timed out".into()),
         Trouble::Cut => Fault::CutBody,
         Trouble::Refused(text) => Fault::Status(500, text.clone()),
+        Trouble::Echo => Fault::Echo(500),
         Trouble::Expired => Fault::Status(401, "permission denied - invalid PVE ticket".into()),
         Trouble::Redirect => Fault::Status(301, "Moved Permanently".into()),
         Trouble::TaskFails(text) => Fault::TaskFails(text.clone()),

@@ -62,6 +62,10 @@ pub enum Need {
     Tools,
     /// Sessions that somebody could count, and that end with a call.
     Sessions,
+    /// A word of the product on what it keeps from an account.
+    HiddenTold,
+    /// A log that names each task, so that ours are told apart from a person's with our account.
+    NamedTasks,
     /// Linked clones that hang on a snapshot.
     Snapshots,
 }
@@ -185,6 +189,8 @@ pub enum Trouble {
     Cut,
     /// Refused with these words.
     Refused(String),
+    /// Refused with words that repeat the request.
+    Echo,
     /// The session is no longer good.
     Expired,
     /// Sends the client elsewhere.
@@ -224,6 +230,8 @@ pub struct Props {
     pub pool: String,
     /// Whether the disk of a linked clone can be larger than its template's.
     pub linked_grows: bool,
+    /// Whether the product itself keeps a machine from being removed.
+    pub protects_itself: bool,
     /// Words of the truth that [`Act::Decorate`] puts there and no step speaks of.
     pub decorations: Vec<&'static str>,
     /// Where the first new disk goes.

@@ -89,7 +89,7 @@ rules! {
     1 observe::a_renamed_machine_and_a_moved_one_are_seen_as_they_are_now Usual clean Schema Mock;
     2 observe::a_whole_view_is_complete Usual clean Schema Mock;
     2 observe::fewer_rights_are_scoped Usual faulty Nobody Mock;
-    2 observe::a_row_that_hides_one_machine_is_scoped Usual clean Schema Mock;
+    2 observe::a_row_that_hides_one_machine_is_scoped Usual clean Schema Nobody [HiddenTold];
     2 observe::a_silent_host_is_incomplete Usual faulty Nobody Mock;
     2 observe::a_frozen_installation_is_incomplete Usual clean Nobody Nobody [Quorum];
     2 observe::what_cannot_be_read_is_unknown_and_not_absent Usual faulty Nobody Mock;

@@ -109,7 +109,8 @@ pub async fn an_author_is_who_the_log_names_and_never_ourselves(lab: Lab) {
     let machine = lab.small().await;
     let ours = altered(&lab.target(), &[FieldKind::Cpu]);
     let task = named(&lab, &ours).await;
-    assert!(task.is_some_and(|it| it.who != lab.props().outsider), "it is in the log");
+    let told = task.is_some_and(|it| it.who != lab.props().outsider);
+    assert_eq!(told, lab.has(Need::NamedTasks), "it is in the log");
     assert_eq!(named(&lab, &Altered { since_ms: None, ..ours }).await, None);
     drop(machine);
     // What is gone is asked of all hosts at once.

@@ -136,7 +136,10 @@ impl Subject for Installation {
     }
 
     fn lacks(&self) -> BTreeMap<Need, &'static str> {
-        [
+        let unfiltered = self.switches.hidden_in_lists;
+        let hides = (!unfiltered).then_some((Need::HiddenTold, "lists leave out what is hidden"));
+        let always = [
+            (Need::NamedTasks, "events name accounts and no tasks"),
             (Need::HostsKnow, "the inventory is the server's, whichever host is silent"),
             (Need::Quorum, "one server writes"),
             (Need::ChosenIds, "the server chooses ids"),
@@ -146,8 +149,8 @@ impl Subject for Installation {
             (Need::Compression, "its simulator does not compress"),
             (Need::Warnings, "a task ends well or badly"),
             (Need::Containers, "all guests are machines"),
-        ]
-        .into()
+        ];
+        always.into_iter().chain(hides).collect()
     }
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
@@ -227,6 +230,7 @@ fn props(world: &World) -> Props {
         iso: "[local] iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
         linked_grows: false,
+        protects_itself: false,
         decorations: vec![
             "vendor.key",
             "start_connected: false",
@@ -435,12 +439,18 @@ impl Stage for Played {
                     world.entities.get_mut(&root).unwrap().grants.push(seen);
                     let center = world.find("Datacenter", "DC0").unwrap().to_owned();
                     let legacy = folder(world, "legacy");
+                    // On each machine: one is seen by its pool too.
+                    let hidden: Vec<String> = world
+                        .vms()
+                        .filter(|(id, _)| world.is_below(id, &legacy))
+                        .map(|(id, _)| id.to_owned())
+                        .collect();
                     let mut give = |id: &str, role| {
                         let entity = world.entities.get_mut(id).unwrap();
                         entity.grants.push(grant(USER, false, role));
                     };
                     give(&center, ADMIN);
-                    give(&legacy, NO_ACCESS);
+                    hidden.iter().for_each(|id| give(id, NO_ACCESS));
                 });
             }
             // For a group that our user is in; nobody can ask for that.
@@ -518,8 +528,8 @@ impl Stage for Played {
     fn hears(&self, at: &At) -> bool {
         let now_ms = u64::try_from(Clock::system().now_ms()).unwrap();
         self.control.inspect(|world| {
-            let id = Self::find(world, at).unwrap();
-            let vm = world.vm(&id).unwrap();
+            let id = Self::find(world, at).unwrap_or_default();
+            let Some(vm) = world.vm(&id) else { return true };
             vm.power != "poweredOn" || !vm.behaviour.tools || now_ms > vm.started_ms + 100
         })
     }
@@ -577,6 +587,7 @@ fn fault(what: &Trouble) -> Fault {
         Trouble::GatewayAfter => Fault::StatusAfter(503, "no healthy upstream".into()),
         Trouble::Cut => Fault::CutBody,
         Trouble::Refused(text) => Fault::Refused("SystemError".into(), text.clone()),
+        Trouble::Echo => Fault::Echo(500),
         Trouble::Expired => Fault::Deed(vcenter::Deed::EndSessions),
         Trouble::Redirect => Fault::Status(301, "Moved Permanently".into()),
         Trouble::TaskFails(text) => Fault::TaskFails(text.clone()),

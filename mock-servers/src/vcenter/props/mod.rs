@@ -133,7 +133,10 @@ impl Core {
         let sees = |id: &str| user.is_none_or(|user| self.world.may(user, id, "System.View"));
         let all = |ids: Vec<&str>| {
             Some(refs(
-                ids.into_iter().filter(|id| sees(id)).map(|id| reference(self, id)).collect(),
+                ids.into_iter()
+                    .filter(|id| self.switches.hidden_in_lists || sees(id))
+                    .map(|id| reference(self, id))
+                    .collect(),
             ))
         };
         match &entity.kind {
