@@ -82,6 +82,7 @@ impl Core {
         for spec in args.all("specSet") {
             wanted.extend(self.choose(reader, spec)?);
         }
+        let page = page.min(self.page_max);
         Ok(self.page(reader, collector, wanted, page))
     }
 

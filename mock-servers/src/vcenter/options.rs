@@ -13,6 +13,8 @@ pub struct Options {
     pub timing: Timing,
     /// The reading of each point that could not be confirmed.
     pub switches: Switches,
+    /// Most objects in one answer, however many a client takes.
+    pub page_max: usize,
     /// Service time of each call, for benches.
     pub field_model: Option<FieldModel>,
     /// Where each exchange is appended as a JSON line.
@@ -33,6 +35,7 @@ impl Options {
             seed,
             timing: Timing::fast(),
             switches: Switches::default(),
+            page_max: usize::MAX,
             field_model: None,
             record: None,
             persist: None,

@@ -3,7 +3,7 @@
 
 use super::{
     lab::{Lab, unmet},
-    subject::{Act, Need, Point, Trouble},
+    subject::{Act, CROWD, Need, Point, Trouble},
 };
 use novahost::model::{
     At, Bytes, Change, Coverage, FailureKind, FreshObject, Located, LockKind, NetworkBinding,
@@ -212,6 +212,25 @@ pub async fn a_dead_session_is_no_empty_inventory(lab: Lab) {
     let Coverage::Failed { kind, .. } = seen.coverage else { panic!("{:?}", seen.coverage) };
     assert!(matches!(kind, FailureKind::Auth | FailureKind::Unreachable), "{kind:?}");
     assert!(lab.provider.list().await.is_err());
+}
+
+pub async fn a_broken_chain_of_pages_is_never_a_shorter_list(lab: Lab) {
+    let whole = lab.observe().await;
+    assert!(whole.listed.len() > CROWD);
+    // A page that is lost once is no matter: the list is read again from its beginning.
+    for trouble in [Trouble::LostAfter, Trouble::Cut, Trouble::Expired] {
+        lab.trouble(Point::NextPage, trouble.clone());
+        let seen = lab.observe().await;
+        assert_eq!(seen.coverage, Coverage::Complete, "{trouble:?}");
+        assert_eq!(seen.listed, whole.listed, "{trouble:?}");
+    }
+    for trouble in [Trouble::LostAfter, Trouble::Cut, Trouble::Expired] {
+        lab.world.trouble(Point::NextPage, trouble.clone(), usize::MAX);
+        let seen = lab.observe().await;
+        assert!(seen.listed.is_empty(), "{trouble:?}");
+        assert!(matches!(seen.coverage, Coverage::Failed { .. }), "{trouble:?}");
+        assert!(lab.provider.list().await.is_err(), "{trouble:?}");
+    }
 }
 
 pub async fn a_closed_provider_leaves_no_session(lab: Lab) {

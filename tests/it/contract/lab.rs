@@ -337,6 +337,11 @@ impl Lab {
             StepOp::Clone(_) => Some(self.props().template.clone()),
             _ => None,
         };
+        let mut identity = self.identity(target);
+        // Who changes hands keeps its UUID, as in a run.
+        if let (Some(_), FreshObject::Machine(machine)) = (&step.end.owner, &fresh.object) {
+            identity.uuid = machine.uuid;
+        }
         let intent = Intent {
             run: self.run.id(),
             action: format!("{}:create", target.key).as_str().into(),
@@ -344,7 +349,7 @@ impl Lab {
             attempt: 1,
             hypervisor: self.props().hypervisor.clone(),
             target: target.clone(),
-            identity: self.identity(target),
+            identity: identity.clone(),
             op: op.name().into(),
             source,
             end: step.end.clone(),
@@ -357,7 +362,7 @@ impl Lab {
             step,
             op,
             target,
-            identity: &self.identity(target),
+            identity: &identity,
             fresh,
             marker_key: None,
             password: Some(&password),

@@ -141,6 +141,7 @@ impl Subject for Cluster {
     fn lacks(&self) -> BTreeMap<Need, &'static str> {
         [
             (Need::AssignedIds, "the client chooses ids"),
+            (Need::Pages, "lists come in one piece"),
             (Need::TypedFailures, "a task fails in words alone"),
             (Need::Queue, "a task begins as soon as it is made"),
             (Need::Tools, "a shutdown is tried whoever hears it"),
@@ -185,6 +186,7 @@ fn props() -> Props {
         pool: "shared-infra".into(),
         linked_grows: true,
         protects_itself: true,
+        bad_notes: "n".repeat(9000),
         decorations: vec!["firewall=1", "rate=12", "down=33", "disk,network"],
         second_disk: "scsi1",
     }
@@ -377,6 +379,7 @@ impl Stage for Played {
             let get = point.method == "GET";
             let hit = match at {
                 Point::Listing => get && point.template == "/cluster/resources",
+                Point::NextPage => unreachable!("lists come in one piece"),
                 Point::HostListing => get && point.template == "/nodes/{node}/qemu",
                 Point::Machine => get && point.template.ends_with("/{vmid}/pending"),
                 Point::Mutation => !get && point.template != "/access/ticket",

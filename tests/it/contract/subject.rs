@@ -66,6 +66,8 @@ pub enum Need {
     HiddenTold,
     /// A log that names each task, so that ours are told apart from a person's with our account.
     NamedTasks,
+    /// Lists that come in pages.
+    Pages,
     /// Linked clones that hang on a snapshot.
     Snapshots,
 }
@@ -168,6 +170,8 @@ pub enum Point {
     Listing,
     /// What one host says of its guests.
     HostListing,
+    /// A listing after its first page.
+    NextPage,
     /// The configuration of one machine.
     Machine,
     /// Anything that changes something.
@@ -232,6 +236,8 @@ pub struct Props {
     pub linked_grows: bool,
     /// Whether the product itself keeps a machine from being removed.
     pub protects_itself: bool,
+    /// Notes that the product does not take.
+    pub bad_notes: String,
     /// Words of the truth that [`Act::Decorate`] puts there and no step speaks of.
     pub decorations: Vec<&'static str>,
     /// Where the first new disk goes.

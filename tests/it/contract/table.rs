@@ -114,6 +114,7 @@ rules! {
     9 refused::a_missing_privilege_is_a_permission Usual faulty Nobody Mock;
     9 refused::what_never_left_is_not_sent Usual faulty Nobody Mock;
     10 refused::a_stale_version_is_a_conflict Usual faulty Nobody Mock;
+    3 births::a_broken_chain_of_pages_is_never_a_shorter_list Crowd faulty Nobody Vcsim [Pages];
     10 births::a_conflict_in_a_task_is_told_as_one Usual faulty Nobody Mock [TypedFailures];
     11 life::what_a_step_does_not_speak_of_survives_it Usual clean Schema Mock;
     11 life::a_machine_changes_hands_by_its_marker_alone Usual clean Schema Mock;

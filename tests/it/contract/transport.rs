@@ -55,7 +55,7 @@ pub async fn a_redirect_is_not_followed(lab: Lab) {
 }
 
 pub async fn an_idle_connection_is_replaced(lab: Lab) {
-    let idle = Duration::from_millis(250);
+    let idle = Duration::from_millis(600);
     let foreign = lab.props().foreign.clone();
     for step in lab
         .lower(&Change::Stop(novahost::model::PowerState::Running))
