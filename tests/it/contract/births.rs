@@ -218,7 +218,7 @@ pub async fn a_broken_chain_of_pages_is_never_a_shorter_list(lab: Lab) {
     let whole = lab.observe().await;
     assert!(whole.listed.len() > CROWD);
     // A page that is lost once is no matter: the list is read again from its beginning.
-    for trouble in [Trouble::LostAfter, Trouble::Cut, Trouble::Expired] {
+    for trouble in [Trouble::LostAfter, Trouble::Expired] {
         lab.trouble(Point::NextPage, trouble.clone());
         let seen = lab.observe().await;
         assert_eq!(seen.coverage, Coverage::Complete, "{trouble:?}");

@@ -41,6 +41,72 @@ pub async fn a_machine_is_born_from_an_image_as_declared(lab: Lab) {
     assert_eq!(seen.uuid, lab.identity(&lab.target()).uuid);
 }
 
+pub async fn addresses_are_told_to_a_guest_without_users(lab: Lab) {
+    let mut machine = lab.desired(lab.props().linked_grows);
+    machine.spec.init = None;
+    lab.build(&machine).await;
+    lab.assert_as_declared(&machine, &lab.seen().await);
+    assert_eq!(lab.update_steps(&machine, false).await, []);
+    // Another address, and then a name for the first time.
+    let ip = IpSetting::Static { address: "10.20.0.73".parse().unwrap(), prefix: 24 };
+    machine.spec.nics.get_mut("eth0").unwrap().ip = Some(ip);
+    lab.update(&machine).await;
+    machine.spec.init = lab.desired(false).spec.init;
+    lab.update(&machine).await;
+    lab.assert_as_declared(&machine, &lab.seen().await);
+}
+
+/// The controller is there already, or is added with the disk; a boot order that names one
+/// is found again.
+pub async fn a_disk_on_every_bus_reads_back(lab: Lab) {
+    for mut machine in [lab.desired(lab.props().linked_grows), lab.desired_from_iso()] {
+        let lab = lab.again().await;
+        let storage = Some(lab.props().storage.clone());
+        let buses =
+            [("ata", Bus::Sata, None), ("old", Bus::Ide, None), ("far", Bus::Scsi, Some(13))];
+        for (name, bus, slot) in buses {
+            let size = Some(Bytes::gib(1));
+            let (storage, bus) = (storage.clone(), Some(bus));
+            let disk = DiskSpec { size, bus, slot, storage, ..DiskSpec::default() };
+            machine.spec.disks.insert(name.into(), disk);
+        }
+        lab.build(&machine).await;
+        lab.assert_as_declared(&machine, &lab.seen().await);
+        assert_eq!(lab.update_steps(&machine, false).await, []);
+        // They go, and others come.
+        for (name, _, _) in buses {
+            let mut disk = machine.spec.disks.remove(name).unwrap();
+            disk.slot = None;
+            machine.spec.disks.insert(format!("{name}2").as_str().into(), disk);
+        }
+        lab.update(&machine).await;
+        lab.assert_as_declared(&machine, &lab.seen().await);
+    }
+}
+
+/// A machine is put where somebody made room for it after our first look.
+pub async fn a_pool_that_was_made_since_is_found(lab: Lab) {
+    lab.observe().await;
+    assert!(matches!(lab.read().await.object, FreshObject::Absent));
+    let mut machine = lab.desired(false);
+    machine.spec.pool = Some("later".into());
+    let steps = lab.build_steps(&machine, None).await;
+    // Before that, a birth into it is refused and nothing is born.
+    let fresh = super::lab::absent();
+    let (submitted, _) = lab.send(&steps[0], &fresh).await;
+    lab.refusal(submitted, "").await;
+    assert_eq!(lab.world.born("web-7"), 0);
+    lab.act(Act::MakePool("later"));
+    for step in &steps {
+        lab.must(step).await;
+    }
+    assert_eq!(
+        lab.seen().await.spec.pool.as_ref().map(ToString::to_string).as_deref(),
+        Some("later")
+    );
+    lab.assert_as_declared(&machine, &lab.seen().await);
+}
+
 /// A device without its handle.
 fn unnamed(device: &Device) -> (DeviceKind, Option<String>, Option<String>, Option<Bytes>) {
     let mac = device.mac.map(|mac| mac.to_string());

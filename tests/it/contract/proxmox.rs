@@ -10,7 +10,7 @@ use mock_servers::pve::{
     Control, Fault, FaultPoint, Release, Switches, Timing, World,
     access::{AclEntry, AclKind},
     upid::Upid,
-    world::{Guest, GuestKind, Task},
+    world::{Guest, GuestKind, Pool, Task},
 };
 use novahost::{
     clock::Clock,
@@ -368,6 +368,9 @@ impl Stage for Played {
                     ..row("/vms/101", "PVEAuditor")
                 };
                 world.access.acl.push(group);
+            }),
+            Act::MakePool(name) => control.edit(|world| {
+                world.pools.insert(name.to_owned(), Pool::default());
             }),
             Act::ReadOnly => self.only("/", "PVEAuditor"),
         }

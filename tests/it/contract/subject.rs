@@ -161,6 +161,8 @@ pub enum Act<'a> {
     Crowded(bool),
     /// All sessions end.
     EndSessions,
+    /// Makes a pool that was not there.
+    MakePool(&'a str),
 }
 
 /// Which requests a fault hits.

@@ -255,6 +255,7 @@ impl Played {
         let pools: BTreeMap<Name, PoolPlace> = [
             ("shared-infra".into(), place("legacy/shared", "shared-infra")),
             ("team".into(), place("novahost/a%2Fb/team/", "shared-infra")),
+            ("later".into(), place("novahost/later", "shared-infra")),
         ]
         .into();
         Settings {
@@ -462,6 +463,11 @@ impl Stage for Played {
             Act::ReadOnly => self.on_root(Some(READ_ONLY)),
             Act::Crowded(crowded) => control.crowd_hosts(crowded),
             Act::EndSessions => control.end_sessions(),
+            Act::MakePool(name) => control.edit(|world| {
+                let parent = folder(world, "novahost");
+                let holds = ["Folder", "VirtualMachine", "VirtualApp"].map(str::to_owned);
+                world.add("group", Entity::new(name, Some(&parent), Kind::Folder(holds.into())));
+            }),
         }
     }
 
@@ -598,7 +604,9 @@ fn every_method_of_the_source_is_in_the_list() {
                 let literals = line.split('"').skip(1).step_by(2);
                 let is_call = |it: &&str| {
                     let upper = it.starts_with(|letter: char| letter.is_ascii_uppercase());
-                    upper && (it.ends_with("_Task") || line.contains("method"))
+                    let named = ["method = ", "method: ", "search("];
+                    let named = named.iter().any(|it| line.contains(it));
+                    upper && (it.ends_with("_Task") || named)
                 };
                 found.extend(literals.filter(is_call).map(str::to_owned));
             }
