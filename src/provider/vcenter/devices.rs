@@ -210,7 +210,7 @@ mod tests {
         let mut slots: Vec<Slot> =
             ["nic-4000", "ide0:0", "scsi1:0", "scsi0:10", "scsi0:2"].map(Slot::from).into();
         slots.sort_by_key(order);
-        let names: Vec<&str> = slots.iter().map(|slot| slot.as_str()).collect();
+        let names: Vec<&str> = slots.iter().map(Slot::as_str).collect();
         assert_eq!(names, ["scsi0:2", "scsi0:10", "scsi1:0", "ide0:0", "nic-4000"]);
     }
 }
