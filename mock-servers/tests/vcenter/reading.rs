@@ -388,3 +388,13 @@ async fn single_properties_are_fetched() {
     assert!(center.api.call("Fetch", on, "<prop>snapshot</prop>").await.done().kids.is_empty());
     center.api.call("Fetch", on, "<prop>nope</prop>").await.refused("InvalidProperty", "nope");
 }
+
+#[tokio::test]
+async fn a_page_may_be_smaller_than_what_a_client_takes() {
+    let center = start(world(), Options { page_max: 2, ..Options::new(1) }).await;
+    let view = center.api.view(&center, &["VirtualMachine"]).await;
+    let spec = props("VirtualMachine", &["name"]) + &through("ContainerView", &view);
+    let first = center.api.retrieve(&spec, "<maxObjects>500</maxObjects>").await.value();
+    assert_eq!(first.all("objects").len(), 2);
+    assert!(!first.text("token").is_empty());
+}
