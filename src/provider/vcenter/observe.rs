@@ -89,7 +89,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
     inventory.pools = pools(inner, &places, &inventory.listed);
-    let asked = candidates(inner, scope, &machines.objects, &inventory.listed);
+    let asked = candidates(scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
     Ok(inventory)
 }
@@ -116,12 +116,10 @@ fn coverage(places: &Places, machines: &[ObjectContent], sight: &Sight) -> Cover
 
 /// Which machines are read in full: whatever may be ours, and what a configuration names.
 fn candidates<'a>(
-    inner: &Inner,
     scope: &Scope,
     machines: &'a [ObjectContent],
     listed: &BTreeMap<NativeId, Listed>,
 ) -> Vec<&'a ObjectContent> {
-    let project = scope.project.as_ref().or(inner.project.as_ref());
     let is_asked = |object: &&ObjectContent| {
         let id = id_of(object);
         let Some(row) = listed.get(&id) else { return false };
@@ -131,9 +129,9 @@ fn candidates<'a>(
             && row.name.as_ref().is_some_and(|name| scope.template_names.contains(name));
         let marked = match marker_of(object) {
             MarkerState::None => false,
-            // Whose a marker is that cannot be read, nobody knows.
-            MarkerState::Garbled(_) => true,
-            MarkerState::Found(marker) => project.is_none_or(|it| *it == marker.project),
+            // Whose a marker is that cannot be read, nobody knows. One of another project
+            // is looked at too: its addresses and names are taken.
+            MarkerState::Garbled(_) | MarkerState::Found(_) => true,
         };
         scope.every || marked || named || wanted || template
     };

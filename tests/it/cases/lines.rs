@@ -97,12 +97,14 @@ fn field(line: &str) -> Option<String> {
         Some((values, price)) if price.ends_with(')') => values,
         Some(_) | None => values,
     };
-    let native = name == "init" || name.ends_with(".network") || name.ends_with(".storage");
-    if !native {
+    let is_device = name.starts_with("disk.") || name.starts_with("nic.");
+    let whole = is_device && name.matches('.').count() == 1;
+    let native = name.ends_with(".network") || name.ends_with(".storage");
+    if !native && !whole && !["init", "cdrom"].contains(&name) {
         return Some(format!("{name}: {values}"));
     }
     let (before, after) = values.split_once(" → ")?;
-    let mask = |value: &str| if value == "-" { "-" } else { "~" };
+    let mask = |value| if ["-", "none"].contains(&value) { value } else { "~" };
     Some(format!("{name}: {} → {}", mask(before), mask(after)))
 }
 
