@@ -95,6 +95,10 @@ kinds! {
     InsufficientMemoryResourcesFault,
     /// Not enough CPU.
     InsufficientCpuResourcesFault,
+    /// The guest has nobody who could be asked: it has no tools, or they do not run.
+    ToolsUnavailable,
+    /// Something of that name is there already.
+    AlreadyExists,
     /// The host is not connected.
     HostNotConnected,
     /// The host does not answer.
@@ -224,6 +228,8 @@ impl Fault {
             | FaultKind::InsufficientResourcesFault
             | FaultKind::InsufficientMemoryResourcesFault
             | FaultKind::InsufficientCpuResourcesFault
+            | FaultKind::ToolsUnavailable
+            | FaultKind::AlreadyExists
             | FaultKind::HostConfigFault
             | FaultKind::MethodNotFound
             | FaultKind::NotSupported
@@ -330,6 +336,8 @@ mod tests {
         let other = Fault::new("", typed("VmToolsUpgradeFault", vec![]));
         assert_eq!(other.kind.name(), "VmToolsUpgradeFault");
         assert!(!other.proves_refusal());
+        // A guest without tools is switched off instead, which needs the proof.
+        assert!(Fault::new("", typed("ToolsUnavailable", vec![])).proves_refusal());
         assert!(Fault::untyped("ClientFaultCode", "mismatched tag").proves_refusal());
         assert!(!Fault::untyped("ServerFaultCode", "").proves_refusal());
     }
