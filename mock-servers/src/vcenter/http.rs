@@ -190,9 +190,7 @@ fn announce(shared: &Arc<Shared>, heard: &Heard) -> (Option<Fault>, Arrival, Str
     let method = heard.method().unwrap_or(&nothing);
     let by = match method.name.as_str() {
         "Login" => method.text_of("userName").unwrap_or("").to_owned(),
-        _ => {
-            heard.cookie.as_ref().and_then(|it| core.cookies.get(it)).cloned().unwrap_or_default()
-        }
+        _ => heard.cookie.as_ref().and_then(|it| core.cookies.get(it)).cloned().unwrap_or_default(),
     };
     let arrival = truth::arrival(&core.world, (n, by), method, &super::record::masked(&heard.text));
     if let Some(sink) = core.arrivals.as_mut() {
