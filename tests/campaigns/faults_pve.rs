@@ -81,4 +81,3 @@ pub fn people() -> Vec<(&'static str, Fault)> {
     ];
     deeds.into_iter().map(|(name, deed)| (name, Fault::Deed(deed))).collect()
 }
-

@@ -146,8 +146,12 @@ impl Fleet {
         let has_tags = self.product == Product::Pve;
         for (key, it) in &self.machines {
             let host = 100 + KEYS.iter().position(|known| known == key).unwrap();
-            let _ = writeln!(text, "  {key}:\n    hypervisor: {hypervisor}\n    image: {}", it.image);
-            let _ = writeln!(text, "    plan: {}\n    power: {}", it.plan, it.power);
+            let _ =
+                writeln!(text, "  {key}:\n    hypervisor: {hypervisor}\n    image: {}", it.image);
+            // The disk of a linked clone stays as large as its template's there.
+            let stays = self.product == Product::Vcenter && it.image == "linked";
+            let plan = if stays { "small" } else { it.plan };
+            let _ = writeln!(text, "    plan: {plan}\n    power: {}", it.power);
             let mut line = |name: &str, value: Option<String>| {
                 if let Some(value) = value {
                     let _ = writeln!(text, "    {name}: {value}");

@@ -194,6 +194,9 @@ async fn settle(lab: &Lab, runner: &crate::lab::Runner, fleet: &Fleet, told: &mu
         told.stopped.insert("the run".to_owned(), code.clone());
         return;
     }
+    if std::env::var("DBG").is_ok() {
+        runner.dump();
+    }
     for key in rest.blocked.keys().chain(&rest.keys) {
         let excused =
             meddled.contains(key) || strangers || !meddled.is_empty() && key.starts_with("pool/");

@@ -157,9 +157,7 @@ fn applies(name: &str, kind: &str, column: &Column) -> bool {
         "network" if name == "stale-list" => column.name == "list-later",
         // An answer that comes late or ends a session says nothing of effects.
         "network" => true,
-        "task" if !strikes_tasks(name) => {
-            column.mutates && column.guest
-        }
+        "task" if !strikes_tasks(name) => column.mutates && column.guest,
         "task" => column.task,
         _ => column.mutates && column.guest,
     }
@@ -227,8 +225,8 @@ async fn cell(
     }
     if !clean(&rest) {
         letter = 'p';
-        let people = !lab.oracle.disturbed().is_empty()
-            || fired.iter().any(|it| brings_strangers(&it.rule));
+        let people =
+            !lab.oracle.disturbed().is_empty() || fired.iter().any(|it| brings_strangers(&it.rule));
         // A copy beside a half-made machine: the run ends with 10 and says which.
         let told = !rest.blocked.is_empty() || last.exit == ExitClass::Unknown;
         if !people || !told {
@@ -259,7 +257,8 @@ pub async fn one(product: Product, row: &str, column: &str) -> Option<String> {
 }
 
 fn path(product: Product) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/campaigns/{}.txt", product.file("matrix")))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/campaigns/{}.txt", product.file("matrix")))
 }
 
 /// The table of the repository: row, column, letters.

@@ -54,7 +54,8 @@ async fn hunt(by: &By) -> (String, u64, Option<String>) {
         }
         By::Races(most) => {
             // Births of one key at two ids.
-            let all = races::walk(Product::Pve, (0..*most).filter(|seed| seed % 5 == 1), true).await;
+            let all =
+                races::walk(Product::Pve, (0..*most).filter(|seed| seed % 5 == 1), true).await;
             let found = all.iter().find(|(_, told)| !told.violations.is_empty());
             let text = found.map(|(seed, told)| format!("seed {seed}: {}", told.violations[0]));
             ("races".to_owned(), all.len() as u64, text)

@@ -29,11 +29,7 @@ fn machine(product: Product, key: &str, more: &str) -> String {
 }
 
 /// What each of the racers asks for, and what may be deleted.
-fn course(
-    product: Product,
-    kind: u64,
-    dice: &mut Dice,
-) -> (String, Vec<String>, BTreeSet<String>) {
+fn course(product: Product, kind: u64, dice: &mut Dice) -> (String, Vec<String>, BTreeSet<String>) {
     let machine = |key: &str, more: &str| machine(product, key, more);
     let line = |text: &str| format!("    {text}\n");
     let both = format!("vms:\n{}{}", machine("a", ""), machine("b", ""));
@@ -56,7 +52,10 @@ fn course(
         // Edits that do not agree.
         2 => {
             let tagged = |tag: &str| {
-                let tags = line(&format!("tags: [{tag}]"));
+                let tags = match product {
+                    Product::Pve => line(&format!("tags: [{tag}]")),
+                    Product::Vcenter => line(&format!("notes: {tag}")),
+                };
                 format!("vms:\n{}{}", machine("a", &tags), machine("b", &tags))
             };
             (both, vec![tagged("one"), tagged("two"), tagged("three")], BTreeSet::new())
@@ -93,7 +92,10 @@ async fn race(product: Product, seed: u64) -> Told {
             writes: 50 + dice.roll(150),
             any: of_the_network(product),
             // Slow tasks are what makes a race long.
-            changes: of_tasks(product).into_iter().filter(|(name, _)| name == "task-slow").collect(),
+            changes: of_tasks(product)
+                .into_iter()
+                .filter(|(name, _)| name == "task-slow")
+                .collect(),
             without: BTreeSet::new(),
             most: 12,
         }),

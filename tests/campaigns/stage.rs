@@ -183,22 +183,21 @@ impl Stage {
     pub fn plant(&self, mut plan: FaultPlan<Fault>, armed: Arc<AtomicBool>) {
         // What is asked while no fault is armed is not counted either, so that a look
         // between two runs does not change what strikes in the second.
-        let mut decide = move |arrival: &_| {
-            armed.load(Ordering::SeqCst).then(|| plan.decide(arrival)).flatten()
-        };
+        let mut decide =
+            move |arrival: &_| armed.load(Ordering::SeqCst).then(|| plan.decide(arrival)).flatten();
         match self {
-            Self::Pve(_, control) => control.set_fault(Box::new(move |point| {
-                match decide(&point.arrival)? {
+            Self::Pve(_, control) => {
+                control.set_fault(Box::new(move |point| match decide(&point.arrival)? {
                     Fault::Pve(fault) => Some(fault),
                     other @ Fault::Vcenter(_) => panic!("{other:?} is of another product"),
-                }
-            })),
-            Self::Vcenter(_, control) => control.set_fault(Box::new(move |point| {
-                match decide(&point.arrival)? {
+                }))
+            }
+            Self::Vcenter(_, control) => {
+                control.set_fault(Box::new(move |point| match decide(&point.arrival)? {
                     Fault::Vcenter(fault) => Some(fault),
                     other @ Fault::Pve(_) => panic!("{other:?} is of another product"),
-                }
-            })),
+                }))
+            }
         }
     }
 
@@ -233,6 +232,9 @@ impl Stage {
                             Kind::Vm(vm) => {
                                 vm.connection = "connected".to_owned();
                                 vm.question = None;
+                                // Without them nobody can ask a guest to go down; whoever
+                                // installed it by hand does this too.
+                                vm.behaviour.tools = true;
                             }
                             _ => {}
                         }
