@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// Histories before every change; each kind of fault strikes in hundreds of places.
 const SHORT: u64 = 240;
 /// Those over a vCenter.
-const SHORT_VCENTER: u64 = 120;
+const SHORT_VCENTER: u64 = 60;
 /// Histories of the long mode.
 const LONG: u64 = 6000;
 /// Histories at a time: enough to hide the waiting.
@@ -193,9 +193,6 @@ async fn settle(lab: &Lab, runner: &crate::lab::Runner, fleet: &Fleet, told: &mu
     if let (Some(code), false) = (refused.first(), meddled.is_empty()) {
         told.stopped.insert("the run".to_owned(), code.clone());
         return;
-    }
-    if std::env::var("DBG").is_ok() {
-        runner.dump();
     }
     for key in rest.blocked.keys().chain(&rest.keys) {
         let excused =

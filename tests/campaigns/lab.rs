@@ -350,7 +350,7 @@ impl Lab {
         }
         // A list that is older than the machine is the simulator's lie alone.
         if self.fired()[struck..].iter().all(|it| it.rule != "stale-list") {
-            self.believes_no_absence(&made, &there, format!("{:?} {:?}", inventory.hypervisors.values().map(|it| (&it.coverage, it.listed.keys().collect::<Vec<_>>())).collect::<Vec<_>>(), made.plan.body.actions.iter().map(|it| it.id.to_string()).collect::<Vec<_>>()));
+            self.believes_no_absence(&made, &there);
         }
         let yes = Consent { yes: true, ..Consent::default() };
         let consent = if full { everything(&desired, &made) } else { yes };
@@ -380,7 +380,7 @@ impl Lab {
     }
 
     /// What is there, and was there before anybody looked, is not planned to be made.
-    fn believes_no_absence(&self, made: &Reconciled, before: &BTreeSet<String>, cov: String) {
+    fn believes_no_absence(&self, made: &Reconciled, before: &BTreeSet<String>) {
         let now = self.oracle.keys();
         let creates = made.plan.body.actions.iter().filter(|it| it.verb == Verb::Create);
         for action in creates {
@@ -392,7 +392,7 @@ impl Lab {
                 .iter()
                 .any(|it| it.key == action.key && it.verb == Verb::Replace);
             if before.contains(&key) && now.contains(&key) && !goes {
-                self.oracle.blame(format!("{key} is there, and planned to be made {:?}", std::env::var("DBG").map(|_| cov.clone())));
+                self.oracle.blame(format!("{key} is there, and planned to be made"));
             }
         }
     }
@@ -520,23 +520,6 @@ impl Lab {
 
 impl Runner {
     /// One action at a time: the same seed then meets the same faults in the same order.
-    pub fn dump(&self) {
-        let c = rusqlite::Connection::open(&self.path).unwrap();
-        let mut s = c.prepare("SELECT * FROM steps ORDER BY id").unwrap();
-        let n = s.column_count();
-        let mut rows = s.query([]).unwrap();
-        while let Some(r) = rows.next().unwrap() {
-            let t: Vec<String> = (0..n)
-                .map(|i| {
-                    format!("{:?}", r.get::<_, rusqlite::types::Value>(i).unwrap())
-                        .chars()
-                        .take(150)
-                        .collect()
-                })
-                .collect();
-            eprintln!("STEP {}", t.join("|"));
-        }
-    }
     pub fn one_at_a_time(self) -> Self {
         Self { writes: 1, ..self }
     }
