@@ -190,13 +190,13 @@ impl Stage {
                 control.set_fault(Box::new(move |point| match decide(&point.arrival)? {
                     Fault::Pve(fault) => Some(fault),
                     other @ Fault::Vcenter(_) => panic!("{other:?} is of another product"),
-                }))
+                }));
             }
             Self::Vcenter(_, control) => {
                 control.set_fault(Box::new(move |point| match decide(&point.arrival)? {
                     Fault::Vcenter(fault) => Some(fault),
                     other @ Fault::Pve(_) => panic!("{other:?} is of another product"),
-                }))
+                }));
             }
         }
     }
