@@ -138,6 +138,10 @@ pub struct Validate {
     /// Where the YAML is.
     #[command(flatten)]
     pub source: Source,
+    /// Print which field can be had on which product, and what changing it costs there: of
+    /// the fields that the YAML uses, or, without a PATH, of all
+    #[arg(long)]
+    pub portability: bool,
     /// How to write the result
     #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
     pub format: Option<Format>,

@@ -63,6 +63,11 @@ pub struct Session {
 static PROXMOX: Proxmox = Proxmox;
 static VCENTER: Vcenter = Vcenter;
 
+/// The pure half of every product, in the order in which they are shown.
+pub fn all_products() -> [&'static dyn Product; 2] {
+    [&PROXMOX, &VCENTER]
+}
+
 /// The pure half of each configured hypervisor.
 pub fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
     let product = |config: &HypervisorConfig| -> &'static dyn Product {

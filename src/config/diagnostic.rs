@@ -164,6 +164,24 @@ impl SourceMap {
             .unwrap_or_default()
     }
 
+    /// The rest of a line from a place on, up to where its value must have ended; none for a
+    /// place in another map.
+    pub fn span_at(&self, place: &crate::model::Place) -> Option<Span> {
+        let at = self.files.iter().position(|file| *file.path == *place.file)?;
+        let file = &self.files[at];
+        let line = usize::try_from(place.line).ok()?.checked_sub(1)?;
+        let start = *file.line_starts().get(line)? as usize;
+        let text = file.text.get(start..)?.lines().next()?;
+        let skipped = usize::try_from(place.column).ok()?.saturating_sub(1);
+        let begin = text.char_indices().nth(skipped).map_or(text.len(), |(at, _)| at);
+        let value = &text[begin..];
+        let length = value.find([',', '}', '#']).unwrap_or(value.len());
+        let length = value[..length].trim_end().len();
+        let start = u32::try_from(start + begin).ok()?;
+        let end = start + u32::try_from(length).ok()?;
+        Some(Span { file: FileId(u32::try_from(at).ok()?), start, end })
+    }
+
     /// Line and column of the beginning of a span.
     pub fn line_column(&self, span: Span) -> (usize, usize) {
         self.file(span.file).map_or((1, 1), |file| file.position(span.start))

@@ -20,6 +20,7 @@ mod markdown;
 mod narrow;
 mod next;
 mod plan_text;
+mod portability;
 mod steps;
 mod totals;
 mod words;
@@ -33,6 +34,9 @@ pub use inert::{inert_json, inert_lines, inert_markdown, inert_page};
 pub use markdown::plan_markdown;
 pub use next::next_command;
 pub use plan_text::plan_text;
+pub use portability::{
+    FieldRow, Portability, Reason, Support, portability, portability_of, portability_text,
+};
 pub use totals::{Totals, totals};
 
 /// What the reader's screen can show.

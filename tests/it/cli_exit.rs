@@ -336,3 +336,38 @@ fn code_130_after_ctrl_c_and_143_after_a_request_to_terminate() {
         }
     }
 }
+
+/// A machine on a vCenter that asks for what none has.
+const UNFIT: &str = "version: 1
+project: unfit
+hypervisors:
+  vc: { type: vcenter, endpoint: https://127.0.0.1:8443, auth: { username: a@b.c, password: env:X } }
+networks: { lan: { vlan: 7, at: { vc: { portgroup: VM Network } } } }
+images: { debian: { os: linux, init: cloud-init, at: { vc: { template: tpl-debian-13 } } } }
+vms:
+  fits: { hypervisor: vc, image: debian, nics: { eth0: { network: lan } } }
+  unfit:
+    hypervisor: vc
+    image: debian
+    tags: [web]
+    nics: { eth0: { network: lan, vlan: 8 } }
+";
+
+#[test]
+fn what_a_product_does_not_have_is_refused_before_anything_is_asked() {
+    let it = Scratch::empty("unfit", Release::V9_2);
+    it.write("novahost.yaml", UNFIT);
+    let ran = it.run("validate").code(3);
+    let ran =
+        ran.warns("error[unsupported]: `tags` cannot be had on vc").warns("novahost.yaml:12:");
+    let ran = ran.warns("`nic.eth0.vlan` cannot be had on vc").warns("novahost.yaml:13:");
+    ran.warns("help: leave `tags:` out").warns("2 errors in the YAML");
+    it.run("validate --format json").code(3).says("\"subject\": \"vm/unfit\"");
+    // Where it could run is answered all the same.
+    let ran = it.run("validate --portability novahost.yaml").code(0).fits();
+    ran.says("not for 1 of 2 [").says("a card has no VLAN of its own");
+    let ran = it.run("validate --portability --format json").code(0);
+    let table: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(table["products"], serde_json::json!(["Proxmox VE", "VMware vCenter"]));
+    it.run("validate --portability").code(0).fits().says("restart or online");
+}

@@ -26,6 +26,7 @@ mod ownership;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;
+mod portability;
 mod privileges;
 mod provider_proxmox;
 mod provider_vcenter;

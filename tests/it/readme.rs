@@ -5,8 +5,8 @@ use clap::CommandFactory as _;
 use novahost::{
     apply::ExitClass,
     cli::args::Cli,
-    model::{FieldKind, FieldPath, Product as _},
-    provider::proxmox::Proxmox,
+    provider::{proxmox::Proxmox, vcenter::Vcenter},
+    report::{self, Support},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -246,28 +246,34 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// A cell of the README's table.
+fn cell(support: &Support) -> String {
+    if !support.create {
+        return "no".to_owned();
+    }
+    match support.change.as_slice() {
+        [] if support.read_back => "fixed".to_owned(),
+        [] => "with init".to_owned(),
+        classes => classes.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(" or "),
+    }
+}
+
 #[test]
 fn the_table_of_fields_is_the_products() {
     let text = page("README.md");
-    let table = rows(section(&text, "Fields on Proxmox VE"));
-    let capabilities = Proxmox.capabilities();
-    let mut written: BTreeMap<FieldKind, (String, String)> = BTreeMap::new();
-    for row in &table {
-        let path: FieldPath = row[0].parse().unwrap();
-        let twice = written.insert(path.kind, (row[2].clone(), row[3].clone()));
+    let mut written: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows(section(&text, "Fields")) {
+        let twice = written.insert(row[0].clone(), row[2..].to_vec());
         assert_eq!(twice, None, "{} stands twice", row[0]);
     }
-    for kind in FieldKind::ALL.into_iter().filter(|it| *it != FieldKind::Marker) {
-        let readable = !capabilities.unreadable.contains(&kind);
-        let later = match capabilities.changes.get(&kind) {
-            Some(class) => class.as_str(),
-            None if readable => "fixed",
-            None => "with init",
-        };
-        let wanted = (later.to_owned(), if readable { "yes" } else { "no" }.to_owned());
-        assert_eq!(written.get(&kind), Some(&wanted), "{kind:?}");
+    let table = report::portability(&[&Proxmox, &Vcenter]);
+    for row in &table.fields {
+        let read = row.on.iter().all(|it| it.read_back);
+        let mut wanted: Vec<String> = row.on.iter().map(cell).collect();
+        wanted.push(if read { "yes" } else { "no" }.to_owned());
+        assert_eq!(written.remove(&row.field), Some(wanted), "{}", row.field);
     }
-    assert!(!written.contains_key(&FieldKind::Marker), "the marker is nobody's field");
+    assert!(written.is_empty(), "no product knows {written:?}");
 }
 
 fn novahost(folder: &Path, args: &[&str]) -> (String, i32) {
