@@ -18,6 +18,8 @@
 
 #[path = "cases/disturb.rs"]
 mod disturb;
+#[path = "cases/fifty.rs"]
+mod fifty;
 #[path = "cases/lab.rs"]
 mod lab;
 #[path = "cases/lines.rs"]
@@ -75,7 +77,7 @@ impl On {
     }
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     /// What it shows.

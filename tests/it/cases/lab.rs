@@ -67,7 +67,8 @@ pub fn desired(text: &str, on: On) -> DesiredState {
     loaded.desired.unwrap_or_else(|| panic!("{problems:#?}\n{text}"))
 }
 
-fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
+/// The product of each hypervisor.
+pub fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
     let one = |(name, config): (&HypervisorName, &HypervisorConfig)| {
         let product: &'static dyn Product = match config {
             HypervisorConfig::Proxmox(_) => &PROXMOX,
