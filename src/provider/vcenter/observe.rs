@@ -91,13 +91,9 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
     inventory.pools = pools(inner, &places, &inventory.listed);
     let asked = candidates(scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
-    let hidden = unlisted(inner, scope, &inventory).await?;
-    if !hidden.is_empty() {
-        let mut gaps = hidden;
-        if let Coverage::Incomplete { gaps: others } = &inventory.coverage {
-            gaps.extend(others.iter().cloned());
-        }
-        inventory.coverage = Coverage::Incomplete { gaps };
+    let unlisted = unlisted(inner, scope, &inventory).await?;
+    if !unlisted.is_empty() {
+        inventory.coverage = lessened(&inventory.coverage, unlisted);
     }
     Ok(inventory)
 }
@@ -122,6 +118,20 @@ async fn unlisted(
         format!("{} exists, and is in no list: {why}", object.obj)
     };
     Ok(found.iter().map(words).collect())
+}
+
+/// What is left of a coverage when machines are there that no list shows.
+fn lessened(coverage: &Coverage, unlisted: Vec<String>) -> Coverage {
+    match coverage {
+        Coverage::Complete => Coverage::Scoped {
+            why: unlisted.join("; "),
+            help: "look for permissions that take `System.Read` away from the account".to_owned(),
+        },
+        Coverage::Incomplete { gaps } => {
+            Coverage::Incomplete { gaps: gaps.iter().cloned().chain(unlisted).collect() }
+        }
+        Coverage::Scoped { .. } | Coverage::Failed { .. } => coverage.clone(),
+    }
 }
 
 /// How far the absence of a machine can be believed.
