@@ -15,6 +15,7 @@ use crate::{
     plan::{machine_base, pool_base},
     planted::Bug,
 };
+use std::collections::BTreeSet;
 
 /// What is to be done about a step, by what was just read.
 pub(super) enum Judged {
@@ -81,11 +82,34 @@ impl Job<'_> {
         }
         awake(op, &fresh.object)?;
         self.base_holds(index, fresh)?;
+        if *op == StepOp::Delete {
+            self.takes_no_more_than_planned(&fresh.object)?;
+        }
         let missing = unmet(&step.begin, &fresh.object);
         if !missing.is_empty() {
             return Err(Halt::Stale(missing.join("; ")));
         }
         Ok(Judged::Send)
+    }
+
+    /// A delete takes every volume that hangs on the machine by then. What the plan showed as
+    /// lost was read before; whatever was hung on since was shown to nobody.
+    fn takes_no_more_than_planned(&self, object: &FreshObject) -> Result<(), Halt> {
+        let FreshObject::Machine(now) = object else { return Ok(()) };
+        let planned: BTreeSet<&str> =
+            self.action.data_loss.volumes.iter().map(|it| it.volume.as_str()).collect();
+        let more = now.devices.iter().filter(|it| it.kind.is_lost_with_machine());
+        let more: Vec<&str> = more
+            .filter_map(|it| it.volume.as_deref())
+            .filter(|volume| !planned.contains(volume))
+            .collect();
+        match more.is_empty() {
+            true => Ok(()),
+            false => Err(Halt::Stale(format!(
+                "{} was attached since the plan, and the delete would take it",
+                more.join(", ")
+            ))),
+        }
     }
 
     fn judge_birth(&mut self, step: &Step, fresh: &Fresh) -> Result<Judged, Halt> {

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     apply::ExitClass,
     model::{
-        HypervisorConfig, HypervisorName, PoolBinding, ProxmoxAuth, ProxmoxConfig, SecretRef,
-        VcenterConfig,
+        ErrorKind, HypervisorConfig, HypervisorName, PoolBinding, ProviderError, ProxmoxAuth,
+        ProxmoxConfig, SecretRef, VcenterConfig,
     },
     provider::{
         Provider,
@@ -50,7 +50,19 @@ impl Session {
         name: &HypervisorName,
         config: &HypervisorConfig,
     ) -> Result<Arc<dyn Provider>, CliError> {
-        let failed = |error| CliError::of(ExitClass::Error, &error);
+        let failed = |error: ProviderError| {
+            let class = match error.kind {
+                ErrorKind::Trust => ExitClass::Refused,
+                ErrorKind::Certificate => ExitClass::Config,
+                ErrorKind::Unreachable
+                | ErrorKind::Identity
+                | ErrorKind::Auth
+                | ErrorKind::Permission
+                | ErrorKind::Decode
+                | ErrorKind::Refused => ExitClass::Error,
+            };
+            CliError::of(class, &error)
+        };
         Ok(match config {
             HypervisorConfig::Proxmox(config) => {
                 let settings = match &self.sandbox {

@@ -18,7 +18,8 @@ impl Bytes {
 
     /// So many mebibytes.
     pub const fn mib(count: u64) -> Self {
-        Self(count * Self::MIB)
+        // What a server reports is not bounded by anything.
+        Self(count.saturating_mul(Self::MIB))
     }
 
     /// So many gibibytes.

@@ -403,6 +403,21 @@ pub struct Device {
     pub vlan: Option<u16>,
 }
 
+impl DeviceKind {
+    /// Whether the device's volume goes when its machine does. An ISO image is not the
+    /// machine's own.
+    pub fn is_lost_with_machine(self) -> bool {
+        match self {
+            DeviceKind::Disk
+            | DeviceKind::Detached
+            | DeviceKind::Seed
+            | DeviceKind::Firmware
+            | DeviceKind::Tpm => true,
+            DeviceKind::Cdrom | DeviceKind::Nic => false,
+        }
+    }
+}
+
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

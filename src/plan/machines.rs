@@ -7,10 +7,10 @@ use crate::{
     diff,
     model::{
         Action, Allotted, BirthSource, Blocked, Build, Change, Code, Coverage, DataLoss,
-        DesiredMachine, DeviceKind, DeviceName, Disruption, Expect, FieldChange, FieldKind,
-        FieldPath, HypervisorInventory, HypervisorName, LockKind, LostVolume, Lowered, MachineSpec,
-        Marker, Medium, Note, ObservedMachine, Place, Power, PowerState, Product, Reason,
-        ResourceKey, Stage, StepOp, Unsupported, Update, Verb, Words,
+        DesiredMachine, Device, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath,
+        HypervisorInventory, HypervisorName, LockKind, LostVolume, Lowered, MachineSpec, Marker,
+        Medium, Note, ObservedMachine, Place, Power, PowerState, Product, Reason, ResourceKey,
+        Stage, StepOp, Unsupported, Update, Verb, Words,
     },
     ownership::Owned,
 };
@@ -850,16 +850,8 @@ fn lost_volumes(seen: &ObservedMachine, marker: &Marker) -> Vec<LostVolume> {
         let named = marker.map.disks.iter().find(|(_, entry)| entry.slot.as_str() == slot);
         named.map_or_else(|| slot.to_owned(), |(name, _)| name.to_string())
     };
-    let goes = |kind| match kind {
-        DeviceKind::Disk
-        | DeviceKind::Detached
-        | DeviceKind::Seed
-        | DeviceKind::Firmware
-        | DeviceKind::Tpm => true,
-        // An ISO image is not the machine's own.
-        DeviceKind::Cdrom | DeviceKind::Nic => false,
-    };
-    let mut devices: Vec<_> = seen.devices.iter().filter(|it| goes(it.kind)).collect();
+    let goes = |it: &&Device| it.kind.is_lost_with_machine();
+    let mut devices: Vec<_> = seen.devices.iter().filter(goes).collect();
     // The boot disk first, then by slot, in whatever order the devices were reported.
     devices.sort_by_key(|it| (label(it.slot.as_str()) != DeviceName::BOOT, &it.slot));
     devices

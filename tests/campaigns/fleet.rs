@@ -1,5 +1,6 @@
 //! Configurations by chance: a few machines and pools, and what changes in them.
 
+use crate::stage::Product;
 use mock_servers::harness::Dice;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,8 +30,9 @@ struct Machine {
 }
 
 /// A configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fleet {
+    product: Product,
     machines: BTreeMap<&'static str, Machine>,
     pools: BTreeMap<&'static str, u64>,
     /// How many names were used: a name that was given up is not used again, since its
@@ -84,10 +86,10 @@ fn change(dice: &mut Dice, it: &mut Machine) {
 
 impl Fleet {
     /// A first one.
-    pub fn first(dice: &mut Dice) -> Self {
+    pub fn first(product: Product, dice: &mut Dice) -> Self {
         let count = usize::try_from(2 + dice.roll(2)).unwrap();
         let machines = KEYS[..count].iter().map(|key| (*key, machine(dice))).collect();
-        Self { machines, pools: [("team", dice.roll(9))].into(), used: count }
+        Self { product, machines, pools: [("team", dice.roll(9))].into(), used: count }
     }
 
     /// The next one.
@@ -128,13 +130,28 @@ impl Fleet {
     pub fn yaml(&self) -> String {
         let mut text = String::from("pools:\n");
         for (name, comment) in &self.pools {
-            let _ = writeln!(text, "  {name}: {{ comment: c{comment}, at: {{ pve: {{}} }} }}");
+            let _ = match self.product {
+                Product::Pve => {
+                    writeln!(text, "  {name}: {{ comment: c{comment}, at: {{ pve: {{}} }} }}")
+                }
+                // Places that others made: nothing of them is changed.
+                Product::Vcenter => {
+                    let place = format!("{{ folder: {name}, resource_pool: {name} }}");
+                    writeln!(text, "  {name}: {{ at: {{ vc: {place} }} }}")
+                }
+            };
         }
         text.push_str("vms:\n");
+        let hypervisor = self.product.hypervisor();
+        let has_tags = self.product == Product::Pve;
         for (key, it) in &self.machines {
             let host = 100 + KEYS.iter().position(|known| known == key).unwrap();
-            let _ = writeln!(text, "  {key}:\n    hypervisor: pve\n    image: {}", it.image);
-            let _ = writeln!(text, "    plan: {}\n    power: {}", it.plan, it.power);
+            let _ =
+                writeln!(text, "  {key}:\n    hypervisor: {hypervisor}\n    image: {}", it.image);
+            // The disk of a linked clone stays as large as its template's there.
+            let stays = self.product == Product::Vcenter && it.image == "linked";
+            let plan = if stays { "small" } else { it.plan };
+            let _ = writeln!(text, "    plan: {plan}\n    power: {}", it.power);
             let mut line = |name: &str, value: Option<String>| {
                 if let Some(value) = value {
                     let _ = writeln!(text, "    {name}: {value}");
@@ -142,7 +159,7 @@ impl Fleet {
             };
             line("firmware", it.firmware.map(str::to_owned));
             line("pool", it.pool.map(str::to_owned));
-            line("tags", it.tag.map(|tag| format!("[t{tag}]")));
+            line("tags", it.tag.filter(|_| has_tags).map(|tag| format!("[t{tag}]")));
             line("notes", it.notes.map(|notes| format!("Remark {notes}")));
             let on_remove = if it.loses_data { "delete" } else { "detach" };
             line(

@@ -2,23 +2,21 @@
 //! meddle. Nothing unsafe happens; once all is quiet, it converges, or stops and says why.
 
 use crate::{
+    faults::{brings_strangers, of_people, of_tasks, of_the_network},
     fleet::Fleet,
     lab::{Applied, Lab, is_done},
     page::{self, Tally},
+    stage::{Fault, Product},
 };
-use mock_servers::{
-    harness::{Chance, Dice, FaultPlan, Fired},
-    pve::{Deed, Fault},
-};
+use mock_servers::harness::{Chance, Dice, FaultPlan, Fired};
 use novahost::apply::ExitClass;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinSet;
 
 /// Histories before every change; each kind of fault strikes in hundreds of places.
 const SHORT: u64 = 240;
+/// Those over a vCenter.
+const SHORT_VCENTER: u64 = 60;
 /// Histories of the long mode.
 const LONG: u64 = 6000;
 /// Histories at a time: enough to hide the waiting.
@@ -41,96 +39,13 @@ pub struct Told {
     pub fleet: String,
 }
 
-fn named<F: Clone>(all: &[(&str, F)]) -> Vec<(String, F)> {
-    all.iter().map(|(name, fault)| ((*name).to_owned(), fault.clone())).collect()
-}
-
-/// What the network and the server may do to any request.
-pub fn of_the_network() -> Vec<(String, Fault)> {
-    let long = Duration::from_millis(2300);
-    let text = |words: &str| words.to_owned();
-    named(&[
-        ("http-500", Fault::Status(500, text("internal error"))),
-        ("http-503", Fault::Status(503, text("service unavailable"))),
-        ("http-429", Fault::Status(429, text("too many requests"))),
-        ("http-595", Fault::Status(595, text("no route to host"))),
-        ("http-596-before", Fault::Status(596, text("Connection timed out"))),
-        ("http-596-after", Fault::StatusAfter(596, text("Connection timed out"))),
-        ("reset-before", Fault::DropBefore),
-        ("reset-during", Fault::DropDuring),
-        ("reset-after", Fault::DropAfter),
-        ("timeout-before", Fault::HangBefore(long)),
-        ("timeout-after", Fault::HangAfter(long)),
-        ("cut-body", Fault::CutBody),
-        ("malformed-body", Fault::Garbage(text("<html>proxy error</html>"))),
-        ("slow", Fault::Delay(Duration::from_millis(60))),
-        ("stale-list", Fault::Stale),
-        ("session-ended", Fault::Deed(Deed::EndSessions)),
-    ])
-}
-
-/// What may happen to a request that changes something.
-pub fn of_tasks() -> Vec<(String, Fault)> {
-    let text = |words: &str| words.to_owned();
-    named(&[
-        ("locked", Fault::Status(500, text("VM is locked (backup)"))),
-        (
-            "lock-timeout",
-            Fault::Status(
-                500,
-                text("can't lock file '/var/lock/qemu-server/lock-1.conf' - got timeout"),
-            ),
-        ),
-        ("no-worker", Fault::StatusAfter(500, text("got no worker upid - start worker failed"))),
-        ("echo", Fault::Echo(400)),
-        ("task-fails", Fault::TaskFails(text("storage 'fast' is not online"))),
-        ("task-warns", Fault::TaskWarns(text("could not trim"))),
-        ("task-slow", Fault::TaskSlow(Duration::from_millis(150))),
-    ])
-}
-
-/// What other people may do right before a request that changes something.
-pub fn of_people() -> Vec<(String, Fault)> {
-    let deeds = [
-        ("edits", Deed::Edit("balloon".into(), Some("0".into()))),
-        ("edits-memory", Deed::Edit("memory".into(), Some("3072".into()))),
-        ("remarks", Deed::Remark("Call Marie before touching this.".into())),
-        ("renames", Deed::Rename("renamed".into())),
-        ("migrates", Deed::Migrate("pve2".into())),
-        ("deletes", Deed::Delete),
-        ("recycles-id", Deed::Recycle),
-        ("occupies-id", Deed::Occupy),
-        ("clones", Deed::Clone(20901)),
-        ("restores", Deed::Restore(20902)),
-        ("restores-elsewhere", Deed::Relocate(20903)),
-        ("removes-mark", Deed::Unmark),
-        ("steals-mark", Deed::Rewrite("project=campaign".into(), "project=thieves".into())),
-        ("powers-off", Deed::Power(false)),
-        ("powers-on", Deed::Power(true)),
-        (
-            "reverts",
-            Deed::All(vec![
-                Deed::Revert,
-                Deed::Edit("onboot".into(), Some("1".into())),
-                Deed::Revert,
-            ]),
-        ),
-        ("hides", Deed::Hide(true)),
-        ("node-offline", Deed::NodeOffline("pve2".into(), true)),
-        ("node-crash", Deed::NodeCrash("pve1".into())),
-        ("no-quorum", Deed::Quorum(false)),
-        ("other-certificate", Deed::Certificate(true)),
-    ];
-    deeds.into_iter().map(|(name, deed)| (name.to_owned(), Fault::Deed(deed))).collect()
-}
-
 /// Which faults a history meets, by its seed: the network alone, or people as well.
-fn faults(seed: u64, without: &BTreeSet<String>) -> FaultPlan<Fault> {
+fn faults(product: Product, seed: u64, without: &BTreeSet<String>) -> FaultPlan<Fault> {
     let hostile = seed % 2 == 1;
     let mut dice = Dice::of(seed, &["odds"]);
-    let mut changes = of_tasks();
+    let mut changes = of_tasks(product);
     if hostile {
-        changes.extend(of_people());
+        changes.extend(of_people(product));
     }
     FaultPlan::new(
         vec![],
@@ -138,7 +53,7 @@ fn faults(seed: u64, without: &BTreeSet<String>) -> FaultPlan<Fault> {
             seed,
             reads: 5 + dice.roll(60),
             writes: 60 + dice.roll(400),
-            any: of_the_network(),
+            any: of_the_network(product),
             changes,
             without: without.clone(),
             most: 40,
@@ -147,8 +62,8 @@ fn faults(seed: u64, without: &BTreeSet<String>) -> FaultPlan<Fault> {
 }
 
 /// Walks one history. The same seed meets the same faults.
-pub async fn history(seed: u64, without: &BTreeSet<String>) -> Told {
-    let lab = Lab::start(seed).await;
+pub async fn history(product: Product, seed: u64, without: &BTreeSet<String>) -> Told {
+    let lab = Lab::start(product, seed).await;
     let runner = if seed.is_multiple_of(5) {
         lab.runner_with_password(seed).await
     } else {
@@ -156,7 +71,7 @@ pub async fn history(seed: u64, without: &BTreeSet<String>) -> Told {
     };
     let runner = runner.one_at_a_time();
     let mut dice = Dice::of(seed, &["fleet"]);
-    let mut fleet = Fleet::first(&mut dice);
+    let mut fleet = Fleet::first(product, &mut dice);
     let mut may_delete = BTreeSet::new();
     let mut told = Told::default();
     // A quarter begins with machines that are there and complete.
@@ -172,7 +87,7 @@ pub async fn history(seed: u64, without: &BTreeSet<String>) -> Told {
         may_delete.extend(fleet.loses(&next));
         fleet = next;
     }
-    lab.plant(faults(seed, without));
+    lab.plant(faults(product, seed, without));
     for _ in 0..2 + dice.roll(3) {
         lab.may_delete(may_delete.iter().cloned());
         lab.arm(true);
@@ -215,8 +130,9 @@ async fn honest(
     struck: usize,
 ) {
     let Some(summary) = &applied.summary else { return };
+    let product = lab.stage.product();
     let deeds: Vec<String> = lab.fired()[struck..].iter().map(|it| it.rule.clone()).collect();
-    let people: BTreeSet<String> = of_people().into_iter().map(|(name, _)| name).collect();
+    let people: BTreeSet<String> = of_people(product).into_iter().map(|(name, _)| name).collect();
     // Where somebody meddled, what was so a moment ago may be so no more.
     if deeds.iter().any(|it| people.contains(it)) {
         return;
@@ -269,8 +185,7 @@ async fn settle(lab: &Lab, runner: &crate::lab::Runner, fleet: &Fleet, told: &mu
     }
     let rest = lab.rest(runner, &fleet.yaml()).await;
     let meddled = lab.oracle.disturbed();
-    let strangers =
-        lab.fired().iter().any(|it| it.rule == "occupies-id" || it.rule == "recycles-id");
+    let strangers = lab.fired().iter().any(|it| brings_strangers(&it.rule));
     for (key, code) in &rest.blocked {
         told.stopped.insert(key.clone(), code.clone());
     }
@@ -295,14 +210,14 @@ async fn settle(lab: &Lab, runner: &crate::lab::Runner, fleet: &Fleet, told: &mu
 }
 
 /// Takes strikes away one after the other for as long as it still fails.
-async fn smaller(seed: u64, told: Told) -> (Told, BTreeSet<String>) {
+async fn smaller(product: Product, seed: u64, told: Told) -> (Told, BTreeSet<String>) {
     let (mut told, mut without) = (told, BTreeSet::new());
     loop {
         let mut shrunk = false;
         for strike in told.fired.clone() {
             let mut fewer: BTreeSet<String> = without.clone();
             fewer.insert(strike.place());
-            let again = history(seed, &fewer).await;
+            let again = history(product, seed, &fewer).await;
             if !again.violations.is_empty() && again.fired.len() < told.fired.len() {
                 (told, without, shrunk) = (again, fewer, true);
                 break;
@@ -315,9 +230,9 @@ async fn smaller(seed: u64, told: Told) -> (Told, BTreeSet<String>) {
 }
 
 /// One failure, as somebody can run it again.
-async fn describe(seed: u64, told: Told) -> String {
+async fn describe(product: Product, seed: u64, told: Told) -> String {
     let before = told.fired.len();
-    let (told, without) = smaller(seed, told).await;
+    let (told, without) = smaller(product, seed, told).await;
     let strikes: Vec<String> =
         told.fired.iter().map(|it| format!("{} at {}", it.rule, it.place())).collect();
     format!(
@@ -329,13 +244,17 @@ async fn describe(seed: u64, told: Told) -> String {
 }
 
 /// Walks these histories, several at a time. Stops at the first failure when asked to.
-pub async fn walk(seeds: impl IntoIterator<Item = u64>, stop_early: bool) -> Vec<(u64, Told)> {
+pub async fn walk(
+    product: Product,
+    seeds: impl IntoIterator<Item = u64>,
+    stop_early: bool,
+) -> Vec<(u64, Told)> {
     let mut seeds = seeds.into_iter();
     let (mut running, mut all) = (JoinSet::new(), Vec::new());
     loop {
         while running.len() < AT_ONCE {
             let Some(seed) = seeds.next() else { break };
-            running.spawn(async move { (seed, history(seed, &BTreeSet::new()).await) });
+            running.spawn(async move { (seed, history(product, seed, &BTreeSet::new()).await) });
         }
         let Some(done) = running.join_next().await else { return all };
         let (seed, told) = done.unwrap();
@@ -350,23 +269,32 @@ pub async fn walk(seeds: impl IntoIterator<Item = u64>, stop_early: bool) -> Vec
 
 #[test]
 fn histories_do_no_harm_and_converge() {
+    all(Product::Pve, SHORT, LONG);
+}
+
+#[test]
+fn histories_over_vcenter_do_no_harm_and_converge() {
+    all(Product::Vcenter, SHORT_VCENTER, LONG);
+}
+
+fn all(product: Product, short: u64, long: u64) {
     let _guard = crate::without_bugs();
     crate::runtime().block_on(async {
         let only = std::env::var("NOVAHOST_CAMPAIGN_SEED").ok();
         let seeds = match only.and_then(|it| it.parse().ok()) {
             Some(seed) => seed..seed + 1,
-            None => 0..page::size("HISTORIES", SHORT, LONG),
+            None => 0..page::size("HISTORIES", short, long),
         };
-        let mut tally = Tally::new("histories");
+        let mut tally = Tally::new(product.file("histories"));
         let (mut failures, mut from) = (Vec::new(), seeds.start);
         // In pieces, so that a long run that is stopped has told what it found so far.
         while from < seeds.end && !page::is_late() {
             let piece = from..seeds.end.min(from + PIECE);
             from = piece.end;
-            for (seed, told) in walk(piece, false).await {
+            for (seed, told) in walk(product, piece, false).await {
                 tally.ran(seed, &told);
                 if !told.violations.is_empty() && failures.len() < 3 {
-                    failures.push(describe(seed, told).await);
+                    failures.push(describe(product, seed, told).await);
                 }
             }
             tally.write(seeds.start..from);

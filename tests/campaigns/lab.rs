@@ -1,23 +1,24 @@
 //! A simulated cluster with the product's whole road before it, an oracle beside it, and
 //! faults between them.
 
-use crate::oracle::{Oracle, Rules};
-use mock_servers::{
-    harness::{FaultPlan, Fired, FiredLog},
-    pve::{self, Control, Fault, Options, Release, Server, Switches, Timing, World},
+use crate::{
+    oracle::{Oracle, Rules},
+    stage::{Fault, Product, Stage, World},
 };
+use mock_servers::harness::{FaultPlan, Fired, FiredLog};
 use novahost::{
     apply::{self, Ended, ExitClass, Inputs, Limits, RunSummary, Stop},
     clock::Clock,
     config, inventory,
     model::{
         Allowance, Consent, Coverage, DesiredState, HypervisorConfig, HypervisorName, Inventory,
-        Product, Verb,
+        PoolBinding, Product as Rulebook, ProxmoxConfig, VcenterConfig, Verb,
     },
     provider::{
         Provider,
-        proxmox::{Auth, Proxmox, ProxmoxProvider, Settings},
+        proxmox::{self, Auth, Proxmox, ProxmoxProvider},
         tls::TlsTrust,
+        vcenter::{self, PoolPlace, Vcenter, VcenterProvider},
     },
     reconcile::{self, Known, Reconciled},
     report,
@@ -34,20 +35,15 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// The cluster of every campaign.
-const WORLD: &str = include_str!("world.yaml");
-/// What every configuration of a campaign begins with.
-const COMMON: &str = include_str!("common.yaml");
 /// The project of the runners.
 pub const PROJECT: &str = "campaign";
 /// The account with a password: it has sessions that can end.
 pub const USER: &str = "runner@pve";
 /// What the tokens of the others begin with; their number follows.
 const TOKENS: &str = "novahost@pve!r";
-/// Its password.
+/// Its password, and that of every account of a vCenter.
 pub const PASSWORD: &str = "c0rrect-h0rse-battery";
 /// What the guests' own password resolves to.
 pub const GUEST_PASSWORD: &str = "guest-S3CRET-word";
@@ -60,12 +56,12 @@ pub const TIMEOUT: Duration = Duration::from_millis(2000);
 const SETTLE: Duration = Duration::from_millis(60);
 
 static PROXMOX: Proxmox = Proxmox;
+static VCENTER: Vcenter = Vcenter;
 
 /// One cluster under observation.
 pub struct Lab {
-    server: Server,
-    /// The operator's hand.
-    pub control: Control,
+    /// The simulator, and the operator's hand in it.
+    pub stage: Stage,
     /// What judges.
     pub oracle: Oracle,
     armed: Arc<AtomicBool>,
@@ -97,6 +93,8 @@ pub struct Prepared {
 enum Account {
     Token(String),
     Password,
+    /// One of a vCenter, by its number.
+    Numbered(usize),
 }
 
 /// What one apply came to.
@@ -124,24 +122,11 @@ pub struct Rest {
     pub words: Vec<String>,
 }
 
-/// A world with a certificate, which is slow to make and the same for all.
-async fn first_world() -> World {
-    static FIRST: OnceCell<World> = OnceCell::const_new();
-    let made = FIRST.get_or_init(|| async {
-        let world = World::from_yaml(WORLD).unwrap();
-        let server = pve::serve(world, Options::new(Release::V9_2, 1)).await.unwrap();
-        let world = server.control().snapshot();
-        server.stop().await;
-        world
-    });
-    made.await.clone()
-}
-
 impl Lab {
     /// A fresh cluster. The seed decides its release, and which reading of the points that
     /// the sources leave open it plays.
-    pub async fn start(seed: u64) -> Self {
-        Self::with_world(seed, first_world().await).await
+    pub async fn start(product: Product, seed: u64) -> Self {
+        Self::with_world(seed, product.first_world().await).await
     }
 
     /// A cluster that is as another one was.
@@ -162,39 +147,32 @@ impl Lab {
 
     /// Ends the cluster and keeps what it was.
     pub async fn keep(self, runner: Runner, wrong: Vec<String>) -> Prepared {
-        let Self { server, control, folder, .. } = self;
+        let Self { stage, folder, oracle, .. } = self;
         let (seed, journal) = (runner.seed, folder.path().join("kept.db"));
         // As one snapshot: the store's threads end when they like, and fold the log into the file
         // as they do.
         let conn = rusqlite::Connection::open(&runner.path).unwrap();
         conn.execute("VACUUM INTO ?1", [journal.to_str()]).unwrap();
         drop(runner.store);
-        self.oracle.closes_journals();
-        let world = control.snapshot();
-        server.stop().await;
+        oracle.closes_journals();
+        let world = stage.world();
+        stage.stop().await;
         Prepared { seed, world, journal, wrong, _folder: folder }
     }
 
     async fn with_world(seed: u64, world: World) -> Self {
-        let release = if seed.is_multiple_of(3) { Release::V8_4 } else { Release::V9_2 };
-        let mut options = Options::new(release, seed);
-        options.timing = Timing::instant();
-        if seed.is_multiple_of(2) {
-            options.switches = Switches::flipped();
-        }
-        let server = pve::serve(world, options).await.unwrap();
-        let control = server.control();
+        let stage = Stage::start(world, seed).await;
         let secrets = [TOKEN_SECRET, PASSWORD, GUEST_PASSWORD].map(str::to_owned).to_vec();
         let rules = Rules { project: PROJECT.to_owned(), secrets, ..Rules::default() };
-        let oracle = Oracle::new(rules, control.objects());
-        let (watcher, witness) = (oracle.clone(), oracle.clone());
-        control.watch(Box::new(move |effect| watcher.happened(effect)));
-        let answers = oracle.clone();
-        control.answers(Box::new(move |n, status| answers.answered(n, status)));
-        control.witness(Box::new(move |arrival| witness.arrived(arrival)));
+        let oracle = Oracle::new(rules, stage.objects());
+        let (watcher, witness, answers) = (oracle.clone(), oracle.clone(), oracle.clone());
+        stage.tells(
+            Box::new(move |effect| watcher.happened(effect)),
+            Box::new(move |arrival| witness.arrived(arrival)),
+            Box::new(move |n, status| answers.answered(n, status)),
+        );
         Self {
-            server,
-            control,
+            stage,
             oracle,
             armed: Arc::default(),
             fired: Mutex::default(),
@@ -204,35 +182,39 @@ impl Lab {
 
     /// Somebody new: with a token of his own, by his number.
     pub async fn runner(&self, number: usize, seed: u64) -> Runner {
-        self.somebody(number, seed, Account::Token(format!("{TOKENS}{number}"))).await
+        let account = match self.stage.product() {
+            Product::Pve => Account::Token(format!("{TOKENS}{number}")),
+            Product::Vcenter => Account::Numbered(number),
+        };
+        self.somebody(number, seed, account).await
     }
 
     /// Somebody with a password, and so with a session that can end.
     pub async fn runner_with_password(&self, seed: u64) -> Runner {
-        self.somebody(0, seed, Account::Password).await
+        match self.stage.product() {
+            Product::Pve => self.somebody(0, seed, Account::Password).await,
+            // There everybody has one.
+            Product::Vcenter => self.runner(0, seed).await,
+        }
     }
 
     async fn somebody(&self, number: usize, seed: u64, account: Account) -> Runner {
         let path = self.folder.path().join(format!("{number}.db"));
         let store = Store::open(&path).await.unwrap();
         let who = match &account {
-            Account::Token(id) => id,
-            Account::Password => USER,
+            Account::Token(id) => id.clone(),
+            Account::Password => USER.to_owned(),
+            Account::Numbered(number) => format!("VSPHERE.LOCAL\\r{number}"),
         };
-        self.oracle.reads_journal(who, &path);
+        self.oracle.reads_journal(&who, &path);
         let clock = Clock::time_lapse(SPEED);
         Runner { store, path, clock, account, seed, writes: 4 }
     }
 
     /// Faults, from the next [`Lab::arm`] on.
-    pub fn plant(&self, mut plan: FaultPlan<Fault>) {
+    pub fn plant(&self, plan: FaultPlan<Fault>) {
         *self.fired.lock().unwrap() = Some(plan.log());
-        let armed = Arc::clone(&self.armed);
-        self.control.set_fault(Box::new(move |point| {
-            // What is asked while no fault is armed is not counted either, so that a look
-            // between two runs does not change what strikes in the second.
-            armed.load(Ordering::SeqCst).then(|| plan.decide(&point.arrival)).flatten()
-        }));
+        self.stage.plant(plan, Arc::clone(&self.armed));
     }
 
     /// Whether faults strike.
@@ -248,18 +230,7 @@ impl Lab {
     /// Everything that the operator or a fault has broken for a while is whole again.
     pub fn heal(&self) {
         self.arm(false);
-        self.control.certificate(false);
-        self.control.edit(|world| {
-            world.datacenter.quorate = true;
-            for node in world.nodes.values_mut() {
-                (node.online, node.lost_ms) = (true, 0);
-            }
-            world.access.acl.retain(|row| row.role != "NoAccess");
-            // A killed worker leaves its lock; a person takes it away (`qm unlock`).
-            for guest in world.guests.values_mut() {
-                guest.config.remove("lock");
-            }
-        });
+        self.stage.heal();
     }
 
     async fn provider(
@@ -268,32 +239,85 @@ impl Lab {
         desired: &DesiredState,
     ) -> BTreeMap<HypervisorName, Arc<dyn Provider>> {
         let provider = |(name, config): (&HypervisorName, &HypervisorConfig)| {
-            let HypervisorConfig::Proxmox(config) = config else {
-                panic!("{name} is of a product that is not simulated here");
-            };
-            let auth = match &runner.account {
-                Account::Password => {
-                    Auth::Password { username: USER.into(), password: PASSWORD.into() }
+            let made: Arc<dyn Provider> = match config {
+                HypervisorConfig::Proxmox(config) => {
+                    Arc::new(self.proxmox(runner, desired, name, config))
                 }
-                Account::Token(id) => Auth::Token { id: id.clone(), secret: TOKEN_SECRET.into() },
+                HypervisorConfig::Vcenter(config) => {
+                    Arc::new(self.vcenter(runner, desired, name, config))
+                }
             };
-            let settings = Settings {
-                name: name.clone(),
-                project: Some(desired.project.clone()),
-                endpoints: vec![self.server.endpoint().parse().unwrap()],
-                allowed_hosts: BTreeSet::new(),
-                auth,
-                tls: TlsTrust::Ca(self.server.ca_pem().into()),
-                vmid_range: config.vmid_range,
-                reads_max: config.reads_max,
-                writes_max: config.writes_max,
-                expected_identity: None,
-                settle: SETTLE,
-            };
-            let made = ProxmoxProvider::with_timeout(settings, runner.clock.clone(), Some(TIMEOUT));
-            (name.clone(), Arc::new(made.unwrap()) as Arc<dyn Provider>)
+            (name.clone(), made)
         };
         desired.hypervisors.iter().map(provider).collect()
+    }
+
+    fn proxmox(
+        &self,
+        runner: &Runner,
+        desired: &DesiredState,
+        name: &HypervisorName,
+        config: &ProxmoxConfig,
+    ) -> ProxmoxProvider {
+        let auth = match &runner.account {
+            Account::Password => {
+                Auth::Password { username: USER.into(), password: PASSWORD.into() }
+            }
+            Account::Token(id) => Auth::Token { id: id.clone(), secret: TOKEN_SECRET.into() },
+            Account::Numbered(_) => panic!("this account is of a vCenter"),
+        };
+        let settings = proxmox::Settings {
+            name: name.clone(),
+            project: Some(desired.project.clone()),
+            endpoints: vec![self.stage.endpoint().parse().unwrap()],
+            allowed_hosts: BTreeSet::new(),
+            auth,
+            tls: TlsTrust::Ca(self.stage.ca_pem().into()),
+            vmid_range: config.vmid_range,
+            reads_max: config.reads_max,
+            writes_max: config.writes_max,
+            expected_identity: None,
+            settle: SETTLE,
+        };
+        ProxmoxProvider::with_timeout(settings, runner.clock.clone(), Some(TIMEOUT)).unwrap()
+    }
+
+    fn vcenter(
+        &self,
+        runner: &Runner,
+        desired: &DesiredState,
+        name: &HypervisorName,
+        config: &VcenterConfig,
+    ) -> VcenterProvider {
+        let Account::Numbered(number) = &runner.account else {
+            panic!("this account is of another product");
+        };
+        let place = |pool: &PoolBinding| match pool {
+            PoolBinding::Vcenter { folder, resource_pool } => {
+                PoolPlace { folder: folder.clone(), resource_pool: resource_pool.clone() }
+            }
+            PoolBinding::Named => PoolPlace::default(),
+        };
+        let pools = desired.pools.iter();
+        let settings = vcenter::Settings {
+            name: name.clone(),
+            project: Some(desired.project.clone()),
+            endpoint: self.stage.endpoint().parse().unwrap(),
+            allowed_hosts: BTreeSet::new(),
+            username: format!("r{number}@vsphere.local"),
+            password: PASSWORD.into(),
+            tls: TlsTrust::Ca(self.stage.ca_pem().into()),
+            datacenter: config.datacenter.clone(),
+            folder: config.folder.clone().unwrap_or_default(),
+            pools: pools
+                .filter_map(|(key, it)| Some((key.name.clone(), place(it.at.get(name)?))))
+                .collect(),
+            reads_max: config.reads_max,
+            writes_max: config.writes_max,
+            expected_identity: None,
+            settle: SETTLE,
+        };
+        VcenterProvider::with_timeout(settings, runner.clock.clone(), Some(TIMEOUT)).unwrap()
     }
 
     /// Reads, plans, judges under full consent, and carries out.
@@ -305,7 +329,7 @@ impl Lab {
     pub async fn apply_with(&self, runner: &Runner, yaml: &str, full: bool) -> Applied {
         self.allow(yaml);
         self.oracle.rules(|rules| rules.consent |= full);
-        let desired = desired(yaml);
+        let desired = desired(self.stage.product(), yaml);
         let history = runner.store.history(&desired.project).await.unwrap();
         let providers = self.provider(runner, &desired).await;
         let scopes = inventory::scopes(&desired, &history);
@@ -435,7 +459,7 @@ impl Lab {
     /// What is left to do, seen without faults.
     pub async fn rest(&self, runner: &Runner, yaml: &str) -> Rest {
         let armed = self.armed.swap(false, Ordering::SeqCst);
-        let desired = desired(yaml);
+        let desired = desired(self.stage.product(), yaml);
         let history = runner.store.history(&desired.project).await.unwrap();
         let providers = self.provider(runner, &desired).await;
         let scopes = inventory::scopes(&desired, &history);
@@ -462,7 +486,7 @@ impl Lab {
 
     /// Tells the oracle what this configuration lets anybody do.
     fn allow(&self, yaml: &str) {
-        let desired = desired(yaml);
+        let desired = desired(self.stage.product(), yaml);
         self.oracle.rules(|rules| {
             for (key, machine) in &desired.machines {
                 if machine.spec.init.is_some() {
@@ -490,7 +514,7 @@ impl Lab {
                 }
             }
         }
-        self.server.stop().await;
+        self.stage.stop().await;
     }
 }
 
@@ -502,18 +526,24 @@ impl Runner {
 }
 
 /// A configuration, with what every one begins with.
-pub fn desired(text: &str) -> DesiredState {
+pub fn desired(product: Product, text: &str) -> DesiredState {
     let first = format!("version: 1\nproject: {PROJECT}\ninclude: [common.yaml]\n{text}");
-    let files =
-        [("novahost.yaml".to_owned(), first), ("common.yaml".to_owned(), COMMON.to_owned())].into();
+    let common = product.common().to_owned();
+    let files = [("novahost.yaml".to_owned(), first), ("common.yaml".to_owned(), common)].into();
     let loaded = config::load_str(&files, "novahost.yaml");
     let problems: Vec<String> = loaded.report.iter().map(|it| format!("{it:?}")).collect();
     loaded.desired.unwrap_or_else(|| panic!("{problems:#?}\n{text}"))
 }
 
-fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Product> {
-    let one = |name: &HypervisorName| (name.clone(), &PROXMOX as &'static dyn Product);
-    desired.hypervisors.keys().map(one).collect()
+fn products(desired: &DesiredState) -> BTreeMap<HypervisorName, &'static dyn Rulebook> {
+    let one = |(name, config): (&HypervisorName, &HypervisorConfig)| {
+        let rules: &'static dyn Rulebook = match config {
+            HypervisorConfig::Proxmox(_) => &PROXMOX,
+            HypervisorConfig::Vcenter(_) => &VCENTER,
+        };
+        (name.clone(), rules)
+    };
+    desired.hypervisors.iter().map(one).collect()
 }
 
 /// Everything that a person could allow.

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod faults;
 mod fleet;
 mod histories;
 mod kills;
@@ -19,6 +20,7 @@ mod oracle;
 mod page;
 mod planted;
 mod races;
+mod stage;
 
 /// A bug is planted in the whole process: whoever plants has it alone.
 static PLANTING: std::sync::RwLock<()> = std::sync::RwLock::new(());

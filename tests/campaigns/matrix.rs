@@ -9,14 +9,12 @@
 //! `NOVAHOST_GOLDEN=write` writes the table; `NOVAHOST_CAMPAIGN_CELL=row/column` runs one.
 
 use crate::{
-    histories::{of_people, of_tasks, of_the_network},
+    faults::{brings_strangers, lasts, of_people, of_tasks, of_the_network},
     lab::{Lab, Prepared},
     page,
+    stage::{Fault, Product},
 };
-use mock_servers::{
-    harness::{FaultPlan, Rule, Where},
-    pve::Fault,
-};
+use mock_servers::harness::{FaultPlan, Rule, Where};
 use novahost::apply::ExitClass;
 use serde_json::json;
 use std::{
@@ -140,32 +138,34 @@ fn columns() -> Vec<Column> {
 }
 
 /// Every fault, and whether people do it.
-fn rows() -> Vec<(String, Fault, &'static str)> {
+fn rows(product: Product) -> Vec<(String, Fault, &'static str)> {
     let kind = |kind| move |(name, fault): (String, Fault)| (name, fault, kind);
-    let network = of_the_network().into_iter().map(kind("network"));
-    let tasks = of_tasks().into_iter().map(kind("task"));
-    network.chain(tasks).chain(of_people().into_iter().map(kind("people"))).collect()
+    let network = of_the_network(product).into_iter().map(kind("network"));
+    let tasks = of_tasks(product).into_iter().map(kind("task"));
+    network.chain(tasks).chain(of_people(product).into_iter().map(kind("people"))).collect()
+}
+
+/// Whether a fault is of the task that a request begins, and not of the request.
+fn strikes_tasks(name: &str) -> bool {
+    name.starts_with("task-") || name == "no-worker"
 }
 
 /// Whether a fault can strike at a step at all.
-fn applies(name: &str, fault: &Fault, kind: &str, column: &Column) -> bool {
+fn applies(name: &str, kind: &str, column: &Column) -> bool {
     match kind {
         // Only lists have an earlier answer.
-        "network" if *fault == Fault::Stale => column.name == "list-later",
+        "network" if name == "stale-list" => column.name == "list-later",
         // An answer that comes late or ends a session says nothing of effects.
         "network" => true,
-        "task" if matches!(fault, Fault::Status(..) | Fault::Echo(_)) => {
-            column.mutates && column.guest
-        }
-        "task" if name == "no-worker" => column.task,
+        "task" if !strikes_tasks(name) => column.mutates && column.guest,
         "task" => column.task,
         _ => column.mutates && column.guest,
     }
 }
 
 /// What is there before a story, made once.
-async fn prepare(story: &Story) -> Prepared {
-    let lab = Lab::start(4).await;
+async fn prepare(product: Product, story: &Story) -> Prepared {
+    let lab = Lab::start(product, 4).await;
     let runner = lab.runner(0, 4).await;
     if !story.before.is_empty() {
         let applied = lab.apply(&runner, &story.before).await;
@@ -175,11 +175,7 @@ async fn prepare(story: &Story) -> Prepared {
         }
     }
     if story.stubborn {
-        lab.control.edit(|world| {
-            for guest in world.guests.values_mut() {
-                guest.behaviour.answers_shutdown = false;
-            }
-        });
+        lab.stage.guests_are_stubborn();
     }
     let wrong = lab.oracle.violations();
     // A planted bug may show as early as here; that is told with the cell.
@@ -215,8 +211,7 @@ async fn cell(
         lab.oracle.blame(format!("exit 0, and still to do: {:?} {:?}", rest.actions, rest.words));
     }
     // While what people did lasts, somebody tries again.
-    let lasting = matches!(name, "hides" | "node-offline" | "no-quorum" | "other-certificate");
-    if lasting {
+    if lasts(name) {
         lab.apply(&runner, &story.after).await;
     }
     lab.heal();
@@ -230,8 +225,8 @@ async fn cell(
     }
     if !clean(&rest) {
         letter = 'p';
-        let people = !lab.oracle.disturbed().is_empty()
-            || fired.iter().any(|it| matches!(it.rule.as_str(), "occupies-id" | "recycles-id"));
+        let people =
+            !lab.oracle.disturbed().is_empty() || fired.iter().any(|it| brings_strangers(&it.rule));
         // A copy beside a half-made machine: the run ends with 10 and says which.
         let told = !rest.blocked.is_empty() || last.exit == ExitClass::Unknown;
         if !people || !told {
@@ -252,22 +247,23 @@ async fn cell(
 }
 
 /// One cell by its names: what is wrong with it, if anything.
-pub async fn one(row: &str, column: &str) -> Option<String> {
+pub async fn one(product: Product, row: &str, column: &str) -> Option<String> {
     let (stories, columns) = (stories(), columns());
-    let (_, fault, _) = rows().into_iter().find(|(name, ..)| name == row).unwrap();
+    let (_, fault, _) = rows(product).into_iter().find(|(name, ..)| name == row).unwrap();
     let column = columns.iter().find(|it| it.name == column).unwrap();
     let story = &stories[column.story];
-    let prepared = prepare(story).await;
+    let prepared = prepare(product, story).await;
     cell(&prepared, story, column, row, fault).await.err()
 }
 
-fn path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/campaigns/matrix.txt")
+fn path(product: Product) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("tests/campaigns/{}.txt", product.file("matrix")))
 }
 
 /// The table of the repository: row, column, letters.
-fn expected() -> BTreeMap<(String, String), String> {
-    let text = std::fs::read_to_string(path()).unwrap_or_default();
+fn expected(product: Product) -> BTreeMap<(String, String), String> {
+    let text = std::fs::read_to_string(path(product)).unwrap_or_default();
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     let names: Vec<&str> = lines.next().unwrap_or("").split_whitespace().collect();
     let mut cells = BTreeMap::new();
@@ -281,7 +277,7 @@ fn expected() -> BTreeMap<(String, String), String> {
     cells
 }
 
-fn table(found: &BTreeMap<(String, String), String>) -> String {
+fn table(product: Product, found: &BTreeMap<(String, String), String>) -> String {
     let columns = columns();
     let mut text = String::from(
         "# How each fault (rows) at each step (columns) ends; `matrix.rs` says what the letters mean.\n",
@@ -290,7 +286,7 @@ fn table(found: &BTreeMap<(String, String), String>) -> String {
     for column in &columns {
         let _ = write!(text, " {}", column.name);
     }
-    for (row, ..) in rows() {
+    for (row, ..) in rows(product) {
         let _ = write!(text, "\n{row:18}");
         for column in &columns {
             let key = (row.clone(), column.name.to_owned());
@@ -306,6 +302,10 @@ fn table(found: &BTreeMap<(String, String), String>) -> String {
 
 #[test]
 fn every_fault_at_every_step_ends_as_the_table_says() {
+    all(Product::Pve);
+}
+
+fn all(product: Product) {
     let _guard = crate::without_bugs();
     let runtime = crate::runtime();
     let mut found = BTreeMap::new();
@@ -315,14 +315,14 @@ fn every_fault_at_every_step_ends_as_the_table_says() {
         let stories = Arc::new(stories());
         let mut prepared = BTreeMap::new();
         for (name, story) in stories.iter() {
-            prepared.insert(*name, prepare(story).await);
+            prepared.insert(*name, prepare(product, story).await);
         }
         let (prepared, columns) = (Arc::new(prepared), Arc::new(columns()));
         let mut waiting = Vec::new();
-        for (row, fault, kind) in rows() {
+        for (row, fault, kind) in rows(product) {
             for (index, column) in columns.iter().enumerate() {
                 let key = (row.clone(), column.name.to_owned());
-                if !applies(&row, &fault, kind, column) {
+                if !applies(&row, kind, column) {
                     found.insert(key, "-".to_owned());
                 } else if only.as_ref().is_none_or(|it| *it == format!("{row}/{}", column.name)) {
                     waiting.push((row.clone(), fault.clone(), index));
@@ -351,7 +351,7 @@ fn every_fault_at_every_step_ends_as_the_table_says() {
             }
         }
     });
-    let table_before = expected();
+    let table_before = expected(product);
     if std::env::var("NOVAHOST_GOLDEN").is_ok_and(|it| it == "write") {
         for (key, letters) in &mut found {
             // Both ends have been seen: the table keeps both.
@@ -359,7 +359,7 @@ fn every_fault_at_every_step_ends_as_the_table_says() {
             let all: BTreeSet<char> = old.chars().chain(letters.chars()).collect();
             *letters = all.into_iter().filter(|it| *it != '?').collect();
         }
-        std::fs::write(path(), table(&found)).unwrap();
+        std::fs::write(path(product), table(product, &found)).unwrap();
     } else if only.is_none() {
         for (key, letters) in &found {
             let wanted = table_before.get(key).map_or("", String::as_str);
@@ -382,9 +382,9 @@ fn every_fault_at_every_step_ends_as_the_table_says() {
     }
     let count = |letter: &str| found.values().filter(|it| it.contains(letter)).count();
     page::write(
-        "matrix",
+        &product.file("matrix"),
         &json!({
-            "faults": rows().len(),
+            "faults": rows(product).len(),
             "steps": columns().len(),
             "cells": begun,
             "cannot strike": count("-"),

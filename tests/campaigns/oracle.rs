@@ -83,10 +83,11 @@ pub struct Mark {
     pub stage: String,
 }
 
-/// The mark in some notes: the last line that begins like one; in the comment of a pool,
-/// which is one line, the end of it.
+/// The mark in some notes: the last line that begins like one, or holds the free key of
+/// that name; in the comment of a pool, which is one line, the end of it.
 pub fn mark(notes: &str) -> Option<Mark> {
     let begin = |line: &str| {
+        let line = line.strip_prefix("novahost.id=").unwrap_or(line);
         let at = if notes.contains('\n') {
             line.find("novahost/1 ").filter(|at| *at == 0)
         } else {
@@ -120,7 +121,10 @@ pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
         Some(("pool", name)) => found.key == format!("pool/{name}"),
         _ => {
             let own = object.uuid.as_deref().unwrap_or("");
-            found.id == native(id) && (half_made || found.uuid.eq_ignore_ascii_case(own))
+            let same_uuid = found.uuid.eq_ignore_ascii_case(own);
+            // Where ids are not chosen, a machine is born with its UUID instead.
+            let unnamed = half_made && found.id == "pending" && same_uuid;
+            unnamed || found.id == native(id) && (half_made || same_uuid)
         }
     };
     binds.then_some(found)
@@ -132,6 +136,7 @@ pub fn ops(call: &str) -> &'static [&'static str] {
         "create" => &["create"],
         "clone" => &["clone"],
         "configure" => &["configure"],
+        "relocate" => &["set-pool"],
         "resize" => &["grow-disk"],
         "start" => &["start"],
         "shutdown" => &["shutdown"],
@@ -324,8 +329,10 @@ impl State {
         let wanted = ops(arrival.call);
         let own = |book: &(usize, &mut Book)| book.1.who == arrival.by;
         for (at, book) in self.books.iter_mut().enumerate().filter(own) {
-            let sql =
-                "SELECT id, op FROM steps WHERE native_id = ?1 AND outcome IS NULL ORDER BY id";
+            // A birth whose id the product chooses is written down under its name.
+            let sql = "SELECT id, op FROM steps WHERE outcome IS NULL AND (native_id = ?1
+                 OR birth AND native_id = ''
+                 AND json_extract(intent, '$.target.birth.name') = ?1) ORDER BY id";
             let mut found = None;
             // A journal that is not made yet has no rows.
             if let Ok(mut statement) = book.journal.prepare_cached(sql) {

@@ -39,7 +39,7 @@ pub fn write(name: &str, figures: &Value) {
 
 /// The figures of a campaign that walks histories.
 pub struct Tally {
-    name: &'static str,
+    name: String,
     faults: BTreeMap<String, u64>,
     failed: Vec<u64>,
     histories: u64,
@@ -52,7 +52,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn new(name: &'static str) -> Self {
+    pub fn new(name: String) -> Self {
         Self {
             name,
             faults: BTreeMap::new(),
@@ -91,7 +91,7 @@ impl Tally {
 
     pub fn write(&self, seeds: Range<u64>) {
         write(
-            self.name,
+            &self.name,
             &json!({
                 "mode": if is_long() { "long" } else { "short" },
                 "seeds": [seeds.start, seeds.end],

@@ -4,7 +4,7 @@
 //! The rows of the ownership table have bugs of their own, which its scenarios find
 //! (`tests/it/planted.rs`).
 
-use crate::{histories, matrix, page, races};
+use crate::{histories, matrix, page, races, stage::Product};
 use novahost::{
     clock::Clock,
     planted::{Bug, plant},
@@ -43,18 +43,19 @@ const CATCHES: &[(Bug, By)] = &[
 async fn hunt(by: &By) -> (String, u64, Option<String>) {
     match by {
         By::Cell(row, column) => {
-            let found = matrix::one(row, column).await;
+            let found = matrix::one(Product::Pve, row, column).await;
             (format!("matrix: {row} at {column}"), 1, found)
         }
         By::Histories(most) => {
-            let all = histories::walk(0..*most, true).await;
+            let all = histories::walk(Product::Pve, 0..*most, true).await;
             let found = all.iter().find(|(_, told)| !told.violations.is_empty());
             let text = found.map(|(seed, told)| format!("seed {seed}: {}", told.violations[0]));
             ("histories".to_owned(), all.len() as u64, text)
         }
         By::Races(most) => {
             // Births of one key at two ids.
-            let all = races::walk((0..*most).filter(|seed| seed % 5 == 1), true).await;
+            let all =
+                races::walk(Product::Pve, (0..*most).filter(|seed| seed % 5 == 1), true).await;
             let found = all.iter().find(|(_, told)| !told.violations.is_empty());
             let text = found.map(|(seed, told)| format!("seed {seed}: {}", told.violations[0]));
             ("races".to_owned(), all.len() as u64, text)

@@ -1,9 +1,11 @@
 //! Two or three people with journals of their own apply to one project at the same time.
 
 use crate::{
-    histories::{Told, of_tasks, of_the_network},
+    faults::{of_tasks, of_the_network},
+    histories::Told,
     lab::{Lab, Runner},
     page::{self, Tally},
+    stage::Product,
 };
 use mock_servers::harness::{Chance, Dice, FaultPlan};
 use std::{collections::BTreeSet, time::Duration};
@@ -11,21 +13,24 @@ use tokio::task::JoinSet;
 
 /// Races before every change, and in the long mode.
 const SHORT: u64 = 60;
+const SHORT_VCENTER: u64 = 40;
 const LONG: u64 = 1000;
 /// Races at a time.
 const AT_ONCE: usize = 4;
 /// Runs without rivals after which it must have converged.
 const QUIET_RUNS: usize = 4;
 
-fn machine(key: &str, more: &str) -> String {
+fn machine(product: Product, key: &str, more: &str) -> String {
+    let hypervisor = product.hypervisor();
     let host = 50 + u64::from(key.as_bytes()[0] - b'a');
     format!(
-        "  {key}:\n    hypervisor: pve\n    image: debian\n    plan: small\n    power: running\n    nics: {{ eth0: {{ network: web, ip: 10.20.0.{host} }} }}\n    init: {{ user: deploy }}\n{more}"
+        "  {key}:\n    hypervisor: {hypervisor}\n    image: debian\n    plan: small\n    power: running\n    nics: {{ eth0: {{ network: web, ip: 10.20.0.{host} }} }}\n    init: {{ user: deploy }}\n{more}"
     )
 }
 
 /// What each of the racers asks for, and what may be deleted.
-fn course(kind: u64, dice: &mut Dice) -> (String, Vec<String>, BTreeSet<String>) {
+fn course(product: Product, kind: u64, dice: &mut Dice) -> (String, Vec<String>, BTreeSet<String>) {
+    let machine = |key: &str, more: &str| machine(product, key, more);
     let line = |text: &str| format!("    {text}\n");
     let both = format!("vms:\n{}{}", machine("a", ""), machine("b", ""));
     match kind {
@@ -34,6 +39,11 @@ fn course(kind: u64, dice: &mut Dice) -> (String, Vec<String>, BTreeSet<String>)
         // The same key at different ids: nothing but the look before `ready` tells.
         1 => {
             let at = |id: u64| {
+                // Where ids are not chosen, names are.
+                if product == Product::Vcenter {
+                    let name = format!("name: a-{id}");
+                    return format!("vms:\n{}", machine("a", &line(&name)));
+                }
                 let pin = format!("proxmox: {{ vmid: {id} }}");
                 format!("vms:\n{}", machine("a", &line(&pin)))
             };
@@ -42,7 +52,10 @@ fn course(kind: u64, dice: &mut Dice) -> (String, Vec<String>, BTreeSet<String>)
         // Edits that do not agree.
         2 => {
             let tagged = |tag: &str| {
-                let tags = line(&format!("tags: [{tag}]"));
+                let tags = match product {
+                    Product::Pve => line(&format!("tags: [{tag}]")),
+                    Product::Vcenter => line(&format!("notes: {tag}")),
+                };
                 format!("vms:\n{}{}", machine("a", &tags), machine("b", &tags))
             };
             (both, vec![tagged("one"), tagged("two"), tagged("three")], BTreeSet::new())
@@ -59,10 +72,10 @@ fn course(kind: u64, dice: &mut Dice) -> (String, Vec<String>, BTreeSet<String>)
     }
 }
 
-async fn race(seed: u64) -> Told {
-    let lab = Lab::start(seed).await;
+async fn race(product: Product, seed: u64) -> Told {
+    let lab = Lab::start(product, seed).await;
     let mut dice = Dice::of(seed, &["race"]);
-    let (before, asked, may_delete) = course(seed % 5, &mut dice);
+    let (before, asked, may_delete) = course(product, seed % 5, &mut dice);
     let mut runners: Vec<Runner> = Vec::new();
     for number in 0..asked.len() {
         runners.push(lab.runner(number, seed * 10 + number as u64).await);
@@ -77,9 +90,12 @@ async fn race(seed: u64) -> Told {
             seed,
             reads: 5,
             writes: 50 + dice.roll(150),
-            any: of_the_network(),
+            any: of_the_network(product),
             // Slow tasks are what makes a race long.
-            changes: of_tasks().into_iter().filter(|(name, _)| name == "task-slow").collect(),
+            changes: of_tasks(product)
+                .into_iter()
+                .filter(|(name, _)| name == "task-slow")
+                .collect(),
             without: BTreeSet::new(),
             most: 12,
         }),
@@ -146,13 +162,17 @@ async fn futures_join<F: Future>(all: Vec<F>) -> Vec<F::Output> {
 }
 
 /// Races these seeds, several at a time.
-pub async fn walk(seeds: impl IntoIterator<Item = u64>, stop_early: bool) -> Vec<(u64, Told)> {
+pub async fn walk(
+    product: Product,
+    seeds: impl IntoIterator<Item = u64>,
+    stop_early: bool,
+) -> Vec<(u64, Told)> {
     let mut seeds = seeds.into_iter();
     let (mut running, mut all) = (JoinSet::new(), Vec::new());
     loop {
         while running.len() < AT_ONCE {
             let Some(seed) = seeds.next() else { break };
-            running.spawn(async move { (seed, race(seed).await) });
+            running.spawn(async move { (seed, race(product, seed).await) });
         }
         let Some(done) = running.join_next().await else { return all };
         let (seed, told) = done.unwrap();
@@ -167,16 +187,25 @@ pub async fn walk(seeds: impl IntoIterator<Item = u64>, stop_early: bool) -> Vec
 
 #[test]
 fn rivals_never_start_two_machines_of_one_key() {
+    all(Product::Pve, SHORT);
+}
+
+#[test]
+fn rivals_over_vcenter_never_start_two_machines_of_one_key() {
+    all(Product::Vcenter, SHORT_VCENTER);
+}
+
+fn all(product: Product, short: u64) {
     let _guard = crate::without_bugs();
     crate::runtime().block_on(async {
         let only = std::env::var("NOVAHOST_CAMPAIGN_SEED").ok();
         let seeds = match only.and_then(|it| it.parse().ok()) {
             Some(seed) => seed..seed + 1,
-            None => 0..page::size("RACES", SHORT, LONG),
+            None => 0..page::size("RACES", short, LONG),
         };
-        let mut tally = Tally::new("races");
+        let mut tally = Tally::new(product.file("races"));
         let mut failures = Vec::new();
-        for (seed, told) in walk(seeds.clone(), false).await {
+        for (seed, told) in walk(product, seeds.clone(), false).await {
             tally.ran(seed, &told);
             if !told.violations.is_empty() {
                 failures.push(format!(

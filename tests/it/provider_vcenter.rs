@@ -105,3 +105,19 @@ async fn a_machine_that_is_read_shows_its_devices_whole() {
     assert!(fresh.version.is_some() && fresh.raw["devices"].as_array().unwrap().len() > 4);
     provider.close().await;
 }
+
+#[tokio::test]
+async fn a_machine_that_is_hidden_is_not_gone_for_who_knows_its_id() {
+    let lab = Lab::start().await;
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let control = lab.server.control();
+    let id = control.find_vm("legacy-db").unwrap();
+    let scope = Scope { ids: [id.as_str().into(), "vm-404".into()].into(), ..Scope::default() };
+    assert_eq!(provider.observe(&scope).await.coverage, Coverage::Complete);
+    control.hide(&id, true);
+    let Coverage::Scoped { why, .. } = provider.observe(&scope).await.coverage else {
+        panic!("its permission is told to nobody who cannot see it");
+    };
+    assert!(why.contains(&id) && !why.contains("vm-404"), "{why}");
+    provider.close().await;
+}

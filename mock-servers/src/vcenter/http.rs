@@ -98,11 +98,13 @@ struct Sent {
     text: String,
     cookie: Option<String>,
     soap: bool,
+    /// Refused for its session: the call itself was never looked at.
+    no_session: bool,
 }
 
 impl Sent {
     fn plain(status: u16, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), cookie: None, soap: false }
+        Self { status, text: text.into(), cookie: None, soap: false, no_session: false }
     }
 
     fn soap(status: u16, body: &str, cookie: Option<String>) -> Self {
@@ -114,7 +116,7 @@ impl Sent {
              xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\n\
              <soapenv:Body>\n{body}\n</soapenv:Body>\n</soapenv:Envelope>"
         );
-        Self { status, text, cookie, soap: true }
+        Self { status, text, cookie, soap: true, no_session: false }
     }
 }
 
@@ -188,10 +190,7 @@ fn announce(shared: &Arc<Shared>, heard: &Heard) -> (Option<Fault>, Arrival, Str
     let method = heard.method().unwrap_or(&nothing);
     let by = match method.name.as_str() {
         "Login" => method.text_of("userName").unwrap_or("").to_owned(),
-        _ => {
-            let session = heard.cookie.as_ref().and_then(|it| core.world.sessions.get(it));
-            session.map_or_else(String::new, |it| it.user.clone())
-        }
+        _ => heard.cookie.as_ref().and_then(|it| core.cookies.get(it)).cloned().unwrap_or_default(),
     };
     let arrival = truth::arrival(&core.world, (n, by), method, &super::record::masked(&heard.text));
     if let Some(sink) = core.arrivals.as_mut() {
@@ -242,7 +241,8 @@ async fn serve(
         stale => remembered(shared, arrival, sent, matches!(stale, Some(Fault::Stale))),
     };
     if let Some(sink) = shared.core().answers.as_mut() {
-        sink(number, sent.status);
+        // In words that are the same for every product.
+        sink(number, if sent.no_session { 401 } else { sent.status });
     }
     if !api::reads(method) || matches!(method, "Login" | "Logout") {
         // The change is on disk before anyone is told of it.
@@ -298,7 +298,10 @@ async fn answered(
     };
     match api::answer(shared, ask).await {
         Answer::Done(body, cookie) => Sent::soap(200, &body, cookie),
-        Answer::Fault(fault) => Sent::soap(500, &fault.body(), None),
+        Answer::Fault(fault) => Sent {
+            no_session: fault.ty == "NotAuthenticated",
+            ..Sent::soap(500, &fault.body(), None)
+        },
         Answer::Full => {
             Sent::plain(503, "503 Service Unavailable (Out of HTTP sessions: Limited to 2000)")
         }

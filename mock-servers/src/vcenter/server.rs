@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) workers: BTreeMap<String, AbortHandle>,
     /// Views, collectors and tokens: they end with their session.
     pub(crate) live: Live,
+    /// Whose each cookie was that was ever given: a request on a dead session still says whose it is.
+    pub(crate) cookies: BTreeMap<String, String>,
     /// Units of work on each host, by task.
     pub(crate) slots: BTreeMap<String, (String, u32)>,
     /// Who holds which machine: task, and whether alone.
@@ -80,6 +82,7 @@ impl Core {
             lists: BTreeMap::new(),
             workers: BTreeMap::new(),
             live: Live::default(),
+            cookies: BTreeMap::new(),
             slots: BTreeMap::new(),
             holds: BTreeMap::new(),
             changed: tokio::sync::watch::Sender::new(0),

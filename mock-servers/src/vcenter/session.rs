@@ -78,6 +78,7 @@ impl Core {
             agent: agent.to_owned(),
         };
         let answer = value(&session);
+        self.cookies.insert(cookie.clone(), session.user.clone());
         self.world.sessions.insert(cookie.clone(), session);
         Ok((cookie, answer))
     }

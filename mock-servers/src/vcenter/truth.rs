@@ -13,10 +13,14 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
     let start =
         method.get("specSet").and_then(|it| it.get("objectSet")).and_then(|it| it.get("obj"));
     let looked_at = start.map_or("", |it| it.kind.as_str());
+    let paths = method.get("specSet").map(|it| it.all("propSet").flat_map(|it| it.all("pathSet")));
+    // Which tasks it has says nothing of the machine itself.
+    let whole = paths.is_some_and(|mut it| it.any(|path| path.text.trim().starts_with("config")));
     match (method.name.as_str(), kind) {
         ("RetrievePropertiesEx", _) => match looked_at {
             "ContainerView" => "list",
-            "VirtualMachine" => "read-config",
+            "VirtualMachine" if whole => "read-config",
+            "VirtualMachine" => "read-tasks",
             "Task" => "read-task",
             _ => "read-other",
         },

@@ -1,6 +1,8 @@
 //! Permissions, roles, custom attributes.
 
-use crate::client::{Center, center, props, through};
+use mock_servers::vcenter::{Options, Switches};
+
+use crate::client::{Center, center, props, start, through, world};
 
 const MANAGER: (&str, &str) = ("AuthorizationManager", "AuthorizationManager");
 
@@ -107,6 +109,19 @@ async fn what_is_hidden_leaves_no_trace() {
     assert_eq!(crate::client::error_of(&info), "DuplicateName");
     center.control.hide(&vm, false);
     assert_eq!(seen(&center, api).await, 7);
+}
+
+#[tokio::test]
+async fn a_list_may_name_what_an_account_must_not_see() {
+    for hidden_in_lists in [false, true] {
+        let switches = Switches { hidden_in_lists, ..Switches::default() };
+        let center = start(world(), Options { switches, ..Options::new(1) }).await;
+        let (vm, host) = (center.vm("old-print"), center.id("HostSystem", "esx2.example.test"));
+        center.control.hide(&vm, true);
+        let read = center.api.read(("HostSystem", &host), &["vm"]).await;
+        let told = read.prop("vm").unwrap().kids.iter().any(|it| it.text == vm);
+        assert_eq!(told, hidden_in_lists);
+    }
 }
 
 #[tokio::test]

@@ -376,3 +376,54 @@ async fn nothing_is_left_out_in_silence() {
         .replace("</pool>", "</pool><transform>sparse</transform>");
     assert_eq!(error_of(&center.api.task("CloneVM_Task", on, &args).await), "NotSupported");
 }
+
+#[tokio::test]
+async fn a_boot_order_names_devices_that_there_are() {
+    let center = center().await;
+    let vm = center.vm("old-print");
+    let card = |key: i64| {
+        format!(
+            "<bootOptions><bootOrder xsi:type=\"VirtualMachineBootOptionsBootableEthernetDevice\"><deviceKey>{key}</deviceKey></bootOrder></bootOptions>"
+        )
+    };
+    for key in [-101, 4999] {
+        let info = center.reconfigure(&vm, &card(key)).await;
+        assert_eq!(error_of(&info), "InvalidArgument", "{key}");
+    }
+    assert_eq!(center.reconfigure(&vm, &card(4000)).await.text("state"), "success");
+    // Another boot option leaves the order as it is.
+    let secure = "<bootOptions><efiSecureBootEnabled>false</efiSecureBootEnabled></bootOptions>";
+    assert_eq!(center.reconfigure(&vm, secure).await.text("state"), "success");
+    let on = ("VirtualMachine", vm.as_str());
+    let order = async || {
+        let read = center.api.read(on, &["config.bootOptions"]).await;
+        read.prop("config.bootOptions").unwrap().text("bootOrder/deviceKey").to_owned()
+    };
+    assert_eq!(order().await, "4000");
+    let gone = "<deviceChange><operation>remove</operation><device xsi:type=\"VirtualVmxnet3\"><key>4000</key></device></deviceChange>";
+    assert_eq!(center.reconfigure(&vm, gone).await.text("state"), "success");
+    assert_eq!(order().await, "");
+}
+
+#[tokio::test]
+async fn somebody_s_work_is_in_the_way_until_it_is_done() {
+    let center = center().await;
+    let vm = center.vm("old-print");
+    center.control.busy(&vm, true);
+    let info = center.reconfigure(&vm, "<annotation>x</annotation>").await;
+    assert_eq!(error_of(&info), "TaskInProgress");
+    center.control.busy(&vm, false);
+    let info = center.reconfigure(&vm, "<annotation>x</annotation>").await;
+    assert_eq!(info.text("state"), "success");
+    // Hosts that have enough to do let a copy wait.
+    center.control.crowd_hosts(true);
+    let source = center.vm("tpl-debian-13");
+    let args = center.clone_args("web", "", "<powerOn>false</powerOn>");
+    let on = ("VirtualMachine", source.as_str());
+    let task = center.api.call("CloneVM_Task", on, &args).await.value().text;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let read = center.api.read(("Task", &task), &["info.state"]).await;
+    assert_eq!(read.prop("info.state").unwrap().text, "queued");
+    center.control.crowd_hosts(false);
+    assert_eq!(center.api.ended(&task).await.text("state"), "success");
+}

@@ -389,30 +389,12 @@ async fn single_properties_are_fetched() {
     center.api.call("Fetch", on, "<prop>nope</prop>").await.refused("InvalidProperty", "nope");
 }
 
-/// How long the reads of large inventories take, for whoever wants to know:
-/// `cargo test -p mock-servers --test vcenter large -- --ignored --nocapture`.
 #[tokio::test]
-#[ignore = "measures, proves nothing"]
-async fn large_inventories() {
-    let world =
-        mock_servers::vcenter::World::synthetic(20, 5000, 1, &|_, _| vec![]).expect("a world");
-    let center = start(world, Options::new(1)).await;
-    let view = center.api.view(&center, &["VirtualMachine", "Datastore"]).await;
-    let lean = [
-        "name",
-        "parent",
-        "runtime.powerState",
-        "config.uuid",
-        "config.hardware.numCPU",
-        "guest.net",
-    ];
-    let deep = ["config.hardware.device", "config.extraConfig", "datastore", "summary"];
-    for paths in [&lean[..], &deep[..]] {
-        let spec = props("VirtualMachine", paths)
-            + &props("Datastore", &["summary.freeSpace"])
-            + &through("ContainerView", &view);
-        let begun = tokio::time::Instant::now();
-        let reply = center.api.retrieve(&spec, "<maxObjects>10000</maxObjects>").await;
-        println!("{paths:?}: {:?}, {} bytes", begun.elapsed(), reply.text.len());
-    }
+async fn a_page_may_be_smaller_than_what_a_client_takes() {
+    let center = start(world(), Options { page_max: 2, ..Options::new(1) }).await;
+    let view = center.api.view(&center, &["VirtualMachine"]).await;
+    let spec = props("VirtualMachine", &["name"]) + &through("ContainerView", &view);
+    let first = center.api.retrieve(&spec, "<maxObjects>500</maxObjects>").await.value();
+    assert_eq!(first.all("objects").len(), 2);
+    assert!(!first.text("token").is_empty());
 }

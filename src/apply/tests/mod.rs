@@ -644,6 +644,40 @@ async fn what_is_already_gone_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_delete_takes_no_volume_that_the_plan_did_not_show() {
+    let disk = |volume: &str| Device {
+        slot: "scsi0".into(),
+        kind: DeviceKind::Disk,
+        volume: Some(volume.to_owned()),
+        storage: None,
+        size: Some(Bytes::gib(1)),
+        mac: None,
+        network: None,
+        vlan: None,
+    };
+    for (hung_on, goes) in [("fast:own", true), ("fast:of-another", false)] {
+        let world = World::new();
+        let mut guest = owned("200", "old-1");
+        guest.devices = vec![disk("fast:own")];
+        world.put(guest.clone());
+        let mut planned = delete(&world, "old-1", "200");
+        planned.data_loss.volumes = vec![LostVolume {
+            volume: "fast:own".to_owned(),
+            label: "boot".to_owned(),
+            size: None,
+        }];
+        guest.devices.push(disk(hung_on));
+        world.put(guest);
+        let summary = apply(&world, vec![planned]).await;
+        assert_eq!(world.get("200").is_none(), goes, "{summary:?}");
+        if !goes {
+            let named = matches!(only(&summary), Ended::Stale(why) if why.contains(hung_on));
+            assert!(named, "{summary:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unguarded_delete_needs_the_note_that_it_is_on_its_way_out() {
     let world = World::new();
     world.put(owned("200", "db-1"));

@@ -738,8 +738,9 @@ impl FakeJournal {
 
     pub(super) fn attempts_are_unique(&self) -> bool {
         let rows = self.rows.lock().unwrap();
-        let all: BTreeSet<_> =
-            rows.iter().map(|(it, _)| (it.run, it.action.clone(), it.step, it.attempt)).collect();
+        // As the journal itself has it: another call at a step is another row.
+        let row = |it: &Intent| (it.run, it.action.clone(), it.step, it.attempt, it.op.clone());
+        let all: BTreeSet<_> = rows.iter().map(|(it, _)| row(it)).collect();
         all.len() == rows.len()
     }
 

@@ -73,11 +73,11 @@ async fn unseen(inner: &Inner, altered: &[Altered], said: &Authors) -> Vec<Strin
     if unnamed.is_empty() {
         return Vec::new();
     }
-    let places = match inner.places("ask what the account sees").await {
-        Ok(places) => places,
-        Err(error) => return vec![joined(&error)],
+    let sight = async {
+        let places = inner.places("read the account's rights").await?;
+        rights::sight(inner, &places.root_roles).await
     };
-    match rights::sight(inner, &places.root_roles).await {
+    match sight.await {
         Ok(Sight::Whole) => Vec::new(),
         Ok(Sight::Partial { why, .. }) => {
             unnamed.iter().map(|id| format!("events on {id} may not be told: {why}")).collect()

@@ -182,6 +182,11 @@ fn marker_keys(marker: &Marker) -> [(&'static str, String); 2] {
     [(extra::ID, line.to_owned()), (extra::MAP, map.to_owned())]
 }
 
+fn hidden_option(key: &str, value: &str) -> Val {
+    let value = Val::any_secret(value.to_owned().into());
+    Val::obj("OptionValue").with("key", key).with("value", value)
+}
+
 fn option(key: &str, value: &str) -> Val {
     Val::obj("OptionValue").with("key", key).with("value", Val::any_text(value))
 }
@@ -235,6 +240,7 @@ fn create(call: &Call<'_>, birth: &Birth, around: &Surroundings<'_>) -> Result<N
     let pool = around.resource_pool_of(birth.pool.as_ref(), node)?;
     let mut editor = Editor::of(call, around)?;
     editor.birth = Some((birth.name.clone(), guest_id(&birth.source)));
+    editor.node = Some(node);
     let spec = editor.configure(&birth.settings)?;
     let mut args = vec![("config", spec), ("pool", pool.into())];
     args.extend(node.host.clone().map(|host| ("host", host.into())));
@@ -415,10 +421,7 @@ impl<'a> Editor<'a> {
 
     fn nic(&mut self, nic: &NicSetting) -> Result<(), String> {
         let network = match &nic.network {
-            Some(binding) => {
-                let missing = || format!("there is no network `{}`", binding.native);
-                Some(self.around.places.network(&binding.native, self.node).ok_or_else(missing)?)
-            }
+            Some(binding) => Some(self.around.places.network(&binding.native, self.node)?),
             None => None,
         };
         if nic.vlan.is_some_and(|tag| tag != 0) {
@@ -519,6 +522,11 @@ impl<'a> Editor<'a> {
     fn spec(self) -> Result<Val, String> {
         let version = self.call.fresh.version.clone();
         let version = version.filter(|_| self.call.step.guarded && self.birth.is_none());
+        if self.call.step.guarded && self.birth.is_none() && version.is_none() {
+            return Err("the server tells no version of it, so that nobody would notice what \
+                        somebody else changes meanwhile"
+                .to_owned());
+        }
         let boot = self.boot_options()?;
         let firmware = self.firmware.map(|firmware| match firmware {
             Firmware::Bios => "bios",
@@ -535,7 +543,11 @@ impl<'a> Editor<'a> {
             None => (self.name.clone(), None, None, None),
         };
         let cores = self.cpu.map(|(total, sockets)| total / sockets.max(1));
-        let extra = self.extra.iter().map(|(key, value)| option(key, value));
+        let extra = self.extra.iter().map(|(key, value)| match *key {
+            // Packed is not hidden: what a server repeats of it must not be shown.
+            extra::METADATA | extra::USERDATA => hidden_option(key, value),
+            _ => option(key, value),
+        });
         Ok(Val::obj("VirtualMachineConfigSpec")
             .with_some("changeVersion", version)
             .with_some("name", name)

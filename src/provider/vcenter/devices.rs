@@ -101,20 +101,30 @@ fn slots(devices: &[Node], map: &DeviceMap) -> Vec<Option<Slot>> {
     let controllers = controllers(devices);
     let native: Vec<Option<Slot>> =
         devices.iter().map(|device| slot_of(device, &controllers, map)).collect();
+    let by_key = |prefix: &str, device: &Node| {
+        device.i64_at("key").map(|key| Slot::from(format!("{prefix}-{key}")))
+    };
     let disks: BTreeSet<&Slot> = devices
         .iter()
         .zip(&native)
         .filter(|(device, _)| device.is_a("VirtualDisk"))
         .filter_map(|(_, slot)| slot.as_ref())
         .collect();
-    let shown = |(device, slot): (&Node, &Option<Slot>)| {
-        let slot = slot.as_ref()?;
-        if !device.is_a("VirtualCdrom") || !disks.contains(slot) {
-            return Some(slot.clone());
-        }
-        device.i64_at("key").map(|key| Slot::from(format!("cd-{key}")))
-    };
-    devices.iter().zip(&native).map(shown).collect()
+    let mut taken: BTreeSet<&Slot> = BTreeSet::new();
+    let mut all = Vec::with_capacity(devices.len());
+    for (device, slot) in devices.iter().zip(&native) {
+        // A disk that is in no place, or in that of another, is a disk all the same, and goes
+        // when its machine does.
+        all.push(match slot {
+            Some(slot) if device.is_a("VirtualDisk") && taken.insert(slot) => Some(slot.clone()),
+            Some(_) | None if device.is_a("VirtualDisk") => by_key("disk", device),
+            Some(slot) if device.is_a("VirtualCdrom") && disks.contains(slot) => {
+                by_key("cd", device)
+            }
+            other => other.clone(),
+        });
+    }
+    all
 }
 
 /// Where a device sits by itself; none for what has no place of its own.

@@ -4,13 +4,12 @@
 use super::{
     observe::joined,
     provider::Inner,
+    rights::same_account,
     translate::machine_ref,
     vim::{MoRef, Node, collect::Paths},
 };
 use crate::{
-    model::{
-        At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, StepOp, TaskRef, TaskState,
-    },
+    model::{At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, TaskRef, TaskState},
     provider::evidence::{Evidence, judge_object},
 };
 
@@ -88,11 +87,10 @@ async fn ask_tasks(
     proves: bool,
 ) -> Result<Located, ProviderError> {
     let running = running_tasks(inner, intent).await?;
-    let birth = StepOp::is_birth_name(&intent.op);
+    let ours: Vec<&TaskRef> =
+        running.iter().filter(|it| it.may_be_ours).map(|it| &it.task).collect();
     Ok(match running.as_slice() {
-        // A birth's task is filed under its source or its folder, where those of other
-        // births run too.
-        [task] if !birth => Located::Running(task.clone()),
+        [_, ..] if ours.len() == 1 => Located::Running(ours[0].clone()),
         [] => {
             let age_ms = inner.clock.now_ms().saturating_sub(intent.begun_ms);
             let settled = u128::try_from(age_ms).is_ok_and(|age| age >= inner.settle.as_millis());
@@ -101,12 +99,33 @@ async fn ask_tasks(
                 false => Located::StillUnknown(format!("{why}, and the call may be on its way")),
             }
         }
+        // Whose they are, nobody knows: a backup of somebody else is no sign of our call.
         many => Located::StillUnknown(format!("{why}, and {} tasks run there", many.len())),
     })
 }
 
 /// Tasks that run now on what the call was sent to.
-async fn running_tasks(inner: &Inner, intent: &Intent) -> Result<Vec<TaskRef>, ProviderError> {
+/// A task that runs.
+struct Running {
+    task: TaskRef,
+    /// Whether this account began it, and it is of the kind that the call begins. A birth's
+    /// task is filed under its source or its folder, where those of other births run too.
+    may_be_ours: bool,
+}
+
+/// What a call's task is called at its end.
+fn described(op: &str) -> Option<&'static str> {
+    match op {
+        "configure" => Some(".reconfigure"),
+        "set-pool" => Some(".relocate"),
+        "start" => Some(".powerOn"),
+        "stop" => Some(".powerOff"),
+        "delete" => Some(".destroy"),
+        _ => None,
+    }
+}
+
+async fn running_tasks(inner: &Inner, intent: &Intent) -> Result<Vec<Running>, ProviderError> {
     if intent.target.key.kind == Kind::Pool {
         return Ok(Vec::new());
     }
@@ -128,11 +147,24 @@ async fn running_tasks(inner: &Inner, intent: &Intent) -> Result<Vec<TaskRef>, P
     let tasks = recent(inner, &subject, kind, operation).await?;
     let states = inner.client.task_states(&tasks, operation).await;
     let states = states.map_err(|error| error.into_provider(operation))?;
+    let open = tasks.into_iter().zip(states).filter(|(_, state)| !state.is_final());
+    let open: Vec<MoRef> = open.map(|(task, _)| task).collect();
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let paths = Paths::of("Task", &["info.descriptionId", "info.reason"]);
+    let read = inner.client.properties(&open, &paths, operation).await;
+    let read = read.map_err(|error| error.into_provider(operation))?;
+    let wanted = described(&intent.op);
     let mut running = Vec::new();
-    for (task, state) in tasks.iter().zip(states) {
-        if !state.is_final() {
-            running.extend(inner.task_ref(task).await);
-        }
+    for task in &open {
+        let Some(task_ref) = inner.task_ref(task).await else { continue };
+        let told = read.objects.iter().find(|it| it.obj == *task).map(|it| &it.props);
+        let kind = told.and_then(|it| it.get("info.descriptionId")).and_then(Node::as_word);
+        let who = told.and_then(|it| it.get("info.reason")).and_then(|it| it.word_at("userName"));
+        let fits = kind.zip(wanted).is_some_and(|(kind, wanted)| kind.ends_with(wanted));
+        let by_us = who.is_some_and(|who| same_account(who, inner.client.username()));
+        running.push(Running { task: task_ref, may_be_ours: fits && by_us });
     }
     Ok(running)
 }

@@ -9,7 +9,7 @@ use super::{
     places::Places,
     provider::Inner,
     rights::{self, Sight},
-    translate::{Reader, id_of, marker_of, unreadable},
+    translate::{Reader, id_of, machine_ref, marker_of, unreadable},
     vim::{MoRef, collect::ObjectContent},
 };
 use crate::model::{
@@ -91,7 +91,47 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
     inventory.pools = pools(inner, &places, &inventory.listed);
     let asked = candidates(scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
+    let unlisted = unlisted(inner, scope, &inventory).await?;
+    if !unlisted.is_empty() {
+        inventory.coverage = lessened(&inventory.coverage, unlisted);
+    }
     Ok(inventory)
+}
+
+/// Machines that somebody knows by their id, that are in no list, and are there all the
+/// same. A permission that hides one from the account is itself told only to those who see
+/// the machine; but one that is hidden is refused when it is asked for by its id, and one
+/// that is gone does not exist.
+async fn unlisted(
+    inner: &Inner,
+    scope: &Scope,
+    inventory: &HypervisorInventory,
+) -> Result<Vec<String>, ProviderError> {
+    let known = |id: &&NativeId| !inventory.listed.contains_key(*id);
+    let asked: Vec<MoRef> = scope.ids.iter().filter(known).map(machine_ref).collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = inner.machines(&asked, "read machines that are in no list").await?;
+    let words = |object: &ObjectContent| {
+        let why = unreadable(object).unwrap_or_else(|| "the list is older".to_owned());
+        format!("{} exists, and is in no list: {why}", object.obj)
+    };
+    Ok(found.iter().map(words).collect())
+}
+
+/// What is left of a coverage when machines are there that no list shows.
+fn lessened(coverage: &Coverage, unlisted: Vec<String>) -> Coverage {
+    match coverage {
+        Coverage::Complete => Coverage::Scoped {
+            why: unlisted.join("; "),
+            help: "look for permissions that take `System.Read` away from the account".to_owned(),
+        },
+        Coverage::Incomplete { gaps } => {
+            Coverage::Incomplete { gaps: gaps.iter().cloned().chain(unlisted).collect() }
+        }
+        Coverage::Scoped { .. } | Coverage::Failed { .. } => coverage.clone(),
+    }
 }
 
 /// How far the absence of a machine can be believed.

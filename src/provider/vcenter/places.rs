@@ -70,6 +70,8 @@ pub(super) struct Places {
     pub networks: Vec<NetworkPlace>,
     /// The folder of machines of each datacenter.
     vm_folders: BTreeMap<MoRef, MoRef>,
+    /// Names that a cluster or host has had so far.
+    ambiguous: BTreeSet<NodeName>,
     /// Roles that the account has on the root of everything.
     pub root_roles: Vec<i64>,
     /// Machines that hosts say they have, whether the account sees these or not.
@@ -114,7 +116,10 @@ pub(super) fn paths() -> Vec<Paths> {
         ),
         Paths::of("Network", &["name", "parent"]),
         Paths::of("DistributedVirtualPortgroup", &["key", "config.distributedVirtualSwitch"]),
-        Paths::of("DistributedVirtualSwitch", &["name", "uuid", "config.uplinkPortgroup"]),
+        Paths::of(
+            "DistributedVirtualSwitch",
+            &["name", "parent", "uuid", "config.uplinkPortgroup"],
+        ),
     ]
 }
 
@@ -168,13 +173,15 @@ fn path_names(path: &str) -> Vec<String> {
 impl Places {
     /// Reads the answer. Clusters, hosts, datastores and networks are those of one
     /// datacenter: another may have some of the same names.
-    pub fn of(read: &Collected, datacenter: Option<&str>) -> Self {
+    pub fn of(read: &Collected, root: &MoRef, datacenter: Option<&str>) -> Self {
         let mut places = Self::default();
         for object in &read.objects {
             if object.obj.kind == "VirtualMachine" {
                 continue;
             }
-            for (path, fault) in &object.missing {
+            // An account that may not read the root has no role there, which is told by itself.
+            let told = object.missing.iter().filter(|_| object.obj != *root);
+            for (path, fault) in told {
                 places.gaps.push(format!(
                     "`{path}` of {} may not be read: {}",
                     object.obj,
@@ -183,7 +190,7 @@ impl Places {
             }
             let name = unescape(text(object, "name").unwrap_or_default());
             let entry = Entry { name, parent: reference(object, "parent") };
-            if object.obj.kind == "Folder" && entry.parent.is_none() {
+            if object.obj == *root {
                 let roles = object.props.get("effectiveRole");
                 places.root_roles =
                     roles.iter().flat_map(|it| &it.children).filter_map(Node::as_i64).collect();
@@ -258,7 +265,8 @@ impl Places {
                 continue;
             }
             seen.online = true;
-            seen.memory.0 += number(host, "summary.hardware.memorySize");
+            let memory = number(host, "summary.hardware.memorySize");
+            seen.memory.0 = seen.memory.0.saturating_add(memory);
             let threads = number(host, "summary.hardware.numCpuThreads");
             seen.cpus = seen.cpus.saturating_add(u32::try_from(threads).unwrap_or(u32::MAX));
             datastores.extend(references(host, "datastore"));
@@ -273,6 +281,11 @@ impl Places {
             networks,
             seen,
         };
+        // Two of one name in two folders: whichever was meant, nobody knows.
+        if self.nodes.remove(name).is_some() || !self.ambiguous.insert(name.into()) {
+            self.gaps.push(format!("several clusters or hosts are called `{name}`"));
+            return;
+        }
         self.nodes.insert(name.into(), place);
     }
 
@@ -423,12 +436,17 @@ impl Places {
         self.datastores.iter().find(|(_, it)| it.name.as_str() == name).map(|(it, _)| it)
     }
 
-    /// A network by name; one that the node reaches comes first.
-    pub fn network(&self, name: &str, node: Option<&NodePlace>) -> Option<&NetworkPlace> {
+    /// A network by name, among those that the node reaches. Which of several is meant,
+    /// nobody knows: networks keep people apart.
+    pub fn network(&self, name: &str, node: Option<&NodePlace>) -> Result<&NetworkPlace, String> {
         let near =
-            |it: &&NetworkPlace| node.is_some_and(|node| node.networks.contains(&it.reference));
-        let named = || self.networks.iter().filter(|it| it.name == name);
-        named().find(near).or_else(|| named().next())
+            |it: &&NetworkPlace| node.is_none_or(|node| node.networks.contains(&it.reference));
+        let mut found = self.networks.iter().filter(|it| it.name == name).filter(near);
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => Err(format!("there is no network `{name}` that it can be plugged into")),
+            (Some(_), Some(_)) => Err(format!("there are several networks `{name}`")),
+        }
     }
 
     /// What a card is plugged into, by its backing.
@@ -531,6 +549,16 @@ mod tests {
         ObjectContent { obj, props, missing: BTreeMap::new() }
     }
 
+    /// What is not asked for its parent is in no datacenter.
+    #[test]
+    fn everything_is_asked_where_it_is() {
+        let inherits = ["ClusterComputeResource", "DistributedVirtualPortgroup"];
+        for paths in paths() {
+            let asked = paths.required.iter().any(|path| path == "parent");
+            assert!(asked || inherits.contains(&paths.kind), "{}", paths.kind);
+        }
+    }
+
     #[test]
     fn what_another_datacenter_calls_the_same_is_not_taken_for_it() {
         let (one, two) = (("Datacenter", "dc-1"), ("Datacenter", "dc-2"));
@@ -543,13 +571,14 @@ mod tests {
             object(("ComputeResource", "c-2"), "blue", Some(two)),
         ];
         let read = Collected { objects, ..Collected::default() };
+        let root = MoRef::new("Folder", "group-d1");
         for (name, id, compute) in [("Lyon", "ds-1", "c-1"), ("Paris", "ds-2", "c-2")] {
-            let places = Places::of(&read, Some(name));
+            let places = Places::of(&read, &root, Some(name));
             assert_eq!(places.datastore("fast").map(|it| it.value.as_str()), Some(id));
             assert_eq!(places.nodes["blue"].compute.value, compute);
         }
         // Which one is meant is said by nobody: nothing is placed anywhere.
-        let nowhere = Places::of(&read, None);
+        let nowhere = Places::of(&read, &root, None);
         assert!(nowhere.datacenter(None).is_err());
         assert!(nowhere.nodes.is_empty() && nowhere.datastore("fast").is_none());
     }

@@ -37,6 +37,9 @@ use std::{
 };
 use tokio::sync::Mutex;
 
+/// How old the index of places may be: names can be given to something else meanwhile, and
+/// both the call and the look after it would go by the old ones.
+const PLACES_AGE_MAX: Duration = Duration::from_secs(30);
 /// One request as a whole, with its answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -100,7 +103,7 @@ pub(super) struct Inner {
     pub clock: Clock,
     /// Where things are, as it was last read. Single reads look names up here, and read it
     /// again when they meet something that it does not know.
-    places: Mutex<Option<Arc<Places>>>,
+    places: Mutex<Option<(Arc<Places>, Duration)>>,
     /// Paths that this server does not know, so that they are not asked for again.
     dropped: std::sync::Mutex<BTreeSet<String>>,
 }
@@ -308,8 +311,8 @@ impl Inner {
             if self.note_dropped(&read) {
                 continue;
             }
-            let places = Arc::new(Places::of(&read, self.datacenter.as_deref()));
-            *self.places.lock().await = Some(Arc::clone(&places));
+            let places = Arc::new(Places::of(&read, &root, self.datacenter.as_deref()));
+            *self.places.lock().await = Some((Arc::clone(&places), self.clock.monotonic()));
             read.objects.retain(|object| object.obj.kind == "VirtualMachine");
             return Ok((places, read));
         }
@@ -319,7 +322,9 @@ impl Inner {
 
     /// Where things are; read when nobody has done so yet.
     pub async fn places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {
-        if let Some(places) = self.places.lock().await.clone() {
+        let now = self.clock.monotonic();
+        let kept = self.places.lock().await.clone();
+        if let Some((places, _)) = kept.filter(|(_, at)| now.saturating_sub(*at) < PLACES_AGE_MAX) {
             return Ok(places);
         }
         self.read_places(operation).await
@@ -343,8 +348,8 @@ impl Inner {
         let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
         let root = root.map_err(spell)?;
         let read = self.client.collect(&root, &places::paths(), operation).await.map_err(spell)?;
-        let places = Arc::new(Places::of(&read, self.datacenter.as_deref()));
-        *self.places.lock().await = Some(Arc::clone(&places));
+        let places = Arc::new(Places::of(&read, &root, self.datacenter.as_deref()));
+        *self.places.lock().await = Some((Arc::clone(&places), self.clock.monotonic()));
         Ok(places)
     }
 
@@ -359,7 +364,9 @@ impl Inner {
             let paths = self.machine_paths(true);
             let read = self.client.properties(of, &paths, operation).await.map_err(spell)?;
             if !self.note_dropped(&read) {
-                return Ok(read.objects);
+                let mut objects = read.objects;
+                objects.retain(|object| !is_gone(object));
+                return Ok(objects);
             }
         }
         Err(doubt(operation, "it does not tell the free keys of its machines".to_owned()))
@@ -583,6 +590,12 @@ fn state_of(status: TaskStatus) -> TaskState {
             TaskState::Unknown(format!("the task may not be read: {}", fault.kind.name()))
         }
     }
+}
+
+/// Whether nothing is told of an object but that it is not there any more.
+fn is_gone(object: &ObjectContent) -> bool {
+    let gone = |it: &super::vim::Fault| it.is(&FaultKind::ManagedObjectNotFound);
+    object.props.is_empty() && !object.missing.is_empty() && object.missing.values().all(gone)
 }
 
 /// Nothing is there.

@@ -22,12 +22,13 @@ fn kind(fault: &Fault) -> RefusalKind {
     match &fault.kind {
         FaultKind::ConcurrentAccess | FaultKind::InvalidPowerState => RefusalKind::Conflict,
         FaultKind::TaskInProgress | FaultKind::FileLocked => RefusalKind::Busy,
-        FaultKind::DuplicateName | FaultKind::FileAlreadyExists => RefusalKind::Exists,
+        FaultKind::DuplicateName | FaultKind::FileAlreadyExists | FaultKind::AlreadyExists => {
+            RefusalKind::Exists
+        }
         FaultKind::ManagedObjectNotFound => RefusalKind::Missing,
         FaultKind::NoPermission => RefusalKind::Permission,
         FaultKind::NotAuthenticated | FaultKind::InvalidLogin => RefusalKind::Auth,
-        FaultKind::Other(name) if name == "ToolsUnavailable" => RefusalKind::GuestDeaf,
-        FaultKind::Other(name) if name == "AlreadyExists" => RefusalKind::Exists,
+        FaultKind::ToolsUnavailable => RefusalKind::GuestDeaf,
         // The product says what it does not like of the request or of the world, or that
         // something went wrong in the middle: a look at the object decides.
         FaultKind::InvalidProperty

@@ -117,9 +117,20 @@ pub(super) async fn sight(inner: &Inner, held: &[i64]) -> Result<Sight, Provider
             help: "give it the role `Read-only` on the root folder, with propagation".to_owned(),
         });
     }
-    let hiding = permissions(inner).await?;
+    let rows = permissions(inner).await?;
     let account = inner.client.username();
-    let found = hiding.iter().find(|row| row.may_hide_from(account));
+    let root = inner.client.service().await.and_then(|it| it.part("rootFolder"));
+    let root = root.map_err(|error| error.into_provider("read the permissions"))?.to_string();
+    let at_root: Vec<&Row> =
+        rows.iter().filter(|row| row.entity == root && row.is_about(account)).collect();
+    // A role on the root alone shows the root alone.
+    if at_root.is_empty() || at_root.iter().any(|row| !row.propagates) {
+        return Ok(Sight::Partial {
+            why: "the account's role on the root of the vCenter is not propagated".to_owned(),
+            help: "tick `Propagate to children` on that permission".to_owned(),
+        });
+    }
+    let found = rows.iter().find(|row| row.may_hide_from(account));
     Ok(match found {
         None => Sight::Whole,
         Some(row) => Sight::Partial {
@@ -149,13 +160,19 @@ struct Row {
     principal: String,
     group: bool,
     role: i64,
+    propagates: bool,
 }
 
 impl Row {
-    /// Whether it takes sight away from the account. Who is in a group is not known here,
-    /// so that one for any group counts.
+    /// Whether it may be about the account. Who is in a group is not known here, so that one
+    /// for any group counts.
+    fn is_about(&self, account: &str) -> bool {
+        self.group || same_account(&self.principal, account)
+    }
+
+    /// Whether it takes sight away from the account.
     fn may_hide_from(&self, account: &str) -> bool {
-        !shows(self.role) && (self.group || same_account(&self.principal, account))
+        !shows(self.role) && self.is_about(account)
     }
 }
 
@@ -205,6 +222,7 @@ async fn permissions(inner: &Inner) -> Result<Vec<Row>, ProviderError> {
             principal: node.text_at("principal").unwrap_or_default().to_owned(),
             group: node.bool_at("group") == Some(true),
             role: node.i64_at("roleId")?,
+            propagates: node.bool_at("propagate") == Some(true),
         })
     };
     Ok(answer.all("returnval").filter_map(row).collect())

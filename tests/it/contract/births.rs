@@ -133,7 +133,10 @@ pub async fn a_card_that_was_added_is_found_by_its_handle(lab: Lab) {
     machine.spec.nics.remove("eth1");
     lab.update(&machine).await;
     let last = lab.seen().await;
-    assert_eq!(last.spec.nics.keys().map(|it| it.as_str()).collect::<Vec<_>>(), ["eth0", "eth2"]);
+    assert_eq!(
+        last.spec.nics.keys().map(novahost::model::DeviceName::as_str).collect::<Vec<_>>(),
+        ["eth0", "eth2"]
+    );
     assert_eq!(last.spec.nics["eth2"].mac, seen.spec.nics["eth2"].mac);
     // That write was the next one of the map, after the card had been seen.
     assert!(last.marker.found().unwrap().map.nics["eth2"].confirmed);

@@ -439,11 +439,10 @@ impl Stage for Played {
     }
 
     fn detached(&self, at: &At) -> usize {
-        let found = self.cluster.control.inspect(|world| {
-            let config = world.guests[&at_vmid(at)].config.clone();
-            config.into_iter().filter(|(key, _)| key.starts_with("unused")).count()
-        });
-        found
+        self.cluster.control.inspect(|world| {
+            let config = &world.guests[&at_vmid(at)].config;
+            config.keys().filter(|key| key.starts_with("unused")).count()
+        })
     }
 
     fn other_task(&self, task: &TaskRef) -> TaskRef {

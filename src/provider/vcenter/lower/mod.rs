@@ -13,8 +13,9 @@ mod update;
 
 use crate::{
     model::{
-        Change, Expect, Fact, FieldKind, FieldPath, Lowered, Marker, MarkerDraft, Name,
-        ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported, Value, Wait,
+        Change, DeviceKind, DeviceName, Expect, Fact, FieldKind, FieldPath, Lowered, Marker,
+        MarkerDraft, Name, ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported,
+        Value, Wait,
     },
     provider::{lowering::fault, vcenter::slots::handle_mac},
 };
@@ -128,10 +129,47 @@ fn marker_of(seen: &ObservedMachine) -> Result<&Marker, Vec<Unsupported>> {
     })
 }
 
+/// The product deletes whatever disk hangs on a machine, also one that somebody hung on from
+/// another machine's folder. Which is whose, the path says: a machine's disks lie in folders
+/// of one name, whatever datastores they are on.
+fn foreign_disks(seen: &ObservedMachine, marker: &Marker) -> Vec<Unsupported> {
+    let folder = |path: &str| {
+        let rest = path.split_once(']').map_or(path, |(_, rest)| rest);
+        rest.trim_start().rsplit_once('/').map(|(folder, _)| folder.to_owned())
+    };
+    let boot = marker.map.disks.get(DeviceName::BOOT).map(|entry| &entry.slot);
+    let disks = || seen.devices.iter().filter(|it| it.kind == DeviceKind::Disk);
+    let first = disks().find(|it| Some(&it.slot) == boot).or_else(|| disks().next());
+    let Some(own) = first.and_then(|it| folder(it.volume.as_deref()?)) else { return Vec::new() };
+    // A second folder of one name on a datastore gets a number.
+    let is_own = |path: &str| {
+        folder(path).is_some_and(|it| {
+            let rest = it.strip_prefix(own.as_str());
+            rest.is_some_and(|rest| {
+                rest.is_empty()
+                    || rest.strip_prefix('_').is_some_and(|it| it.parse::<u32>().is_ok())
+            })
+        })
+    };
+    let foreign = disks().filter_map(|it| it.volume.as_deref().map(|path| (&it.slot, path)));
+    foreign
+        .filter(|(_, path)| !is_own(path))
+        .map(|(slot, path)| {
+            let why = format!("{path} in {slot} lies in another machine's folder");
+            let help = "the product would delete it too: take it off first";
+            fault(FieldPath::of(FieldKind::Disk), why, help)
+        })
+        .collect()
+}
+
 /// A delete is guarded though the product guards none: the write before it is, and
 /// says what will happen.
 fn delete(seen: &ObservedMachine) -> Result<Vec<Step>, Vec<Unsupported>> {
-    marker_of(seen)?;
+    let marker = marker_of(seen)?;
+    let foreign = foreign_disks(seen, marker);
+    if !foreign.is_empty() {
+        return Err(foreign);
+    }
     let draft = MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::Deleting) };
     let settings = vec![Setting::Protect(false), Setting::Marker(draft)];
     let end = Expect {

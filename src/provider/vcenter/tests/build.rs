@@ -10,9 +10,9 @@ fn seen_template() -> ObservedMachine {
 fn a_machine_from_a_template_converges_in_every_field() {
     let machine = from_template(full_spec());
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
-    assert_eq!(ops(&lowered), ["clone", "configure", "start"]);
+    assert_eq!(ops(&lowered), ["clone", "configure", "configure", "start"]);
     let guarded: Vec<bool> = lowered.steps.iter().map(|step| step.guarded).collect();
-    assert_eq!(guarded, [false, true, false]);
+    assert_eq!(guarded, [false, true, true, false]);
     assert_eq!(lowered.steps[0].learns, [Fact::NativeId].into());
     let mut world = World::with_template();
     world.run(&lowered.steps);
@@ -25,14 +25,32 @@ fn a_machine_from_a_template_converges_in_every_field() {
     assert_eq!(slots, ["scsi0:0", "scsi0:1", "mac-00:50:56:0a:0b:0c"]);
 }
 
+/// The words of a write.
+fn words(step: &Step) -> Vec<String> {
+    let word = |it: &Setting| format!("{it:?}").split([' ', '(']).next().unwrap().to_owned();
+    settings(step).iter().map(word).collect()
+}
+
 #[test]
-fn one_write_sets_everything_in_this_order() {
+fn a_boot_order_that_names_what_a_write_makes_comes_after_it() {
     let machine = from_template(full_spec());
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
-    let names: Vec<String> = settings(&lowered.steps[1])
-        .iter()
-        .map(|it| format!("{it:?}").split([' ', '(']).next().unwrap().to_owned())
-        .collect();
+    let first = words(&lowered.steps[1]);
+    assert!(first.contains(&"Cdrom".to_owned()) && !first.contains(&"Boot".to_owned()));
+    assert_eq!(lowered.steps[1].op.writes_stage(), Some(Stage::New));
+    assert_eq!(words(&lowered.steps[2]), ["Boot", "Protect", "Seed", "Marker"]);
+    assert_eq!(lowered.steps[2].op.writes_stage(), Some(Stage::Ready));
+}
+
+#[test]
+fn one_write_sets_everything_in_this_order() {
+    // A card of any kind stays the card that it is, and no drive is added.
+    let mut spec = full_spec();
+    spec.nics.get_mut("eth0").unwrap().model = None;
+    spec.boot = Some(vec![BootDevice::Disk, BootDevice::Network]);
+    let machine = from_template(spec);
+    let lowered = build(&machine, Some(&seen_template()), None).unwrap();
+    let names = words(&lowered.steps[1]);
     let expected = [
         "Cpu",
         "Memory",
@@ -42,8 +60,8 @@ fn one_write_sets_everything_in_this_order() {
         "RemoveNic",
         "SetNic",
         "Cdrom",
-        "Boot",
         "Notes",
+        "Boot",
         "Protect",
         "Seed",
         "Marker",
@@ -79,7 +97,10 @@ fn a_machine_from_an_iso_converges_in_every_field() {
     let lowered = build(&machine, None, None).unwrap();
     assert_eq!(ops(&lowered), ["create", "configure", "start"]);
     let last = settings(&lowered.steps[1]);
-    assert!(matches!(last, [Setting::Protect(true), Setting::Seed(_), Setting::Marker(_)]));
+    let [Setting::Boot { .. }, Setting::Protect(true), Setting::Seed(_), Setting::Marker(_)] = last
+    else {
+        panic!("{last:?}")
+    };
     assert_eq!(lowered.steps[0].op.writes_stage(), Some(Stage::New));
     let mut world = World::default();
     world.run(&lowered.steps);
@@ -100,11 +121,13 @@ fn a_build_that_stopped_anywhere_is_finished_without_a_second_birth() {
         // And somebody put it elsewhere meanwhile.
         world.pool = None;
         let rest = build(&machine, template.as_ref(), Some(&world.seen())).unwrap();
-        assert_eq!(ops(&rest), ["set-pool", "configure", "start"]);
+        let ops = ops(&rest);
+        assert_eq!((ops[0], ops[ops.len() - 1]), ("set-pool", "start"));
+        assert!(ops[1..ops.len() - 1].iter().all(|op| *op == "configure"), "{ops:?}");
         let step = &rest.steps[0];
         assert!(step.wait == Wait::Task && !step.guarded);
         let has = |it: &Setting| matches!(it, Setting::Seed(_));
-        assert!(settings(&rest.steps[1]).iter().any(has));
+        assert!(settings(&rest.steps[rest.steps.len() - 2]).iter().any(has));
         world.run(&rest.steps);
         assert_converged(&full_spec(), &world);
         assert_eq!(world.marker.unwrap().stage, Stage::Ready);
@@ -145,9 +168,10 @@ fn a_linked_clone_hangs_on_the_snapshot_and_cannot_grow() {
     assert_eq!(found[0].field.to_string(), "disk.boot.storage");
 }
 
+type Edit = fn(&mut MachineSpec);
+
 #[test]
 fn what_a_template_cannot_become_is_refused_with_its_field() {
-    type Edit = fn(&mut MachineSpec);
     let edits: [(&str, Edit); 3] = [
         ("disk.boot.size", |it| it.disks.get_mut("boot").unwrap().size = Some(Bytes::gib(4))),
         ("disk.boot.bus", |it| it.disks.get_mut("boot").unwrap().bus = Some(Bus::Sata)),
@@ -165,6 +189,6 @@ fn what_a_template_cannot_become_is_refused_with_its_field() {
 fn a_machine_that_shall_be_stopped_is_not_started() {
     let machine = DesiredMachine { power: Power::Stopped, ..from_template(full_spec()) };
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
-    assert_eq!(ops(&lowered), ["clone", "configure"]);
-    assert_eq!(lowered.steps[1].op.writes_stage(), Some(Stage::Ready));
+    assert_eq!(ops(&lowered), ["clone", "configure", "configure"]);
+    assert_eq!(lowered.steps[2].op.writes_stage(), Some(Stage::Ready));
 }

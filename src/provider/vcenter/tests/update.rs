@@ -115,13 +115,16 @@ fn what_needs_the_power_off_is_written_between_shutdown_and_start() {
     ];
     for edit in edits {
         let (world, ops, lowered) = change(edit);
-        assert_eq!(ops, ["shutdown", "configure", "start"]);
+        // A card that is replaced needs a boot order that names the new one.
+        let (first, last) = (ops.first().copied(), ops.last().copied());
+        assert_eq!((first, last), (Some("shutdown"), Some("start")), "{ops:?}");
+        assert!(ops[1..ops.len() - 1].iter().all(|op| *op == "configure"), "{ops:?}");
         assert!(world.running);
         assert_eq!(lowered.steps[0].wait, Wait::PowerOff { within_s: 120 });
         assert_eq!(lowered.steps[0].otherwise, None);
         let mut off = built();
         off.running = false;
-        assert_eq!(change_of(off, edit).1, ["configure"]);
+        assert!(change_of(off, edit).1.iter().all(|op| *op == "configure"));
     }
 }
 

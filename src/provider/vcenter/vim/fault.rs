@@ -95,6 +95,10 @@ kinds! {
     InsufficientMemoryResourcesFault,
     /// Not enough CPU.
     InsufficientCpuResourcesFault,
+    /// The guest has nobody who could be asked: it has no tools, or they do not run.
+    ToolsUnavailable,
+    /// Something of that name is there already.
+    AlreadyExists,
     /// The host is not connected.
     HostNotConnected,
     /// The host does not answer.
@@ -127,8 +131,7 @@ pub struct Fault {
 }
 
 /// Faults without a kind of their own that the server raises before it does anything.
-const REFUSALS: [&str; 4] =
-    ["AlreadyExists", "InvalidDatastore", "QuestionPending", "ToolsUnavailable"];
+const REFUSALS: [&str; 3] = ["AlreadyExists", "InvalidDatastore", "QuestionPending"];
 
 impl Fault {
     /// A fault of this type, with its fields.
@@ -228,6 +231,8 @@ impl Fault {
             | FaultKind::InsufficientResourcesFault
             | FaultKind::InsufficientMemoryResourcesFault
             | FaultKind::InsufficientCpuResourcesFault
+            | FaultKind::ToolsUnavailable
+            | FaultKind::AlreadyExists
             | FaultKind::HostConfigFault
             | FaultKind::MethodNotFound
             | FaultKind::NotSupported

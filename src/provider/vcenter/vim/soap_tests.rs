@@ -88,7 +88,7 @@ fn names_cannot_become_markup() {
     assert!(matches!(encoded("M", &[("folder", hostile.into())]), Err(EncodeError::Name(_))));
     for name in ["", "a b", "a:b", "1a", "a>", "ü"] {
         assert!(encoded("M", &[(name, "x".into())]).is_err(), "{name}");
-        // What was read without a type is sent back without one.
+        // Without a type of its own, a value is of the type that its field has.
         let typed = encoded("M", &[("spec", Val::obj(name.to_owned()))]);
         assert_eq!(typed.is_err(), !name.is_empty(), "{name}");
     }
