@@ -5,6 +5,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod both;
 mod cases;
 mod cli_adopt;
 mod cli_drift;

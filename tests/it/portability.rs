@@ -179,6 +179,14 @@ fn examples_run_on_a_vcenter_or_are_refused_with_a_reason() {
 }
 
 #[test]
+fn the_examples_with_a_vcenter_settle() {
+    for file in ["vcenter.yaml", "both.yaml"] {
+        let text = std::fs::read_to_string(repository().join("examples").join(file)).unwrap();
+        converges(&project(file, &text));
+    }
+}
+
+#[test]
 fn no_example_is_left_out() {
     let listed =
         |file: &String| OTHERS.contains(&file.as_str()) || EXAMPLES.iter().any(|it| it.0 == file);

@@ -152,12 +152,12 @@ pub(super) fn prices(product: &dyn Product, kind: FieldKind) -> Vec<Disruption> 
     let Some(usual) = product.capabilities().changes.get(&kind) else { return Vec::new() };
     let mut found = vec![*usual];
     let field = FieldPath { kind, device: kind.has_device().then(|| "probe".into()) };
-    let [less, more] = match kind {
-        FieldKind::Memory | FieldKind::DiskSize => {
-            [Value::Size(Bytes::gib(1)), Value::Size(Bytes::gib(2))]
-        }
-        _ => [Value::Count(1), Value::Count(2)],
+    let sized = [FieldKind::Memory, FieldKind::DiskSize].contains(&kind);
+    let value = |count: u64| match sized {
+        true => Value::Size(Bytes::gib(count)),
+        false => Value::Count(count),
     };
+    let (less, more) = (value(1), value(2));
     let deltas = [(Some(&less), Some(&more)), (Some(&more), Some(&less)), (Some(&less), None)];
     for hot in [BTreeSet::new(), [Hot::CpuUp, Hot::CpuDown, Hot::MemoryUp].into()] {
         let seen = observed(hot);
