@@ -28,7 +28,8 @@ use novahost::{
     ownership::{bulk_tag, intent_id, render},
     provider::{
         Provider,
-        proxmox::{Auth, Proxmox, ProxmoxProvider, Settings},
+        endpoint::Endpoint,
+        proxmox::{Auth, PORT, Proxmox, ProxmoxProvider, Settings},
         tls::TlsTrust,
     },
     reconcile::{Known, reconcile},
@@ -419,7 +420,7 @@ fn settings(simulator: &Simulator) -> Settings {
     Settings {
         name: "pve".into(),
         project: Some(PROJECT.into()),
-        endpoints: vec![simulator.endpoint.parse().unwrap()],
+        endpoints: vec![Endpoint::parse(&simulator.endpoint, PORT).unwrap()],
         allowed_hosts: BTreeSet::new(),
         auth: Auth::Token { id: TOKEN_ID.into(), secret: TOKEN_SECRET.into() },
         tls: TlsTrust::Ca(simulator.ca_pem.clone().into()),

@@ -13,6 +13,7 @@ use crate::{
     },
     provider::{
         Provider,
+        endpoint::Endpoint,
         proxmox::{self, Auth, ProxmoxProvider},
         tls::{Fingerprint, TlsTrust},
         vcenter::{self, PoolPlace, VcenterProvider},
@@ -90,8 +91,8 @@ impl Session {
         sandbox: &Sandbox,
     ) -> Result<proxmox::Settings, CliError> {
         let address = simulator(name, sandbox)?;
-        let endpoint =
-            address.endpoint.parse().map_err(|error| CliError::of(ExitClass::Bug, &error))?;
+        let endpoint = Endpoint::parse(&address.endpoint, proxmox::PORT)
+            .map_err(|error| CliError::of(ExitClass::Bug, &error))?;
         Ok(proxmox::Settings {
             endpoints: vec![endpoint],
             auth: Auth::Token {
@@ -110,8 +111,8 @@ impl Session {
     ) -> Result<proxmox::Settings, CliError> {
         let mut settings = self.proxmox_common(name, config);
         for text in &config.endpoints {
-            let endpoint: proxmox::Endpoint =
-                text.parse().map_err(|error| CliError::of(ExitClass::Config, &error))?;
+            let endpoint = Endpoint::parse(text, proxmox::PORT)
+                .map_err(|error| CliError::of(ExitClass::Config, &error))?;
             settings.endpoints.push(endpoint);
         }
         let tree = TreeTls { fingerprints: &config.fingerprints, ca_file: config.ca_file.as_ref() };
@@ -182,8 +183,8 @@ impl Session {
         endpoint: &str,
         agreed: Agreed,
     ) -> Result<vcenter::Settings, CliError> {
-        let endpoint: vcenter::Endpoint =
-            endpoint.parse().map_err(|error| CliError::of(ExitClass::Config, &error))?;
+        let endpoint = Endpoint::parse(endpoint, vcenter::PORT)
+            .map_err(|error| CliError::of(ExitClass::Config, &error))?;
         let allowed_hosts = [endpoint.host.clone()].into();
         Ok(vcenter::Settings {
             name: name.clone(),

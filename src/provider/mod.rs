@@ -6,6 +6,7 @@
 
 mod adoption;
 mod checks;
+pub mod endpoint;
 mod evidence;
 pub mod guest_init;
 mod lowering;

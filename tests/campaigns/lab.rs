@@ -16,6 +16,7 @@ use novahost::{
     },
     provider::{
         Provider,
+        endpoint::Endpoint,
         proxmox::{self, Auth, Proxmox, ProxmoxProvider},
         tls::TlsTrust,
         vcenter::{self, PoolPlace, Vcenter, VcenterProvider},
@@ -269,7 +270,7 @@ impl Lab {
         let settings = proxmox::Settings {
             name: name.clone(),
             project: Some(desired.project.clone()),
-            endpoints: vec![self.stage.endpoint().parse().unwrap()],
+            endpoints: vec![Endpoint::parse(&self.stage.endpoint(), proxmox::PORT).unwrap()],
             allowed_hosts: BTreeSet::new(),
             auth,
             tls: TlsTrust::Ca(self.stage.ca_pem().into()),
@@ -302,7 +303,7 @@ impl Lab {
         let settings = vcenter::Settings {
             name: name.clone(),
             project: Some(desired.project.clone()),
-            endpoint: self.stage.endpoint().parse().unwrap(),
+            endpoint: Endpoint::parse(&self.stage.endpoint(), vcenter::PORT).unwrap(),
             allowed_hosts: BTreeSet::new(),
             username: format!("r{number}@vsphere.local"),
             password: PASSWORD.into(),

@@ -14,7 +14,8 @@ use novahost::{
     },
     provider::{
         Call, Provider,
-        proxmox::{Auth, ProxmoxProvider, Settings},
+        endpoint::Endpoint,
+        proxmox::{Auth, PORT, ProxmoxProvider, Settings},
         tls::TlsTrust,
     },
     store::{NewRun, RunHandle, Store, Who},
@@ -523,7 +524,7 @@ async fn reads_are_tried_again_and_a_host_without_trust_gets_nothing() {
     }));
     assert!(provider.list().await.is_ok());
     let mut settings = lab.cluster.settings("acme");
-    settings.endpoints = vec!["https://pve1.example:8006".parse().unwrap()];
+    settings.endpoints = vec![Endpoint::parse("https://pve1.example", PORT).unwrap()];
     let error = ProxmoxProvider::new(settings, lab.clock.clone()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Trust);
 }

@@ -7,8 +7,9 @@ use novahost::{
     model::{Coverage, FreshObject, ResourceKey, Scope, Target},
     provider::{
         Provider,
+        endpoint::Endpoint,
         tls::TlsTrust,
-        vcenter::{Settings, VcenterProvider},
+        vcenter::{PORT, Settings, VcenterProvider},
     },
 };
 use secrecy::SecretString;
@@ -36,7 +37,7 @@ impl Lab {
         let settings = Settings {
             name: "vc".into(),
             project: Some("acme".into()),
-            endpoint: self.server.endpoint().parse().unwrap(),
+            endpoint: Endpoint::parse(&self.server.endpoint(), PORT).unwrap(),
             allowed_hosts: BTreeSet::new(),
             username: user.into(),
             password: SecretString::from(password),

@@ -9,7 +9,8 @@ use mock_servers::pve::{Control, Options, Release, Server, Switches, Timing, Wor
 use novahost::{
     clock::Clock,
     provider::{
-        proxmox::{Auth, ProxmoxProvider, Settings},
+        endpoint::Endpoint,
+        proxmox::{Auth, PORT, ProxmoxProvider, Settings},
         tls::TlsTrust,
     },
 };
@@ -90,7 +91,12 @@ impl Cluster {
         Settings {
             name: HYPERVISOR.into(),
             project: Some(project.into()),
-            endpoints: self.server.endpoints().iter().map(|it| it.parse().unwrap()).collect(),
+            endpoints: self
+                .server
+                .endpoints()
+                .iter()
+                .map(|it| Endpoint::parse(it, PORT).unwrap())
+                .collect(),
             allowed_hosts: BTreeSet::new(),
             auth: Auth::Token { id: TOKEN_ID.into(), secret: TOKEN_SECRET.into() },
             tls: TlsTrust::Ca(self.server.ca_pem().into()),

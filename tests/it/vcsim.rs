@@ -10,14 +10,12 @@
 use novahost::{
     clock::Clock,
     provider::{
+        endpoint::Endpoint,
         tls::{TlsTrust, probe},
-        vcenter::{
-            Endpoint,
-            vim::{
-                CallError, ClientSettings, FaultKind, MoRef, Node, Proof, Request, Val, VimClient,
-                collect::{Collected, Paths},
-                tasks::{TaskStatus, TaskWatch},
-            },
+        vcenter::vim::{
+            CallError, ClientSettings, FaultKind, MoRef, Node, Proof, Request, Val, VimClient,
+            collect::{Collected, Paths},
+            tasks::{TaskStatus, TaskWatch},
         },
     },
 };
@@ -90,7 +88,7 @@ impl Vcsim {
         let (_, rest) = line.split_once("://").unwrap();
         let host = rest.split_once("/sdk").unwrap().0;
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        let endpoint = format!("https://{host}").parse().unwrap();
+        let endpoint = Endpoint::parse(host, 443).unwrap();
         Some(Self { child, endpoint, files })
     }
 

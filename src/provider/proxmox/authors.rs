@@ -6,10 +6,10 @@
 
 use super::{
     client::Client,
-    endpoint::segment,
     locate::CLOCK_SKEW_S,
     observe::joined,
     provider::Inner,
+    spelling::segment,
     upid::Upid,
     wire::{self, Permissions},
 };

@@ -5,15 +5,18 @@
 //! once, to the endpoint that was looked at before, and never a second time.
 
 use super::{
-    endpoint::{Endpoint, encode, segment},
     error::CallError,
+    spelling::{encode, segment},
     wire,
 };
 use crate::planted::Bug;
 use crate::{
     clock::Clock,
     model::ErrorKind,
-    provider::tls::{self, TlsTrust},
+    provider::{
+        endpoint::Endpoint,
+        tls::{self, TlsTrust},
+    },
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, HeaderMap, HeaderValue};
@@ -883,7 +886,7 @@ mod tests {
     #[test]
     fn credentials_go_only_to_bound_hosts_and_plain_http_only_to_loopback() {
         let refused = |endpoint: &str, edit: fn(&mut ClientSettings)| {
-            let mut settings = settings(vec![endpoint.parse().unwrap()]);
+            let mut settings = settings(vec![Endpoint::parse(endpoint, 8006).unwrap()]);
             edit(&mut settings);
             Client::new(settings, Clock::system()).map(drop).map_err(|error| error.kind())
         };

@@ -4,7 +4,6 @@
 
 use super::{
     client::Client,
-    endpoint::{Endpoint, segment},
     error::CallError,
     identity::SelfId,
     locate::CLOCK_SKEW_S,
@@ -12,6 +11,7 @@ use super::{
     observe::{gather, joined, observe},
     privileges::{self, Account},
     provider::Inner,
+    spelling::segment,
     wire,
 };
 use crate::{
@@ -19,7 +19,10 @@ use crate::{
         Check, Coverage, DesiredState, ErrorKind, Examination, FailureKind, Finding, Fix, Health,
         HypervisorInventory, Marker, NodeName, ProviderError, Scope,
     },
-    provider::tls::{self, PinMismatch, TlsTrust},
+    provider::{
+        endpoint::Endpoint,
+        tls::{self, PinMismatch, TlsTrust},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

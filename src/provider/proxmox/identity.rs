@@ -1,6 +1,6 @@
 //! Which installation answers, and whether it is the one that trust settings mean.
 
-use super::{endpoint::segment, look, provider::Inner, wire};
+use super::{look, provider::Inner, spelling::segment, wire};
 use crate::{
     model::{ErrorKind, NodeName, ProviderError, Retry},
     provider::tls::Fingerprint,

@@ -6,7 +6,7 @@
 //! runs, but never alone that our call happened.
 
 use super::{
-    endpoint::segment, error::CallError, observe::joined, provider::Inner, upid::Upid, wire,
+    error::CallError, observe::joined, provider::Inner, spelling::segment, upid::Upid, wire,
 };
 use crate::model::{
     Fresh, FreshObject, Intent, Kind, Located, NodeName, Receipt, TaskRef, TaskState,

@@ -3,8 +3,8 @@
 
 use super::{
     client::Client,
-    endpoint::segment,
     error::CallError,
+    spelling::segment,
     translate::{self, GuestRow, RawConfig, RawGuest},
     wire,
 };

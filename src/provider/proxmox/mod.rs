@@ -13,7 +13,6 @@ mod authors;
 pub mod call;
 mod client;
 mod coverage;
-mod endpoint;
 mod error;
 mod examine;
 mod identity;
@@ -28,6 +27,7 @@ pub mod property;
 mod provider;
 pub mod reply;
 mod settings;
+mod spelling;
 pub mod translate;
 mod upid;
 mod wire;
@@ -36,6 +36,8 @@ mod wire;
 mod tests;
 
 pub use client::Auth;
-pub use endpoint::{Endpoint, NotAnEndpoint};
+
+/// The port of every Proxmox VE node.
+pub const PORT: u16 = 8006;
 pub use product::Proxmox;
 pub use provider::{ProxmoxProvider, Settings};

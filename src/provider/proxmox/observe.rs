@@ -7,11 +7,11 @@
 use super::{
     client::Client,
     coverage::{self, Facts},
-    endpoint::segment,
     error::CallError,
     identity::SelfId,
     look::{self, Resources},
     provider::Inner,
+    spelling::segment,
     translate::{self, GuestRow},
     wire,
 };

@@ -7,10 +7,10 @@ use super::{
     authors,
     call::{Answers, native_request},
     client::{Auth, Client, ClientSettings},
-    endpoint::{Endpoint, segment},
     error::{CallError, Verdict, judge_mutation},
     examine, locate, look,
     observe::{gather, joined, observe},
+    spelling::segment,
     translate::GuestRow,
     upid::Upid,
     wire,
@@ -24,7 +24,7 @@ use crate::{
         TaskRef, TaskState,
     },
     planted::Bug,
-    provider::{Call, Provider, tls::TlsTrust},
+    provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
 };
 use async_trait::async_trait;

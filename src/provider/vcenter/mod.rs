@@ -10,7 +10,6 @@ mod authors;
 mod call;
 mod device_change;
 mod devices;
-mod endpoint;
 mod examine;
 mod extra;
 mod locate;
@@ -28,7 +27,8 @@ mod tests;
 mod translate;
 pub mod vim;
 
-pub use endpoint::{Endpoint, NotAnEndpoint};
+/// The port of a vCenter. The path of the service is always the same.
+pub const PORT: u16 = 443;
 pub use places::PoolPlace;
 pub use product::Vcenter;
 pub use provider::{Settings, VcenterProvider};

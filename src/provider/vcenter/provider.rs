@@ -5,7 +5,6 @@
 
 use super::{
     call::{Answers, RawMachine, Surroundings, native_call},
-    endpoint::Endpoint,
     examine, locate,
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
@@ -25,7 +24,7 @@ use crate::{
         ProviderError, Receipt, Refusal, RefusalKind, Retry, Scope, Submitted, Target, TaskRef,
         TaskState,
     },
-    provider::{Call, Provider, tls::TlsTrust},
+    provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
 };
 use async_trait::async_trait;

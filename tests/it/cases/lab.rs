@@ -13,6 +13,7 @@ use novahost::{
     ownership::MarkerKey,
     provider::{
         Provider,
+        endpoint::Endpoint,
         proxmox::{self, Auth, Proxmox, ProxmoxProvider},
         tls::TlsTrust,
         vcenter::{self as vc, PoolPlace, Vcenter, VcenterProvider},
@@ -169,7 +170,9 @@ impl Lab {
                     let settings = proxmox::Settings {
                         name: name.clone(),
                         project: Some(desired.project.clone()),
-                        endpoints: vec![server.endpoint().parse().unwrap()],
+                        endpoints: vec![
+                            Endpoint::parse(&server.endpoint(), proxmox::PORT).unwrap(),
+                        ],
                         allowed_hosts: BTreeSet::new(),
                         auth: Auth::Token { id: TOKEN_ID.into(), secret: TOKEN_SECRET.into() },
                         tls: TlsTrust::Ca(server.ca_pem().into()),
@@ -185,7 +188,7 @@ impl Lab {
                     let settings = vc::Settings {
                         name: name.clone(),
                         project: Some(desired.project.clone()),
-                        endpoint: server.endpoint().parse().unwrap(),
+                        endpoint: Endpoint::parse(&server.endpoint(), vc::PORT).unwrap(),
                         allowed_hosts: BTreeSet::new(),
                         username: USERNAME.into(),
                         password: PASSWORD.into(),

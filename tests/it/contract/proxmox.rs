@@ -17,7 +17,8 @@ use novahost::{
     model::{At, Birthplace, NativeId, Product, ResourceKey, Target, TaskRef},
     provider::{
         Provider,
-        proxmox::{Auth, Proxmox, ProxmoxProvider},
+        endpoint::Endpoint,
+        proxmox::{Auth, PORT, Proxmox, ProxmoxProvider},
         tls::{Fingerprint, TlsTrust},
     },
 };
@@ -304,10 +305,10 @@ impl Stage for Played {
                 settings.expected_identity = Some(format!("lyon/sha256:{}", "ab".repeat(32)));
             }
             Door::RightIdentity => settings.expected_identity = Some(self.identity.clone()),
-            Door::Dead => settings.endpoints = vec![nobody().parse().unwrap()],
+            Door::Dead => settings.endpoints = vec![Endpoint::parse(&nobody(), PORT).unwrap()],
             Door::FirstDead => {
                 let both = [nobody(), self.cluster.endpoint()];
-                settings.endpoints = both.map(|it| it.parse().unwrap()).into();
+                settings.endpoints = both.map(|it| Endpoint::parse(&it, PORT).unwrap()).into();
             }
         }
         Arc::new(ProxmoxProvider::new(settings, Clock::system()).unwrap())

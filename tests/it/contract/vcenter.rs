@@ -18,8 +18,9 @@ use novahost::{
     model::{At, Birthplace, Name, NativeId, Product, ResourceKey, Target, TaskRef},
     provider::{
         Provider,
+        endpoint::Endpoint,
         tls::{Fingerprint, TlsTrust},
-        vcenter::{PoolPlace, Settings, Vcenter, VcenterProvider},
+        vcenter::{PORT, PoolPlace, Settings, Vcenter, VcenterProvider},
     },
 };
 use secrecy::SecretString;
@@ -261,7 +262,7 @@ impl Played {
         Settings {
             name: self.props.hypervisor.clone(),
             project: Some("acme".into()),
-            endpoint: self.server.endpoint().parse().unwrap(),
+            endpoint: Endpoint::parse(&self.server.endpoint(), PORT).unwrap(),
             allowed_hosts: BTreeSet::new(),
             username: USER.into(),
             password: SecretString::from(PASSWORD),
@@ -363,7 +364,7 @@ impl Stage for Played {
                 let uuid = self.control.inspect(|world| world.instance_uuid.to_uppercase());
                 settings.expected_identity = Some(uuid);
             }
-            Door::Dead => settings.endpoint = nobody().parse().unwrap(),
+            Door::Dead => settings.endpoint = Endpoint::parse(&nobody(), PORT).unwrap(),
             Door::FirstDead => unreachable!("one server has one address"),
         }
         Arc::new(VcenterProvider::new(settings, Clock::system()).unwrap())

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    provider::{tls::TlsTrust, vcenter::endpoint::Endpoint},
+    provider::{endpoint::Endpoint, tls::TlsTrust},
 };
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::HeaderValue;

@@ -7,8 +7,8 @@ use super::error::CallError;
 use crate::{
     model::ErrorKind,
     provider::{
+        endpoint::Endpoint,
         tls::{self, TlsTrust},
-        vcenter::endpoint::Endpoint,
     },
 };
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, SET_COOKIE};
@@ -214,7 +214,7 @@ mod tests {
     fn credentials_go_only_to_bound_hosts_and_plain_http_only_to_loopback() {
         let refused = |endpoint: &str, trust: TlsTrust, allowed: &[&str]| {
             let allowed = allowed.iter().map(|it| (*it).to_owned()).collect();
-            let endpoint = endpoint.parse().unwrap();
+            let endpoint = Endpoint::parse(endpoint, 443).unwrap();
             let made = Http::new(endpoint, &trust, &allowed, Duration::from_secs(1));
             made.map(drop).map_err(|error| error.kind())
         };

@@ -3,7 +3,7 @@
 use super::client::{ClientSettings, VimClient};
 use crate::{
     clock::Clock,
-    provider::{tls::TlsTrust, vcenter::Endpoint},
+    provider::{endpoint::Endpoint, tls::TlsTrust},
 };
 use std::{
     collections::BTreeSet,

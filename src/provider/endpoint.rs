@@ -1,10 +1,8 @@
-//! The address of a vCenter.
+//! The address of a hypervisor.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-const PORT: u16 = 443;
-
-/// Where one vCenter answers.
+/// Where one hypervisor answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Host name or address; an IPv6 address in brackets.
@@ -17,16 +15,22 @@ pub struct Endpoint {
 
 /// A text that is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an endpoint like `https://vcenter.example`")]
-pub struct NotAnEndpoint(pub String);
+#[error("`{text}` is not an endpoint like `https://hypervisor.example:{port}`")]
+pub struct NotAnEndpoint {
+    /// What was written.
+    pub text: String,
+    /// The port that the product has when none is written.
+    pub port: u16,
+}
 
-impl FromStr for Endpoint {
-    type Err = NotAnEndpoint;
-
-    /// `https://host:port`; the scheme may be left out, the port defaults to 443. The path
-    /// of the service is always the same and is not part of it.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || NotAnEndpoint(text.to_owned());
+impl Endpoint {
+    /// `https://host:port`; the scheme may be left out, and the port, which is then
+    /// `default`. A path is not part of it.
+    ///
+    /// # Errors
+    /// When it is not of that form.
+    pub fn parse(text: &str, default: u16) -> Result<Self, NotAnEndpoint> {
+        let wrong = || NotAnEndpoint { text: text.to_owned(), port: default };
         let (https, rest) = match text.trim().split_once("://") {
             Some(("https", rest)) => (true, rest),
             Some(("http", rest)) => (false, rest),
@@ -38,7 +42,7 @@ impl FromStr for Endpoint {
             Some((host, port)) if !host.is_empty() && !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| wrong())?)
             }
-            _ => (rest, PORT),
+            _ => (rest, default),
         };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -63,14 +67,16 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_and_nothing_else_is() {
-        let read = |text: &str| text.parse::<Endpoint>().map(|it| it.to_string()).ok();
+        let read = |text: &str| Endpoint::parse(text, 8006).map(|it| it.to_string()).ok();
         let https = |rest: &str| Some(format!("https://{rest}"));
-        assert_eq!(read("https://VC.example:8443/"), https("vc.example:8443"));
-        assert_eq!(read("vc.example"), https("vc.example:443"));
-        assert_eq!(read("https://[::1]"), https("[::1]:443"));
+        assert_eq!(read("https://PVE1.example:443/"), https("pve1.example:443"));
+        assert_eq!(read("pve1.example"), https("pve1.example:8006"));
+        assert_eq!(read("https://[::1]"), https("[::1]:8006"));
         assert_eq!(read("http://127.0.0.1:80"), Some("http://127.0.0.1:80".into()));
         for text in ["", "ftp://x", "https://a@b", "https://a/sdk", "a:x", "https://", "[zz]"] {
             assert_eq!(read(text), None, "{text}");
         }
+        let error = Endpoint::parse("ftp://x", 443).unwrap_err();
+        assert!(error.to_string().ends_with("`https://hypervisor.example:443`"), "{error}");
     }
 }
