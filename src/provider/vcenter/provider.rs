@@ -576,7 +576,7 @@ impl Inner {
 fn state_of(status: TaskStatus) -> TaskState {
     match status {
         TaskStatus::Queued => TaskState::Queued,
-        TaskStatus::Running { .. } => TaskState::Running,
+        TaskStatus::Running => TaskState::Running,
         TaskStatus::Success { result } => {
             let made = result.as_ref().and_then(Node::as_moref);
             let made = made.filter(|it| it.kind == "VirtualMachine");

@@ -4,7 +4,7 @@
 //! govc is asked where `NOVAHOST_GOVC` names it; pyvmomi where `NOVAHOST_PYTHON` names an
 //! interpreter that has it. `.ci/conformance` sets both.
 
-use super::{PASSWORD, USER, Vcsim};
+use super::{NO_GOVC, PASSWORD, USER, Vcsim, machines_wanted, now};
 use crate::scratch::{Scratch, repository};
 use novahost::provider::tls::probe;
 use std::{collections::BTreeMap, env, fs, process::Command, time::Duration};
@@ -59,9 +59,17 @@ struct Road {
 
 impl Road {
     async fn begin(name: &str) -> Option<Self> {
+        let road = Self::over(name, &["-vm", "3"]).await?;
+        road.govc(&["vm.power", "-off", "DC0_C0_RP0_VM0"]);
+        road.govc(&["vm.markastemplate", "DC0_C0_RP0_VM0"]);
+        Some(road)
+    }
+
+    async fn over(name: &str, args: &[&str]) -> Option<Self> {
         let files = tempfile::tempdir().unwrap().keep();
         let trace = files.join("trace");
-        let vcsim = Vcsim::start(&["-vm", "3", "-trace-file", trace.to_str().unwrap()])?;
+        let traced = ["-trace-file", trace.to_str().unwrap()];
+        let vcsim = Vcsim::start(&[args, &traced].concat())?;
         let (host, port) = (vcsim.endpoint.host.clone(), vcsim.endpoint.port);
         let seen = probe(&host, port, Duration::from_secs(10)).await.unwrap();
         let trust = files.join("trust.toml");
@@ -82,8 +90,6 @@ impl Road {
             .variable("NOVAHOST_TRUST", trust.to_str().unwrap())
             .variable("VC_PASSWORD", PASSWORD);
         let road = Self { vcsim, project, trace };
-        road.govc(&["vm.power", "-off", "DC0_C0_RP0_VM0"]);
-        road.govc(&["vm.markastemplate", "DC0_C0_RP0_VM0"]);
         road.govc(&["folder.create", "/DC0/vm/novahost"]);
         road.govc(&["folder.create", "/DC0/vm/novahost/team"]);
         road.govc(&["pool.create", "/DC0/host/DC0_C0/Resources/team"]);
@@ -92,7 +98,7 @@ impl Road {
 
     /// What VMware's own client prints.
     fn govc(&self, args: &[&str]) -> String {
-        self.vcsim.govc(args).expect("NOVAHOST_GOVC names govc wherever vcsim is at hand")
+        self.vcsim.govc(args).expect(NO_GOVC)
     }
 
     fn declare(&self, machines: &str) {
@@ -103,19 +109,25 @@ impl Road {
 
     /// Methods that began a task since the simulator started, in their order.
     fn tasks(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.trace).unwrap_or_default();
+        self.methods().into_iter().filter(|it| it.ends_with("_Task")).collect()
+    }
+
+    /// Methods that were called since the simulator started, in their order.
+    fn methods(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.trace).unwrap();
         let requests = text.lines().filter(|line| line.starts_with("Request:"));
         let method = |line: &str| {
             let body = line.split("Body><").nth(1)?;
             Some(body.split([' ', '>']).next()?.to_owned())
         };
-        requests.filter_map(method).filter(|it| it.ends_with("_Task")).collect()
+        requests.filter_map(method).collect()
     }
 
     /// Everything outside of our folder, as VMware's own client saves it.
     fn others(&self) -> BTreeMap<String, String> {
         let list = self.govc(&["find", "/DC0/vm", "-type", "m"]);
         let others = list.lines().filter(|path| !path.starts_with("/DC0/vm/novahost/"));
+        assert!(others.clone().count() > 0, "there is nothing beside ours in {list}");
         let info = |path: &str| {
             let paths = ["config", "name", "parent", "resourcePool", "runtime.powerState"];
             self.govc(&[&["object.collect", "-json", path][..], &paths].concat())
@@ -155,6 +167,8 @@ async fn the_whole_road_is_walked_and_nothing_beside_it() {
     seen_by_pyvmomi(&road);
 
     let before = road.tasks().len();
+    let clones = road.tasks().iter().filter(|it| *it == "CloneVM_Task").count();
+    assert_eq!(clones, 2, "the trace tells of tasks");
     road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do. 4 unchanged.");
     road.project.run("apply --yes").code(0).says("Nothing to do. 4 unchanged.");
     assert_eq!(road.tasks().len(), before, "a second apply begins no task");
@@ -206,6 +220,24 @@ async fn drift_is_found_adoption_leaves_no_difference_and_a_delete_takes_what_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_over_many_machines_is_one_view_and_its_pages() {
+    let machines = machines_wanted();
+    let per_pool = (machines / 2).to_string();
+    let args = ["-autostart=false", "-vm", &per_pool];
+    let Some(road) = Road::over("vcsim-many", &args).await else { return };
+    road.declare("");
+    let (before, begun) = (road.methods().len(), now());
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do.");
+    let (took, methods) = (begun.elapsed(), road.methods().split_off(before));
+    eprintln!("a plan over {machines} machines: {} requests, {took:?}", methods.len());
+    // A page is 500 objects; hosts, folders and the like fit into the last one, or one more.
+    let pages = methods.iter().filter(|it| it.ends_with("RetrievePropertiesEx")).count();
+    assert!(pages >= machines / 500, "{methods:?}");
+    assert!(methods.len() <= machines / 500 + 12, "{methods:?}");
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_interrupted_logs_out_all_the_same() {
     let Some(road) = Road::begin("vcsim-interrupt").await else { return };
     road.declare(MACHINES);
@@ -216,10 +248,16 @@ async fn whoever_is_interrupted_logs_out_all_the_same() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // Whenever it strikes, it ends in an orderly way.
-    std::thread::sleep(Duration::from_millis(150));
+    // In the middle of its work: the first clone is asked for, and the rest is not done.
+    for _ in 0..1_000 {
+        if road.tasks().iter().any(|it| it == "CloneVM_Task") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     crate::scratch::send("INT", child.id());
-    let _ = child.wait().unwrap();
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(130), "it was still at work");
     assert_eq!(road.vcsim.sessions_of_ours(), 0);
     road.project.run("apply --yes").code(0);
     road.project.run("plan --detailed-exitcode").code(0);

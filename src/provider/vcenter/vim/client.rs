@@ -249,11 +249,6 @@ impl VimClient {
         self.service().await?.part(name)
     }
 
-    /// Time on the client's stopwatch.
-    pub(super) fn elapsed(&self) -> Duration {
-        self.clock.monotonic()
-    }
-
     /// Waits as the clock does.
     pub(super) async fn pause(&self, pause: Duration) {
         self.clock.sleep(pause).await;
@@ -265,10 +260,9 @@ impl VimClient {
         &self,
         session: &Session,
         request: &Request<'_>,
-        patience: Option<Duration>,
     ) -> Result<Node, CallError> {
         let _permit = self.reads.acquire().await.ok();
-        self.send(request, Some(session), patience).await
+        self.send(request, Some(session), None).await
     }
 
     /// The session to use: the present one, when it lives, or a new one. The lock is held

@@ -45,13 +45,6 @@ impl Paths {
         let required = required.iter().map(|path| (*path).to_owned()).collect();
         Self { kind, required, optional: Vec::new() }
     }
-
-    /// With paths that this server may not know.
-    #[must_use]
-    pub fn and_maybe(mut self, optional: &[&str]) -> Self {
-        self.optional.extend(optional.iter().map(|path| (*path).to_owned()));
-        self
-    }
 }
 
 /// One object, as far as it could be read. A path that is neither in `props` nor in
@@ -186,9 +179,7 @@ impl Reading<'_> {
             }
             Source::View { container } => {
                 let view = self.view(container, paths).await?;
-                let answer = self
-                    .pages(vec![over_view(&view, "ContainerView"), single(container)], paths)
-                    .await;
+                let answer = self.pages(vec![over_view(&view), single(container)], paths).await;
                 // Views count against the session; one that cannot be ended ends with it.
                 let _ = self.call("DestroyView", &view, &[]).await;
                 answer
@@ -240,18 +231,18 @@ impl Reading<'_> {
         args: &[(&str, Val)],
     ) -> Result<Node, CallError> {
         let request = Request { method, this, args, operation: Some(self.operation) };
-        self.client.read_in(self.session, &request, None).await
+        self.client.read_in(self.session, &request).await
     }
 }
 
 /// What a call that makes something returned.
-pub(super) fn reference(answer: &Node) -> Result<MoRef, CallError> {
+fn reference(answer: &Node) -> Result<MoRef, CallError> {
     let made = answer.returned().and_then(Node::as_moref);
     made.ok_or_else(|| CallError::Decode("the server made something and does not say what".into()))
 }
 
 /// Which properties of which objects.
-pub(super) fn filter_spec(paths: &[Paths], objects: Vec<Val>) -> Val {
+fn filter_spec(paths: &[Paths], objects: Vec<Val>) -> Val {
     let of_kind = |paths: &Paths| {
         Val::obj("PropertySpec")
             .with("type", paths.kind)
@@ -264,10 +255,10 @@ pub(super) fn filter_spec(paths: &[Paths], objects: Vec<Val>) -> Val {
 }
 
 /// Everything that a view shows, but not the view.
-pub(super) fn over_view(view: &MoRef, kind: &'static str) -> Val {
+fn over_view(view: &MoRef) -> Val {
     let traversal = Val::obj("TraversalSpec")
         .with("name", "v")
-        .with("type", kind)
+        .with("type", "ContainerView")
         .with("path", "view")
         .with("skip", false);
     Val::obj("ObjectSpec").with("obj", view).with("skip", true).with("selectSet", traversal)
@@ -305,7 +296,7 @@ fn object(node: Node) -> Result<ObjectContent, CallError> {
 }
 
 /// A property's path and value.
-pub(super) fn property(node: Node) -> Result<(String, Option<Node>), CallError> {
+fn property(node: Node) -> Result<(String, Option<Node>), CallError> {
     let nameless = || CallError::Decode("a property without a name".into());
     let path = node.word_at("name").ok_or_else(nameless)?.to_owned();
     Ok((path, node.children.into_iter().find(|child| child.name == "val")))

@@ -32,7 +32,8 @@ fn names(collected: &Collected) -> Vec<&str> {
 }
 
 async fn collect(client: &VimClient, optional: &[&str]) -> Result<Collected, CallError> {
-    let paths = Paths::of("VirtualMachine", &["name"]).and_maybe(optional);
+    let optional = optional.iter().map(|path| (*path).to_owned()).collect();
+    let paths = Paths { optional, ..Paths::of("VirtualMachine", &["name"]) };
     client.collect(&MoRef::new("Folder", "group-d1"), &[paths], "op").await
 }
 

@@ -185,11 +185,6 @@ impl Fault {
             .find_map(|name| self.fields.word_at(name))
     }
 
-    /// For a power state that does not fit: what was asked for and what is.
-    pub fn power_states(&self) -> (Option<&str>, Option<&str>) {
-        (self.fields.word_at("requestedState"), self.fields.word_at("existingState"))
-    }
-
     /// Whether a call that was answered so has certainly done nothing. Faults are checked
     /// before a call is dispatched or are its own refusal; those that only say that
     /// something broke prove nothing.
@@ -326,7 +321,6 @@ mod tests {
         };
         let fault = Fault::localized(&error);
         assert_eq!(fault.kind, FaultKind::InvalidPowerState);
-        assert_eq!(fault.power_states(), (Some("poweredOff"), Some("poweredOn")));
         assert_eq!(fault.text, "on");
         let empty = Fault::localized(&Node::new("error"));
         assert!(matches!(empty.kind, FaultKind::Untyped(_)) && !empty.proves_refusal());
