@@ -48,9 +48,7 @@ struct Guest<'a> {
 /// `adopt HYPERVISOR[/ID]...`.
 pub async fn run(global: &Global, args: Adopt, output: &Output) -> Result<ExitClass, CliError> {
     let session = Session::open(global, args.file.as_deref(), output).await?;
-    let result = run_in(&session, &args).await;
-    session.close().await;
-    result
+    session.look(async |session| run_in(session, &args).await).await
 }
 
 async fn run_in(session: &Session, args: &Adopt) -> Result<ExitClass, CliError> {

@@ -94,15 +94,30 @@ fn consent_of(args: &Apply, yes: bool) -> Consent {
     }
 }
 
+/// Plans, asks and runs. Signals are heeded from here on: before the first call they end
+/// the command, afterwards they end the run in an orderly way.
 pub(super) async fn run_in(
     session: &Session,
     args: &Apply,
     saved: Option<Plan>,
 ) -> Result<ExitClass, CliError> {
+    let stop = Stop::default();
+    let signals = tokio::spawn(progress::watch_signals(stop.clone()));
+    let result = run_until(session, args, saved, &stop).await;
+    signals.abort();
+    result
+}
+
+async fn run_until(
+    session: &Session,
+    args: &Apply,
+    saved: Option<Plan>,
+    stop: &Stop,
+) -> Result<ExitClass, CliError> {
     let output = &session.output;
     let store = session.store().await?;
     let history = session.history_of(&store).await?;
-    let inventory = session.observe(&history).await?;
+    let inventory = progress::unless_stopped(stop, session.observe(&history)).await??;
     let products = plan_command::borrow(&session.desired);
     let known = session.known(&inventory, &history, &products);
     let mut made = plan_command::reconciled(known, &args.looking.target, &session.clock)?;
@@ -153,11 +168,13 @@ pub(super) async fn run_in(
             .hint("look at the plan above, then add `--yes`"));
         }
         let count = super::validate::count(made.verdict.runnable.len(), "action");
-        if !output.ask(&format!("\nRun {count}?")) {
+        let (terminal, question) = (*output, format!("\nRun {count}?"));
+        let answer = tokio::task::spawn_blocking(move || terminal.ask(&question));
+        if !progress::unless_stopped(stop, answer).await?.unwrap_or(false) {
             return Err(CliError::new(ExitClass::Refused, "not run"));
         }
     }
-    let (summary, head, id) = execute(session, &store, args, &made, &inventory).await?;
+    let (summary, head, id) = execute(session, &store, args, &made, &inventory, stop).await?;
     let mut class = apply::exit_class(&summary);
     if !stale.is_empty() {
         class =
@@ -330,6 +347,7 @@ async fn execute(
     args: &Apply,
     made: &Reconciled,
     inventory: &crate::model::Inventory,
+    stop: &Stop,
 ) -> Result<(RunSummary, String, Uuid), CliError> {
     let run = begin(session, store, args, made).await?;
     let id = run.id();
@@ -377,8 +395,6 @@ async fn execute(
             old.hypervisor, old.holder.run
         ));
     }
-    let stop = Stop::default();
-    let signals = tokio::spawn(progress::watch_signals(stop.clone()));
     let renewal =
         tokio::spawn(renew(store.clone(), lease.clone(), session.clock.clone(), stop.clone()));
     let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
@@ -408,7 +424,7 @@ async fn execute(
                 }),
                 clock: session.clock.clone(),
                 limits: limits(session),
-                stop,
+                stop: stop.clone(),
                 events: sender,
                 jitter_seed: id.as_u64_pair().1,
             };
@@ -419,7 +435,6 @@ async fn execute(
             Err(error)
         }
     };
-    signals.abort();
     renewal.abort();
     // The printer ends with the last sender.
     let _ = printer.await;

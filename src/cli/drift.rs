@@ -18,9 +18,7 @@ use std::collections::BTreeMap;
 /// `drift`.
 pub async fn run(global: &Global, args: &Args, output: &Output) -> Result<ExitClass, CliError> {
     let session = Session::open(global, args.source.path.as_deref(), output).await?;
-    let result = run_in(&session, args).await;
-    session.close().await;
-    result
+    session.look(async |session| run_in(session, args).await).await
 }
 
 async fn run_in(session: &Session, args: &Args) -> Result<ExitClass, CliError> {

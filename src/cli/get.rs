@@ -73,35 +73,34 @@ impl Table {
 /// `get KIND [NAME]`.
 pub async fn get(global: &Global, args: &Get, output: &Output) -> Result<ExitClass, CliError> {
     let session = Session::open(global, args.file.as_deref(), output).await?;
-    let result = async {
-        let history = session.history().await?;
-        let inventory = session.observe(&history).await?;
-        let products = plan_command::borrow(&session.desired);
-        let known = session.known(&inventory, &history, &products);
-        let made = plan_command::reconciled(known, &[], &session.clock)?;
-        let mut table = match args.kind {
-            GetKind::Hypervisors => hypervisors(&inventory, &made.ownership),
-            GetKind::Nodes => nodes(&inventory),
-            GetKind::Vms => machines(&inventory, &made.ownership, &session, false),
-            GetKind::Templates => machines(&inventory, &made.ownership, &session, true),
-            GetKind::Pools => pools(&inventory, &session),
-            GetKind::Storages => storages(&inventory),
-        };
-        if let Some(name) = &args.name {
-            table.rows.retain(|row| row.iter().take(3).any(|cell| cell == name));
-            if table.rows.is_empty() {
-                return Err(CliError::new(
-                    ExitClass::Error,
-                    format!("nothing there is called `{name}`"),
-                ));
+    session
+        .look(async |session| {
+            let history = session.history().await?;
+            let inventory = session.observe(&history).await?;
+            let products = plan_command::borrow(&session.desired);
+            let known = session.known(&inventory, &history, &products);
+            let made = plan_command::reconciled(known, &[], &session.clock)?;
+            let mut table = match args.kind {
+                GetKind::Hypervisors => hypervisors(&inventory, &made.ownership),
+                GetKind::Nodes => nodes(&inventory),
+                GetKind::Vms => machines(&inventory, &made.ownership, session, false),
+                GetKind::Templates => machines(&inventory, &made.ownership, session, true),
+                GetKind::Pools => pools(&inventory, session),
+                GetKind::Storages => storages(&inventory),
+            };
+            if let Some(name) = &args.name {
+                table.rows.retain(|row| row.iter().take(3).any(|cell| cell == name));
+                if table.rows.is_empty() {
+                    return Err(CliError::new(
+                        ExitClass::Error,
+                        format!("nothing there is called `{name}`"),
+                    ));
+                }
             }
-        }
-        table.print(args.format.unwrap_or(session.output.format), &session.output);
-        Ok(session::coverage_class(&inventory).unwrap_or(ExitClass::Ok))
-    }
-    .await;
-    session.close().await;
-    result
+            table.print(args.format.unwrap_or(session.output.format), &session.output);
+            Ok(session::coverage_class(&inventory).unwrap_or(ExitClass::Ok))
+        })
+        .await
 }
 
 fn each(inventory: &Inventory) -> impl Iterator<Item = (&HypervisorName, &HypervisorInventory)> {
@@ -257,9 +256,7 @@ pub async fn describe(
     output: &Output,
 ) -> Result<ExitClass, CliError> {
     let session = Session::open(global, args.file.as_deref(), output).await?;
-    let result = describe_in(&session, args).await;
-    session.close().await;
-    result
+    session.look(async |session| describe_in(session, args).await).await
 }
 
 #[derive(serde::Serialize)]

@@ -27,9 +27,7 @@ pub async fn plan(global: &Global, args: PlanArgs, output: &Output) -> Result<Ex
         return plan_offline(global, &args, snapshot, output);
     }
     let session = Session::open(global, args.source.path.as_deref(), output).await?;
-    let result = plan_online(&session, &args).await;
-    session.close().await;
-    result
+    session.look(async |session| plan_online(session, &args).await).await
 }
 
 async fn plan_online(session: &Session, args: &PlanArgs) -> Result<ExitClass, CliError> {

@@ -1,9 +1,9 @@
 //! What a run shows while it goes on: one line per change, which reads the same on a
 //! terminal and in a log.
 
-use super::output::Output;
+use super::{error::CliError, output::Output};
 use crate::{
-    apply::{Ended, Event, Stop},
+    apply::{Ended, Event, ExitClass, Stop},
     model::inert,
 };
 use std::sync::atomic::Ordering;
@@ -36,6 +36,20 @@ pub async fn print(mut events: Receiver<Event>, total: usize, output: Output) {
     }
 }
 
+/// A signal came before anything was changed.
+pub fn stopped(terminated: bool) -> CliError {
+    let class = if terminated { ExitClass::Terminated } else { ExitClass::Interrupted };
+    CliError::new(class, "stopped by a signal; nothing was changed")
+}
+
+/// Does what changes nothing yet, unless the wish to stop comes first.
+pub async fn unless_stopped<T>(stop: &Stop, work: impl Future<Output = T>) -> Result<T, CliError> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = stop.gentle.cancelled() => Err(stopped(stop.terminated.load(Ordering::SeqCst))),
+    }
+}
+
 /// Ctrl-C once: start nothing new; twice: follow nothing any more.
 pub async fn watch_signals(stop: Stop) {
     let mut times = 0;
@@ -56,7 +70,7 @@ pub async fn watch_signals(stop: Stop) {
 
 /// Waits for the next signal; `true` = a request to terminate.
 #[cfg(unix)]
-async fn next_signal() -> bool {
+pub async fn next_signal() -> bool {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -71,7 +85,7 @@ async fn next_signal() -> bool {
 
 /// Waits for the next signal; `true` = a request to terminate.
 #[cfg(not(unix))]
-async fn next_signal() -> bool {
+pub async fn next_signal() -> bool {
     let _ = tokio::signal::ctrl_c().await;
     false
 }

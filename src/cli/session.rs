@@ -1,7 +1,7 @@
 //! What most commands need: the YAML, trust settings, providers and the journal, in
 //! the order in which each may be touched.
 
-use super::{args::Global, error::CliError, output::Output, trust, validate};
+use super::{args::Global, error::CliError, output::Output, progress, trust, validate};
 use crate::{
     apply::ExitClass,
     clock::Clock,
@@ -283,6 +283,20 @@ impl Session {
             products,
             marker_key: self.marker_key.as_ref(),
         }
+    }
+
+    /// Does what changes nothing, and ends the session after it, also when a signal stops
+    /// the work.
+    pub async fn look<T>(
+        self,
+        work: impl AsyncFnOnce(&Self) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let result = tokio::select! {
+            done = work(&self) => done,
+            terminated = progress::next_signal() => Err(progress::stopped(terminated)),
+        };
+        self.close().await;
+        result
     }
 
     /// Ends sessions and simulators.

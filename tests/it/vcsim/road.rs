@@ -123,6 +123,22 @@ impl Road {
         requests.filter_map(method).collect()
     }
 
+    /// Ends a command by Ctrl-C once it has called this method; tells its exit code.
+    fn interrupt(&self, command: &str, method: &str) -> Option<i32> {
+        let before = self.methods().len();
+        let mut command = self.project.command(command);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        for _ in 0..1_000 {
+            if self.methods().iter().skip(before).any(|it| it == method) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        crate::scratch::send("INT", child.id());
+        child.wait().unwrap().code()
+    }
+
     /// Everything outside of our folder, as VMware's own client saves it.
     fn others(&self) -> BTreeMap<String, String> {
         let list = self.govc(&["find", "/DC0/vm", "-type", "m"]);
@@ -241,29 +257,25 @@ async fn a_plan_over_many_machines_is_one_view_and_its_pages() {
 async fn whoever_is_interrupted_logs_out_all_the_same() {
     let Some(road) = Road::begin("vcsim-interrupt").await else { return };
     road.declare(MACHINES);
-    let mut child = road
-        .project
-        .command("apply --yes")
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
     // In the middle of its work: the first clone is asked for, and the rest is not done.
-    for _ in 0..1_000 {
-        if road.tasks().iter().any(|it| it == "CloneVM_Task") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    crate::scratch::send("INT", child.id());
-    let code = child.wait().unwrap().code();
-    assert_eq!(code, Some(130), "it was still at work");
+    assert_eq!(road.interrupt("apply --yes", "CloneVM_Task"), Some(130));
     assert_eq!(road.vcsim.sessions_of_ours(), 0);
     road.project.run("apply --yes").code(0);
     road.project.run("plan --detailed-exitcode").code(0);
     let wrong = road.project.command("plan").env("VC_PASSWORD", "wrong").output().unwrap();
     assert_eq!(wrong.status.code(), Some(4), "{}", String::from_utf8_lossy(&wrong.stderr));
     assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_logs_out_too_when_interrupted() {
+    let slow = ["-vm", "3", "-method-delay", "CreateContainerView:2000"];
+    let Some(road) = Road::over("vcsim-look", &slow).await else { return };
+    road.declare("");
+    for command in ["plan", "drift", "get vms", "apply --yes"] {
+        assert_eq!(road.interrupt(command, "CreateContainerView"), Some(130), "{command}");
+        assert_eq!(road.vcsim.sessions_of_ours(), 0, "{command}");
+    }
 }
 
 /// A client in another language reads the same, property by property.
