@@ -4,7 +4,7 @@
 use mock_servers::vcenter;
 use novahost::{
     clock::Clock,
-    model::{Coverage, FreshObject, ResourceKey, Scope, Target},
+    model::{Coverage, FreshObject, NativeId, ResourceKey, Scope, Target},
     provider::{
         Provider,
         endpoint::Endpoint,
@@ -120,5 +120,36 @@ async fn a_machine_that_is_hidden_is_not_gone_for_who_knows_its_id() {
         panic!("its permission is told to nobody who cannot see it");
     };
     assert!(why.contains(&id) && !why.contains("vm-404"), "{why}");
+    provider.close().await;
+}
+
+/// What is hidden around a machine is looked for once, not at every look at the machine, and
+/// many who look at the same time read where things are once.
+#[tokio::test]
+async fn the_places_around_a_machine_are_read_once() {
+    let lab = Lab::start().await;
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let control = lab.server.control();
+    let id = control.find_vm("legacy-db").unwrap();
+    let target = Target::with_id(ResourceKey::vm("x"), NativeId::from(id.as_str()), None);
+    let views = || control.counts().get("CreateContainerView").copied().unwrap_or(0);
+    let look = || provider.read(&target);
+    let (one, two, three) = tokio::join!(look(), look(), look());
+    for fresh in [one, two, three] {
+        assert!(matches!(fresh.unwrap().object, FreshObject::Machine(_)));
+    }
+    assert_eq!(views(), 1, "{:?}", control.counts());
+    let pool = control
+        .inspect(|world| world.vms().find(|(at, _)| *at == id).unwrap().1.pool.clone())
+        .unwrap();
+    control.hide(&pool, true);
+    // As when it was made after the places were read.
+    provider.close().await;
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    for _ in 0..3 {
+        let fresh = provider.read(&target).await.unwrap();
+        assert!(matches!(fresh.object, FreshObject::Machine(_)));
+    }
+    assert!(views() <= 3, "{:?}", control.counts());
     provider.close().await;
 }

@@ -65,11 +65,9 @@ pub(super) async fn examine(inner: &Inner, _: &DesiredState, scope: &Scope) -> E
     let time = match inner.client.time("read the clock").await {
         Ok(time) => time,
         Err(error) => {
+            let error = error.into_provider("log in");
             let text = super::observe::joined(&error);
-            exam.findings
-                .push(Finding::fail(Check::Login, text).say(
-                    "check user and password; a wrong one is sent once, so nothing is locked",
-                ));
+            exam.findings.push(Finding::fail(Check::Login, text).say(way_in(error.kind)));
             return exam.skip_rest("the login failed");
         }
     };
@@ -105,6 +103,24 @@ pub(super) async fn examine(inner: &Inner, _: &DesiredState, scope: &Scope) -> E
     exam
 }
 
+/// What to do about a login that came to nothing.
+fn way_in(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Auth => {
+            "check user and password; a wrong one is sent once, so nothing is locked"
+        }
+        ErrorKind::Permission | ErrorKind::Refused => {
+            "look at the account in vCenter: it may be locked, or have no role anywhere"
+        }
+        ErrorKind::Unreachable => {
+            "try again: the vCenter is slow, or has too many sessions; the password was not refused"
+        }
+        ErrorKind::Certificate | ErrorKind::Trust | ErrorKind::Identity | ErrorKind::Decode => {
+            "find out what answers at this address before a password is sent to it"
+        }
+    }
+}
+
 fn no_service(mut exam: Examination, error: &crate::model::ProviderError) -> Examination {
     let text = super::observe::joined(error);
     match error.kind {
@@ -117,12 +133,14 @@ fn no_service(mut exam: Examination, error: &crate::model::ProviderError) -> Exa
             ));
             exam.skip_rest("nothing is sent to a server that is not trusted")
         }
-        ErrorKind::Unreachable
-        | ErrorKind::Identity
-        | ErrorKind::Auth
-        | ErrorKind::Permission
-        | ErrorKind::Decode
-        | ErrorKind::Refused => {
+        ErrorKind::Identity | ErrorKind::Decode => {
+            exam.findings.push(
+                Finding::fail(Check::Reach, text)
+                    .say("something answers, and it is no vCenter: check address and port, and proxies on the way"),
+            );
+            exam.skip_rest("no vCenter answers")
+        }
+        ErrorKind::Unreachable | ErrorKind::Auth | ErrorKind::Permission | ErrorKind::Refused => {
             exam.findings.push(
                 Finding::fail(Check::Reach, text)
                     .say("check the address, and the firewall between here and port 443"),

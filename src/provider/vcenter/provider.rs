@@ -4,7 +4,7 @@
 //! half, when to send and how long to wait by the runner.
 
 use super::{
-    call::{Answers, RawMachine, Surroundings, native_call},
+    call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
     examine, locate,
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
@@ -102,9 +102,24 @@ pub(super) struct Inner {
     pub clock: Clock,
     /// Where things are, as it was last read. Single reads look names up here, and read it
     /// again when they meet something that it does not know.
-    places: Mutex<Option<(Arc<Places>, Duration)>>,
+    places: Mutex<Option<Index>>,
     /// Paths that this server does not know, so that they are not asked for again.
     dropped: std::sync::Mutex<BTreeSet<String>>,
+}
+
+/// Where things are, as of when, and which objects it was asked for in vain: those are
+/// hidden from the account, and reading again does not show them.
+#[derive(Debug)]
+struct Index {
+    places: Arc<Places>,
+    at: Duration,
+    hidden: BTreeSet<MoRef>,
+}
+
+impl Index {
+    fn knows_of(&self, object: &MoRef) -> bool {
+        self.places.knows(object) || self.hidden.contains(object)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -311,35 +326,78 @@ impl Inner {
                 continue;
             }
             let places = Arc::new(Places::of(&read, &root, self.datacenter.as_deref()));
-            *self.places.lock().await = Some((Arc::clone(&places), self.clock.monotonic()));
+            self.keep(&mut *self.places.lock().await, &places, &[]);
             read.objects.retain(|object| object.obj.kind == "VirtualMachine");
             return Ok((places, read));
         }
-        let text = "it does not tell the free keys of its machines".to_owned();
+        let text = "it tells no advanced configuration of its machines (`config.extraConfig`), and so no marker".to_owned();
         Err(doubt(operation, text))
     }
 
-    /// Where things are; read when nobody has done so yet.
+    /// Where things are; read when nobody has done so lately.
     pub async fn places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {
-        let now = self.clock.monotonic();
-        let kept = self.places.lock().await.clone();
-        if let Some((places, _)) = kept.filter(|(_, at)| now.saturating_sub(*at) < PLACES_AGE_MAX) {
-            return Ok(places);
-        }
-        self.read_places(operation).await
+        self.places_with(&[], operation).await
     }
 
-    /// Where things are, for one call; read again when the call names what was not there.
-    async fn places_for(
+    /// Where things are, these objects among them as far as the account sees them. The lock
+    /// is held over the read, so that many who ask cause one.
+    async fn places_with(
+        &self,
+        wanted: &[MoRef],
+        operation: &str,
+    ) -> Result<Arc<Places>, ProviderError> {
+        let mut kept = self.places.lock().await;
+        let now = self.clock.monotonic();
+        if let Some(index) = &*kept
+            && now.saturating_sub(index.at) < PLACES_AGE_MAX
+            && wanted.iter().all(|it| index.knows_of(it))
+        {
+            return Ok(Arc::clone(&index.places));
+        }
+        let places = self.read_places(operation).await?;
+        self.keep(&mut kept, &places, wanted);
+        Ok(places)
+    }
+
+    /// Where things are, read after these places were.
+    async fn places_after(
+        &self,
+        old: &Arc<Places>,
+        operation: &str,
+    ) -> Result<Arc<Places>, ProviderError> {
+        let mut kept = self.places.lock().await;
+        if let Some(index) = &*kept
+            && !Arc::ptr_eq(&index.places, old)
+        {
+            return Ok(Arc::clone(&index.places));
+        }
+        let places = self.read_places(operation).await?;
+        self.keep(&mut kept, &places, &[]);
+        Ok(places)
+    }
+
+    fn keep(&self, kept: &mut Option<Index>, places: &Arc<Places>, wanted: &[MoRef]) {
+        let mut hidden = kept.take().map(|it| it.hidden).unwrap_or_default();
+        hidden.extend(wanted.iter().cloned());
+        hidden.retain(|it| !places.knows(it));
+        let (places, at) = (Arc::clone(places), self.clock.monotonic());
+        *kept = Some(Index { places, at, hidden });
+    }
+
+    /// The call of a step, or in words why there is none.
+    async fn native(
         &self,
         call: &Call<'_>,
         operation: &str,
-    ) -> Result<Arc<Places>, ProviderError> {
+    ) -> Result<Result<NativeCall, String>, ProviderError> {
         let places = self.places(operation).await?;
-        match native_call(call, &self.around(&places)) {
-            Ok(_) => Ok(places),
-            Err(_) => self.read_places(operation).await,
+        let native = native_call(call, &self.around(&places));
+        if native.is_ok() {
+            return Ok(native);
         }
+        // It may name what somebody has made since.
+        let newer = self.places_after(&places, operation).await?;
+        Ok(native_call(call, &self.around(&newer)))
     }
 
     async fn read_places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {
@@ -347,9 +405,7 @@ impl Inner {
         let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
         let root = root.map_err(spell)?;
         let read = self.client.collect(&root, &places::paths(), operation).await.map_err(spell)?;
-        let places = Arc::new(Places::of(&read, &root, self.datacenter.as_deref()));
-        *self.places.lock().await = Some((Arc::clone(&places), self.clock.monotonic()));
-        Ok(places)
+        Ok(Arc::new(Places::of(&read, &root, self.datacenter.as_deref())))
     }
 
     /// Machines in full, by their references.
@@ -368,7 +424,7 @@ impl Inner {
                 return Ok(objects);
             }
         }
-        Err(doubt(operation, "it does not tell the free keys of its machines".to_owned()))
+        Err(doubt(operation, "it tells no advanced configuration of its machines (`config.extraConfig`), and so no marker".to_owned()))
     }
 
     pub async fn read(&self, target: &Target) -> Result<Fresh, ProviderError> {
@@ -403,14 +459,10 @@ impl Inner {
                 raw: serde_json::Value::Null,
             });
         }
-        let mut places = self.places(operation).await?;
-        let newer = ["parent", "resourcePool", "runtime.host"].into_iter().any(|path| {
-            let reference = object.props.get(path).and_then(Node::as_moref);
-            reference.is_some_and(|it| !places.knows(&it))
-        });
-        if newer {
-            places = self.read_places(operation).await?;
-        }
+        let around = ["parent", "resourcePool", "runtime.host"]
+            .into_iter()
+            .filter_map(|path| object.props.get(path).and_then(Node::as_moref));
+        let places = self.places_with(&around.collect::<Vec<_>>(), operation).await?;
         let machine = self.reader(&places).machine(object);
         let tree = object.props.get("config.hardware.device");
         let raw = RawMachine { devices: tree.map(|it| it.children.clone()).unwrap_or_default() };
@@ -445,7 +497,7 @@ impl Inner {
         let mut places = self.places(operation).await?;
         if self.around(&places).folder_of(place.pool.as_ref()).is_err() {
             // Somebody may have made it since.
-            places = self.read_places(operation).await?;
+            places = self.places_after(&places, operation).await?;
         }
         let folder = self.around(&places).folder_of(place.pool.as_ref());
         let folder = folder.map_err(|text| doubt(operation, text))?;
@@ -480,20 +532,17 @@ impl Inner {
         if let Err(error) = self.confirm_identity().await {
             return Submitted::NotSent(error);
         }
-        let places = match self.places_for(call, &operation).await {
-            Ok(places) => places,
+        let native = match self.native(call, &operation).await {
+            Ok(Ok(native)) => native,
+            Ok(Err(text)) => {
+                return Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
+            }
             // The login is part of the call: who may not come in may not do this either.
             Err(error) if error.kind == ErrorKind::Auth => {
                 let text = joined(&error);
                 return Submitted::Refused(Refusal { kind: RefusalKind::Auth, text });
             }
             Err(error) => return Submitted::NotSent(error),
-        };
-        let native = match native_call(call, &self.around(&places)) {
-            Ok(native) => native,
-            Err(text) => {
-                return Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
-            }
         };
         // Ties the two logs together.
         let tag = format!("novahost-{}", intent.intent().request_id());
@@ -519,7 +568,11 @@ impl Inner {
                 match self.task_ref(&task).await {
                     Some(task) => Submitted::Accepted(task),
                     None => {
-                        Submitted::Unknown(doubt(&operation, "nobody knows which vCenter".into()))
+                        let id = &task.value;
+                        let text = format!(
+                            "task `{id}` was begun, and which vCenter has it is not known any more"
+                        );
+                        Submitted::Unknown(doubt(&operation, text))
                     }
                 }
             }
