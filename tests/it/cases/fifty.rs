@@ -181,6 +181,23 @@ fn rare(on: On, text: &str) -> BTreeMap<String, usize> {
 }
 
 /// How many requests were sent that could change something.
+/// What the client of a vCenter sends without changing anything there. Whatever is not named
+/// counts as a change.
+const READS: [&str; 12] = [
+    "vimServiceVersions.xml",
+    "RetrieveServiceContent",
+    "Login",
+    "Logout",
+    "CurrentTime",
+    "CreateContainerView",
+    "DestroyView",
+    "RetrievePropertiesEx",
+    "ContinueRetrievePropertiesEx",
+    "RetrieveAllPermissions",
+    "FindChild",
+    "FindAllByUuid",
+];
+
 fn mutating(lab: &Lab) -> usize {
     let one = |server: &Simulator| match server {
         Simulator::Proxmox(server) => {
@@ -189,10 +206,7 @@ fn mutating(lab: &Lab) -> usize {
         }
         Simulator::Vcenter(server) => {
             let requests = server.control().requests();
-            let changes = |method: &str| {
-                method.ends_with("_Task") || method.ends_with("Guest") || method == "UnregisterVM"
-            };
-            requests.iter().filter(|it| changes(&it.method)).count()
+            requests.iter().filter(|it| !READS.contains(&it.method.as_str())).count()
         }
     };
     lab.servers.values().map(one).sum()
@@ -214,7 +228,7 @@ async fn settle(lab: &Lab, text: &str, what: &str) {
         }
         // Each consent is an action of its own; the first rewrites the marker.
         let done = lab.carry_out(look).await;
-        assert!(done.is_ok() || round < 2, "{what}: {done:?}");
+        assert!(done.is_ok(), "{what}: {done:?}");
     }
     panic!("{what}: it does not converge");
 }

@@ -198,8 +198,9 @@ pub(crate) fn clone(core: &mut Core, source: &str, args: &Elem, task: &str) -> O
             nic.mac = mac;
         }
     }
-    let subject =
-        Subject { id: &id, host: &host, home: &home, running: false, has_snapshots: linked };
+    // Also a full copy of what has snapshots has disks with parents while it is made.
+    let has_snapshots = linked || !from.snapshots.is_empty();
+    let subject = Subject { id: &id, host: &host, home: &home, running: false, has_snapshots };
     apply(core, &subject, &mut config, &only_devices(location), &mut files)?;
     if let Some(spec) = spec.get("config") {
         if spec.get("changeVersion").is_some() {
