@@ -1,6 +1,10 @@
 //! Pieces of lowering that are no product's own: a write while it is put together, and
 //! what holds after its parts.
 
+mod seating;
+
+pub(super) use seating::{Seat, Seating};
+
 use crate::model::{
     Expect, FieldKind, FieldPath, MachineSpec, NicSetting, Setting, Unsupported, Value,
 };

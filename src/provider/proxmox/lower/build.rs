@@ -6,8 +6,8 @@
 //! never a second birth. Nothing starts before `ready`.
 
 use super::{
-    layout::{Layout, Seat},
-    parts::{Write, boot_slots, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    layout::Layout,
+    parts::{Write, fault, grow, nic_fields, seed_end, seed_of, system_storage},
     start, step,
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
     },
     provider::{checks::wants_seed, proxmox::translate::bus_of},
 };
-use std::collections::BTreeMap;
 
 struct Builder<'a> {
     build: &'a Build<'a>,
@@ -58,7 +57,7 @@ pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
 impl Builder<'_> {
     fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
         let mut steps = Vec::new();
-        for name in self.layout.disks.keys() {
+        for name in self.layout.seats.disks.keys() {
             if !name.is_boot() && !self.spec.disks.contains_key(name) {
                 self.notes.push(format!(
                     "disk `{name}` is no longer declared; the plan after this one removes it"
@@ -95,13 +94,7 @@ impl Builder<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let path = |name| FieldPath::on(kind, name);
-            seats.iter().map(|(name, seat)| (path(name), seat.slot.clone())).collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        let nics = new(FieldKind::Nic, &self.layout.nics);
-        let slots = disks.into_iter().chain(nics).collect();
+        let slots = self.layout.seats.slots(|_| true);
         Ok(Lowered { steps, slots, reads: Vec::new(), notes: self.notes })
     }
 
@@ -117,7 +110,7 @@ impl Builder<'_> {
             protect: Some(self.spec.protect.unwrap_or(false)),
             ..MarkerDraft::new(stage)
         };
-        let map = self.layout.map(&self.old_map, self.spec, stage == Stage::Ready);
+        let map = self.layout.seats.map(&self.old_map, self.spec, stage == Stage::Ready);
         // A birth writes its map whole: whatever a former run left half-written is
         // brought to this.
         draft.turn(&self.old_map, map.clone());
@@ -177,7 +170,7 @@ impl Builder<'_> {
         let boot = DeviceName::from(DeviceName::BOOT);
         let target = wanted(&boot).filter(|_| !linked);
         let mut faults = Vec::new();
-        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+        for (name, seat) in self.layout.seats.disks.iter().filter(|(_, seat)| seat.exists) {
             let native = template.device(seat.slot.as_str()).and_then(|it| it.storage.clone());
             let will_be = target.clone().or(native);
             if let Some(wanted) = wanted(name)
@@ -334,7 +327,7 @@ impl Builder<'_> {
     }
 
     fn attach(&mut self, write: &mut Write) {
-        for (name, seat) in &self.layout.disks {
+        for (name, seat) in &self.layout.seats.disks {
             write.end.slots.insert(seat.slot.clone(), true);
             if seat.exists {
                 continue;
@@ -362,12 +355,12 @@ impl Builder<'_> {
     }
 
     fn nics(&mut self, write: &mut Write) {
-        for slot in &self.layout.spare_nics {
+        for slot in &self.layout.seats.spare_nics {
             write.end.slots.insert(slot.clone(), false);
             write.settings.push(Setting::RemoveNic { nic: None, slot: slot.clone() });
             self.notes.push(format!("{slot} of the template is not declared and is removed"));
         }
-        for (name, seat) in &self.layout.nics {
+        for (name, seat) in &self.layout.seats.nics {
             let Some(nic) = self.spec.nics.get(name) else { continue };
             write.end.slots.insert(seat.slot.clone(), true);
             let mac = nic.mac.or(self.build.allotted.macs.get(name).copied());
@@ -396,7 +389,7 @@ impl Builder<'_> {
         let image = self.source.and_then(|it| it.medium.cdrom()).filter(|_| self.base.is_none());
         let wanted = self.spec.cdrom.clone().or(image);
         let boots = self.spec.boot.as_ref().is_some_and(|it| it.contains(&BootDevice::Cdrom));
-        let exists = self.layout.cd_if_any().is_some_and(|seat| seat.exists);
+        let exists = self.layout.seats.cd.as_ref().is_some_and(|seat| seat.exists);
         let needs_drive = boots && !exists;
         let Some(cdrom) = wanted.or(needs_drive.then_some(Cdrom::None)) else { return };
         let value = MachineSpec { cdrom: Some(cdrom.clone()), ..MachineSpec::default() };
@@ -456,7 +449,7 @@ impl Builder<'_> {
 
     fn growth(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
-        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+        for (name, seat) in self.layout.seats.disks.iter().filter(|(_, seat)| seat.exists) {
             let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { continue };
             let device = self.base.and_then(|base| base.device(seat.slot.as_str()));
             let from = device.and_then(|it| it.size).unwrap_or(Bytes(0));
@@ -487,7 +480,7 @@ impl Builder<'_> {
     fn last_write(&mut self, empty: bool) -> Step {
         let mut write = Write::default();
         if let Some(order) = self.spec.boot.clone() {
-            match boot_slots(&order, &self.layout) {
+            match self.layout.boot_slots(&order) {
                 Ok(slots) => {
                     write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
                 }
@@ -507,7 +500,7 @@ impl Builder<'_> {
             power: Some(PowerState::Stopped),
             ..Expect::default()
         };
-        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+        for seat in self.layout.seats.disks.values().chain(self.layout.seats.nics.values()) {
             begin.slots.insert(seat.slot.clone(), true);
         }
         step(StepOp::Configure(write.settings), begin, write.end)

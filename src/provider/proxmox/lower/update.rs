@@ -2,20 +2,20 @@
 //! then growth, pool, and the restart when it is part of the change.
 
 use super::{
-    layout::{Layout, Seat},
+    layout::Layout,
     marker_of,
-    parts::{Write, boot_slots, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    parts::{Seat, Write, fault, grow, nic_fields, seed_end, seed_of, system_storage},
     shutdown, start, step,
 };
 use crate::{
     model::{
         Bus, Cdrom, DeviceName, Expect, FieldChange, FieldKind, FieldPath, InitSpec, Lowered,
-        MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove, PowerState, Setting, Slot, Stage,
-        Step, StepOp, Unsupported, Update, Value,
+        MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove, PowerState, Setting, Stage, Step,
+        StepOp, Unsupported, Update, Value,
     },
     provider::proxmox::translate::bus_of,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 struct Updater<'a> {
     update: &'a Update<'a>,
@@ -184,7 +184,7 @@ impl Updater<'_> {
 
     fn cdrom(&mut self) {
         let Some(cdrom) = self.spec.cdrom.clone() else { return };
-        let exists = self.layout.cd_if_any().is_some();
+        let exists = self.layout.seats.cd.is_some();
         if !exists {
             if cdrom == Cdrom::None {
                 return;
@@ -220,7 +220,7 @@ impl Updater<'_> {
             return;
         };
         // A map entry that was never seen with its device: the same place again.
-        let slot = match self.layout.disks.get(name) {
+        let slot = match self.layout.seats.disks.get(name) {
             Some(seat) if !seat.exists => seat.slot.clone(),
             Some(_) => return,
             None => {
@@ -252,7 +252,7 @@ impl Updater<'_> {
     fn detach(&mut self, name: &DeviceName) {
         let seen = self.update.seen;
         self.marks = true;
-        let Some(seat) = self.layout.disks.remove(name) else { return };
+        let Some(seat) = self.layout.seats.disks.remove(name) else { return };
         let Some(device) = seen.device(seat.slot.as_str()) else { return };
         let at = FieldPath::on(FieldKind::Disk, name);
         let bus = bus_of(seat.slot.as_str()).unwrap_or(Bus::Scsi);
@@ -284,21 +284,21 @@ impl Updater<'_> {
 
     fn grow(&mut self, name: &DeviceName) {
         let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
-        if let Some(seat) = self.layout.disks.get(name) {
+        if let Some(seat) = self.layout.seats.disks.get(name) {
             self.grows.push(grow(name, &seat.slot, to));
         }
     }
 
     fn remove_nic(&mut self, name: &DeviceName) {
         self.marks = true;
-        let Some(seat) = self.layout.nics.remove(name) else { return };
+        let Some(seat) = self.layout.seats.nics.remove(name) else { return };
         self.write.end.slots.insert(seat.slot.clone(), false);
         self.write.settings.push(Setting::RemoveNic { nic: Some(name.clone()), slot: seat.slot });
     }
 
     fn nic(&mut self, name: &DeviceName) {
         let Some(nic) = self.spec.nics.get(name) else { return };
-        let seat = self.layout.nics.get(name).cloned();
+        let seat = self.layout.seats.nics.get(name).cloned();
         let exists = seat.as_ref().is_some_and(|seat| seat.exists);
         let slot = match seat {
             Some(seat) => seat.slot,
@@ -373,7 +373,7 @@ impl Updater<'_> {
             protect: writes_protect,
             ..MarkerDraft::new(Stage::Ready)
         };
-        draft.turn(&self.marker.map, self.layout.map(&self.marker.map, self.spec, false));
+        draft.turn(&self.marker.map, self.layout.seats.map(&self.marker.map, self.spec, false));
         draft
     }
 
@@ -384,7 +384,7 @@ impl Updater<'_> {
             return None;
         }
         let order = self.spec.boot.clone()?;
-        match boot_slots(&order, &self.layout) {
+        match self.layout.boot_slots(&order) {
             Ok(slots) => {
                 let mut write = Write::default();
                 write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
@@ -423,7 +423,7 @@ impl Updater<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let slots = self.slots();
+        let slots = self.layout.seats.slots(Seat::changes);
         Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
     }
 
@@ -474,16 +474,6 @@ impl Updater<'_> {
             steps.push(protect(true));
         }
         steps
-    }
-
-    fn slots(&self) -> BTreeMap<FieldPath, Slot> {
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let new = seats.iter().filter(|(_, seat)| !seat.exists);
-            new.map(|(name, seat)| (FieldPath::on(kind, name), seat.slot.clone()))
-                .collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        disks.into_iter().chain(new(FieldKind::Nic, &self.layout.nics)).collect()
     }
 
     /// Fields that are not changed and decide what is written all the same.

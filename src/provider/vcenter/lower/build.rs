@@ -6,8 +6,8 @@
 //! never a second birth. Nothing starts before `ready`.
 
 use super::{
-    layout::{Layout, Seat},
-    parts::{Write, attach, boot_slots, fault, nic_fields, processors, seed_end, seed_of},
+    layout::Layout,
+    parts::{Write, attach, fault, nic_fields, processors, seed_end, seed_of},
     set_pool, start, step,
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
     },
     provider::checks::wants_seed,
 };
-use std::collections::BTreeMap;
 
 struct Builder<'a> {
     build: &'a Build<'a>,
@@ -54,7 +53,7 @@ fn mac_of(build: &Build<'_>, name: &DeviceName) -> Option<MacAddress> {
 impl Builder<'_> {
     fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
         let mut steps = Vec::new();
-        for name in self.layout.disks.keys() {
+        for name in self.layout.seats.disks.keys() {
             if !name.is_boot() && !self.spec.disks.contains_key(name) {
                 self.notes.push(format!(
                     "disk `{name}` is no longer declared; the plan after this one removes it"
@@ -93,14 +92,7 @@ impl Builder<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let path = |name| FieldPath::on(kind, name);
-            let after = seats.iter().map(|(name, seat)| (path(name), seat.after().clone()));
-            after.collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        let nics = new(FieldKind::Nic, &self.layout.nics);
-        let slots = disks.into_iter().chain(nics).collect();
+        let slots = self.layout.seats.slots(|_| true);
         Ok(Lowered { steps, slots, reads: Vec::new(), notes: self.notes })
     }
 
@@ -116,7 +108,7 @@ impl Builder<'_> {
             protect: Some(self.spec.protect.unwrap_or(false)),
             ..MarkerDraft::new(stage)
         };
-        let map = self.layout.map(&self.old_map, self.spec);
+        let map = self.layout.seats.map(&self.old_map, self.spec, false);
         // A birth writes its map whole: whatever a former run left half-written is
         // brought to this.
         draft.turn(&self.old_map, map.clone());
@@ -184,7 +176,7 @@ impl Builder<'_> {
         };
         let target = wanted(&DeviceName::from(DeviceName::BOOT)).filter(|_| !linked);
         let mut faults = Vec::new();
-        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+        for (name, seat) in self.layout.seats.disks.iter().filter(|(_, seat)| seat.exists) {
             let own = template.device(seat.slot.as_str()).and_then(|it| it.storage.clone());
             let will_be = target.clone().or(own);
             let Some(wanted) = wanted(name).filter(|it| Some(it) != will_be.as_ref()) else {
@@ -230,19 +222,19 @@ impl Builder<'_> {
     /// takes the place of one.
     fn boot_names_new(&self) -> bool {
         let order = self.spec.boot.as_deref().unwrap_or_default();
-        let seats = self.layout.disks.values().chain(self.layout.nics.values());
+        let seats = self.layout.seats.disks.values().chain(self.layout.seats.nics.values());
         let new = |slot: &Slot| {
             let seat = seats.clone().find(|seat| seat.after() == slot);
             seat.is_some_and(|seat| !seat.exists || seat.becomes.is_some())
         };
-        let drive = self.layout.cd_if_any().is_some_and(|seat| !seat.exists);
-        let named = boot_slots(order, &self.layout).unwrap_or_default();
+        let drive = self.layout.seats.cd.as_ref().is_some_and(|seat| !seat.exists);
+        let named = self.layout.boot_slots(order).unwrap_or_default();
         named.iter().any(new) || order.contains(&BootDevice::Cdrom) && drive
     }
 
     fn boot(&mut self, write: &mut Write) {
         let Some(order) = self.spec.boot.clone().filter(|_| self.sets_boot()) else { return };
-        match boot_slots(&order, &self.layout) {
+        match self.layout.boot_slots(&order) {
             Ok(slots) => write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots }),
             Err(fault) => self.faults.push(fault),
         }
@@ -267,7 +259,7 @@ impl Builder<'_> {
             power: Some(PowerState::Stopped),
             ..Expect::default()
         };
-        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+        for seat in self.layout.seats.disks.values().chain(self.layout.seats.nics.values()) {
             match made {
                 true => drop(begin.slots.insert(seat.after().clone(), true)),
                 false if seat.exists => drop(begin.slots.insert(seat.slot.clone(), true)),
@@ -292,7 +284,7 @@ impl Builder<'_> {
     }
 
     fn disks(&mut self, write: &mut Write) {
-        for (name, seat) in &self.layout.disks {
+        for (name, seat) in &self.layout.seats.disks {
             if !seat.exists {
                 let storages = &self.build.allotted.storages;
                 let new = attach(self.spec, storages, (name, &seat.slot), write);
@@ -333,13 +325,13 @@ impl Builder<'_> {
     }
 
     fn nics(&mut self, write: &mut Write) {
-        for slot in &self.layout.spare_nics {
+        for slot in &self.layout.seats.spare_nics {
             write.end.slots.insert(slot.clone(), false);
             write.settings.push(Setting::RemoveNic { nic: None, slot: slot.clone() });
             self.notes.push(format!("{slot} of the template is not declared and is removed"));
         }
         for (name, nic) in &self.spec.nics {
-            let Some(seat) = self.layout.nics.get(name).cloned() else { continue };
+            let Some(seat) = self.layout.seats.nics.get(name).cloned() else { continue };
             let mac = mac_of(self.build, name);
             let setting = NicSetting {
                 nic: name.clone(),
@@ -363,7 +355,7 @@ impl Builder<'_> {
                 write.settings.push(Setting::SetNic(setting));
             }
             write.end.fields.extend(fields);
-            let after = self.layout.nics.get(name).map(|seat| seat.after().clone());
+            let after = self.layout.seats.nics.get(name).map(|seat| seat.after().clone());
             write.end.slots.extend(after.map(|slot| (slot, true)));
         }
     }
@@ -372,7 +364,7 @@ impl Builder<'_> {
         let image = self.source.and_then(|it| it.medium.cdrom()).filter(|_| self.base.is_none());
         let wanted = self.spec.cdrom.clone().or(image);
         let boots = self.spec.boot.as_ref().is_some_and(|it| it.contains(&BootDevice::Cdrom));
-        let exists = self.layout.cd_if_any().is_some_and(|seat| seat.exists);
+        let exists = self.layout.seats.cd.as_ref().is_some_and(|seat| seat.exists);
         let needs_drive = boots && !exists;
         let Some(cdrom) = wanted.or(needs_drive.then_some(Cdrom::None)) else { return };
         let value = MachineSpec { cdrom: Some(cdrom.clone()), ..MachineSpec::default() };
@@ -450,7 +442,7 @@ impl Builder<'_> {
     /// The address of a card of the half-made machine itself; a clone has others than its
     /// template.
     fn observed(&self, name: &DeviceName) -> Option<MacAddress> {
-        let slot = &self.layout.nics.get(name)?.slot;
+        let slot = &self.layout.seats.nics.get(name)?.slot;
         let device = self.build.seen?.device(slot.as_str())?;
         device.mac.filter(|_| device.kind == DeviceKind::Nic)
     }

@@ -1,12 +1,12 @@
-//! Pieces that births and changes share: processors, the first-boot documents, boot
-//! orders, new disks.
+//! Pieces that births and changes share: processors, the first-boot documents, new
+//! disks.
 
 use super::layout::Layout;
 use crate::model::{
-    BootDevice, DeviceName, FieldKind, FieldPath, InitSpec, MacAddress, MachineSpec, Seed, SeedNic,
-    Setting, Slot, StorageName, Unsupported, Value,
+    DeviceName, FieldKind, FieldPath, InitSpec, MacAddress, MachineSpec, Seed, SeedNic, Setting,
+    Slot, StorageName, Unsupported, Value,
 };
-pub(super) use crate::provider::lowering::{Write, fault, nic_fields, seed_end};
+pub(super) use crate::provider::lowering::{Seat, Write, fault, nic_fields, seed_end};
 use std::collections::BTreeMap;
 
 /// Processors over sockets; where the spec says nothing of one, as near to `now` as goes.
@@ -73,7 +73,7 @@ pub(super) fn seed_of(
     let mut seed =
         Seed { init: init.unwrap_or_default(), nics: BTreeMap::new(), slot: None, storage: None };
     let mut faults = Vec::new();
-    for (name, seat) in &layout.nics {
+    for (name, seat) in &layout.seats.nics {
         // An address that is not declared stays as it is.
         let Some((nic, ip)) = spec.nics.get(name).and_then(|nic| Some((nic, nic.ip?))) else {
             continue;
@@ -87,20 +87,4 @@ pub(super) fn seed_of(
         seed.nics.insert(name.clone(), SeedNic { slot, mac, ip, gateway: nic.gateway });
     }
     if faults.is_empty() { Ok(seed) } else { Err(faults) }
-}
-
-/// The slots of a boot order, as they are after the write.
-pub(super) fn boot_slots(order: &[BootDevice], layout: &Layout) -> Result<Vec<Slot>, Unsupported> {
-    let slot = |device: &BootDevice| match device {
-        BootDevice::Disk => layout.disks.get(DeviceName::BOOT).map(|seat| &seat.slot),
-        BootDevice::Cdrom => layout.cd_if_any().map(|seat| &seat.slot),
-        BootDevice::Network => layout.first_nic(),
-    };
-    let find = |device: &BootDevice| {
-        slot(device).cloned().ok_or_else(|| {
-            let why = format!("the boot order names `{}`, and there is none", device.as_str());
-            fault(FieldPath::of(FieldKind::Boot), why, "declare the device, or leave it out")
-        })
-    };
-    order.iter().map(find).collect()
 }

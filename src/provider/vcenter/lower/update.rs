@@ -2,9 +2,9 @@
 //! is kept pending, so where the machine has to be off for it, the shutdown comes first.
 
 use super::{
-    layout::{Layout, Seat},
+    layout::Layout,
     marker_of,
-    parts::{Write, attach, boot_slots, fault, nic_fields, processors, seed_end, seed_of},
+    parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
     power, set_pool, start, step, stop,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     },
     provider::vcenter::slots::{bus_of, handle_mac},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 struct Updater<'a> {
     update: &'a Update<'a>,
@@ -162,19 +162,19 @@ impl Updater<'_> {
         if !self.boots && !loses {
             return None;
         }
-        let slots = match boot_slots(&order, &self.layout) {
+        let slots = match self.layout.boot_slots(&order) {
             Ok(slots) => slots,
             Err(fault) => {
                 self.faults.push(fault);
                 return None;
             }
         };
-        let seats = self.layout.disks.values().chain(self.layout.nics.values());
+        let seats = self.layout.seats.disks.values().chain(self.layout.seats.nics.values());
         let made = |slot: &Slot| {
             let new = seats.clone().any(|seat| seat.after() == slot && !seat.exists);
             new || self.replaced.contains(slot)
         };
-        let drive = self.layout.cd_if_any().is_some_and(|seat| !seat.exists);
+        let drive = self.layout.seats.cd.as_ref().is_some_and(|seat| !seat.exists);
         let later = slots.iter().any(made) || drive && order.contains(&BootDevice::Cdrom);
         let setting = Setting::Boot { order, slots };
         if !later {
@@ -189,7 +189,7 @@ impl Updater<'_> {
 
     fn cdrom(&mut self) {
         let Some(cdrom) = self.spec.cdrom.clone() else { return };
-        if self.layout.cd_if_any().is_none() {
+        if self.layout.seats.cd.is_none() {
             if cdrom == Cdrom::None {
                 return;
             }
@@ -212,7 +212,7 @@ impl Updater<'_> {
     fn attach(&mut self, name: &DeviceName) {
         let Some(disk) = self.spec.disks.get(name) else { return };
         // A map entry that was never seen with its device: the same place again.
-        let slot = match self.layout.disks.get(name) {
+        let slot = match self.layout.seats.disks.get(name) {
             Some(seat) if !seat.exists => seat.slot.clone(),
             Some(_) => return,
             None => {
@@ -238,7 +238,7 @@ impl Updater<'_> {
     fn detach(&mut self, name: &DeviceName) {
         let seen = self.update.seen;
         self.marks = true;
-        let Some(seat) = self.layout.disks.remove(name) else { return };
+        let Some(seat) = self.layout.seats.disks.remove(name) else { return };
         let Some(device) = seen.device(seat.slot.as_str()) else { return };
         let at = FieldPath::on(FieldKind::Disk, name);
         if self.runs() && !hotplugs(&seat.slot) {
@@ -266,7 +266,7 @@ impl Updater<'_> {
 
     fn grow(&mut self, name: &DeviceName) {
         let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
-        let Some(seat) = self.layout.disks.get(name) else { return };
+        let Some(seat) = self.layout.seats.disks.get(name) else { return };
         let at = FieldPath::on(FieldKind::DiskSize, name);
         if !self.update.seen.snapshots.is_empty() {
             let why = "a disk of a machine with snapshots cannot grow";
@@ -286,7 +286,7 @@ impl Updater<'_> {
 
     fn remove_nic(&mut self, name: &DeviceName) {
         self.marks = true;
-        let Some(seat) = self.layout.nics.remove(name) else { return };
+        let Some(seat) = self.layout.seats.nics.remove(name) else { return };
         // The documents are to name cards that are there.
         self.seeds |= self.has_address(name);
         self.write.end.slots.insert(seat.slot.clone(), false);
@@ -308,14 +308,14 @@ impl Updater<'_> {
         if !self.set_nics.insert(name.clone()) {
             return;
         }
-        if !self.layout.nics.get(name).is_some_and(|seat| seat.exists) {
+        if !self.layout.seats.nics.get(name).is_some_and(|seat| seat.exists) {
             return self.add_nic(name);
         }
         // What waits for another consent is not written along with this.
         let network = nic.network.clone().filter(|_| self.changes(FieldKind::NicNetwork, name));
         let model = nic.model.filter(|_| self.changes(FieldKind::NicModel, name));
         let mac = nic.mac.filter(|_| self.changes(FieldKind::NicMac, name));
-        let Some(seat) = self.layout.nics.get(name).cloned() else { return };
+        let Some(seat) = self.layout.seats.nics.get(name).cloned() else { return };
         let by_address = model.is_some() || handle_mac(seat.slot.as_str()).is_some();
         let after = mac.or_else(|| self.observed_mac(&seat)).filter(|_| by_address);
         if let Some(after) = after {
@@ -328,7 +328,7 @@ impl Updater<'_> {
                 "the guest configures itself anew at its next boot: it knows {name} by its hardware address"
             ));
         }
-        let slot = self.layout.nics.get(name).map_or(&seat.slot, Seat::after).clone();
+        let slot = self.layout.seats.nics.get(name).map_or(&seat.slot, Seat::after).clone();
         self.marks |= slot != seat.slot;
         if model.is_some() {
             self.replaced.insert(slot.clone());
@@ -404,7 +404,7 @@ impl Updater<'_> {
             Setting::SetNic(nic) if nic.nic == *name => nic.mac,
             _ => None,
         });
-        set.or_else(|| self.observed_mac(self.layout.nics.get(name)?))
+        set.or_else(|| self.observed_mac(self.layout.seats.nics.get(name)?))
     }
 
     /// The marker's draft: `stage` is `ready`, also for a machine that was on its
@@ -420,7 +420,7 @@ impl Updater<'_> {
             protect: writes_protect,
             ..MarkerDraft::new(Stage::Ready)
         };
-        draft.turn(&self.marker.map, self.layout.map(&self.marker.map, self.spec));
+        draft.turn(&self.marker.map, self.layout.seats.map(&self.marker.map, self.spec, false));
         draft
     }
 
@@ -436,7 +436,7 @@ impl Updater<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let slots = self.slots();
+        let slots = self.layout.seats.slots(Seat::changes);
         Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
     }
 
@@ -459,16 +459,6 @@ impl Updater<'_> {
             steps.push(start(power(PowerState::Stopped)));
         }
         steps
-    }
-
-    fn slots(&self) -> BTreeMap<FieldPath, Slot> {
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let new = seats.iter().filter(|(_, seat)| !seat.exists || seat.becomes.is_some());
-            new.map(|(name, seat)| (FieldPath::on(kind, name), seat.after().clone()))
-                .collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        disks.into_iter().chain(new(FieldKind::Nic, &self.layout.nics)).collect()
     }
 
     /// Fields that are not changed and decide what is written all the same.
