@@ -7,7 +7,10 @@
 
 use super::{
     layout::Layout,
-    parts::{Write, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    parts::{
+        Write, fault, grow, new_disk, nic_fields, processors, seed_end, seed_of, set_pool,
+        system_storage,
+    },
     start, step,
 };
 use crate::{
@@ -247,20 +250,8 @@ impl Builder<'_> {
     fn hardware(&mut self, write: &mut Write) {
         let spec = self.spec;
         if self.lacks(FieldKind::Cpu) || self.lacks(FieldKind::Sockets) {
-            let base = self.base.map(ObservedMachine::settled);
-            let total = spec.cpu.or(base.and_then(|it| it.cpu)).unwrap_or(1);
-            let sockets = spec.sockets.unwrap_or(1);
-            if sockets == 0 || !total.is_multiple_of(sockets) {
-                let why = format!("{total} processors cannot be spread over {sockets} sockets");
-                let at = FieldPath::of(FieldKind::Sockets);
-                self.faults.push(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
-            }
-            write.settings.push(Setting::Cpu { total, sockets });
-            let counts = [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)];
-            for (kind, count) in counts {
-                let value = Some(Value::Count(count.into()));
-                write.end.fields.insert(FieldPath::of(kind), value);
-            }
+            let now = (self.base.and_then(|base| base.settled().cpu), None);
+            self.faults.extend(processors(spec, now, write).err());
         }
         if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {
             write.set(spec, FieldKind::Memory, Setting::Memory(memory));
@@ -332,14 +323,12 @@ impl Builder<'_> {
             if seat.exists {
                 continue;
             }
-            let disk = self.spec.disks.get(name);
-            let storage =
-                self.build.allotted.storages.get(name).cloned().or_else(|| disk?.storage.clone());
-            let Some((size, storage)) = disk.and_then(|disk| disk.size).zip(storage) else {
-                let why = "a new disk needs a size and a storage";
-                let at = FieldPath::on(FieldKind::Disk, name);
-                self.faults.push(fault(at, why, "set `size:` and `storage:`"));
-                continue;
+            let (size, storage) = match new_disk(self.spec, &self.build.allotted.storages, name) {
+                Ok(parts) => parts,
+                Err(fault) => {
+                    self.faults.push(fault);
+                    continue;
+                }
             };
             let slot = seat.slot.clone();
             let bus = bus_of(slot.as_str()).unwrap_or(Bus::Scsi);
@@ -468,10 +457,8 @@ impl Builder<'_> {
         // A birth puts the machine into its pool.
         self.build.seen?;
         let pool = self.spec.pool.clone().filter(|_| self.lacks(FieldKind::Pool))?;
-        let mut end = Expect::default();
-        end.fields.insert(FieldPath::of(FieldKind::Pool), Some(Value::Text(pool.to_string())));
-        let begin = Expect { exists: Some(true), ..Expect::default() };
-        Some(step(StepOp::SetPool { pool: Some(pool) }, begin, end))
+        let (op, begin, end) = set_pool(Some(pool));
+        Some(step(op, begin, end))
     }
 
     /// The last write before the first start. What could hinder an earlier step is

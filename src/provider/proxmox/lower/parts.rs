@@ -5,7 +5,9 @@ use crate::model::{
     Bytes, DeviceKind, DeviceName, Expect, FieldKind, FieldPath, InitSpec, MachineSpec,
     ObservedMachine, Seed, SeedNic, Slot, Step, StepOp, StorageName, Value,
 };
-pub(super) use crate::provider::lowering::{Seat, Write, fault, nic_fields, seed_end};
+pub(super) use crate::provider::lowering::{
+    Seat, Write, changing::new_disk, fault, nic_fields, processors, seed_end, set_pool,
+};
 use std::collections::BTreeMap;
 
 /// The storage of what has no name: firmware variables, TPM state, first-boot drive.

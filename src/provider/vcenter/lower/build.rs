@@ -200,6 +200,7 @@ impl Builder<'_> {
         }
         if self.lacks(FieldKind::Cpu) || self.lacks(FieldKind::Sockets) {
             let now = self.base.map(ObservedMachine::settled);
+            let now = (now.and_then(|now| now.cpu), now.and_then(|now| now.sockets));
             self.faults.extend(processors(spec, now, write).err());
         }
         if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {

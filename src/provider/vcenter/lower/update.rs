@@ -10,10 +10,13 @@ use super::{
 use crate::{
     model::{
         BootDevice, Bus, Cdrom, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath,
-        InitSpec, Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove,
-        PowerState, Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
+        Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, PowerState, Setting,
+        Slot, Stage, Step, StepOp, Unsupported, Update,
     },
-    provider::vcenter::slots::{bus_of, handle_mac},
+    provider::{
+        lowering::changing::{self, doomed_volume, kept_seed, reads},
+        vcenter::slots::{bus_of, handle_mac},
+    },
 };
 use std::collections::BTreeSet;
 
@@ -73,7 +76,8 @@ impl Updater<'_> {
                 self.write.set(spec, kind, Setting::Name(name));
             }
             K::Cpu | K::Sockets => {
-                let now = Some(self.update.seen.settled());
+                let now = self.update.seen.settled();
+                let now = (now.cpu, now.sockets);
                 self.faults.extend(processors(spec, now, &mut self.write).err());
             }
             K::Memory => {
@@ -245,23 +249,10 @@ impl Updater<'_> {
             let why = format!("a disk in {} cannot be removed while the machine runs", seat.slot);
             return self.faults.push(fault(at, why, "stop the machine first"));
         }
-        let deletes =
-            seen.settled().disks.get(name).is_some_and(|it| it.on_remove == OnRemove::Delete);
-        let delete = device.volume.clone().filter(|_| deletes);
-        match (&device.volume, &delete) {
-            (Some(_), Some(_)) if !seen.snapshots.is_empty() => {
-                let why = "snapshots of this machine need the volume";
-                let help = "remove the snapshots, or use `on_remove: detach`";
-                self.faults.push(fault(at, why, help));
-            }
-            (Some(volume), None) => {
-                self.notes.push(format!("disk {name} stays as the detached volume {volume}"));
-            }
-            (Some(_) | None, Some(_) | None) => {}
+        match doomed_volume(seen, name, device, &mut self.notes) {
+            Ok(delete) => self.write.detach(name, seat.slot, delete),
+            Err(fault) => self.faults.push(fault),
         }
-        self.write.end.slots.insert(seat.slot.clone(), false);
-        let setting = Setting::DetachDisk { disk: name.clone(), slot: seat.slot, delete };
-        self.write.settings.push(setting);
     }
 
     fn grow(&mut self, name: &DeviceName) {
@@ -371,23 +362,11 @@ impl Updater<'_> {
 
     fn seed(&mut self) {
         let seen = self.update.seen.settled();
-        // What is not declared is kept: the documents are written as a whole.
-        let kept = seen.init.clone().filter(|_| self.spec.init.is_none());
-        if kept.is_some() {
+        let (spec, init) = kept_seed(self.spec, seen);
+        if init.is_some() && self.spec.init.is_none() {
             // Only its hash could be read back, and that is nobody's business.
             let note = "the first-boot documents are written anew without a password, since `init:` is not declared any more";
             self.notes.push(note.to_owned());
-        }
-        let kept = kept.map(|kept| InitSpec { digest: None, ..kept });
-        let init = self.spec.init.clone().or(kept);
-        let mut spec = MachineSpec { init: self.spec.init.clone(), ..MachineSpec::default() };
-        spec.nics = self.spec.nics.clone();
-        for (name, nic) in &mut spec.nics {
-            let kept = seen.nics.get(name);
-            if nic.ip.is_none() {
-                nic.ip = kept.and_then(|kept| kept.ip);
-                nic.gateway = kept.and_then(|kept| kept.gateway);
-            }
         }
         let mac = |name: &DeviceName| self.mac_after(name);
         match seed_of(&spec, init, &self.layout, mac) {
@@ -407,21 +386,8 @@ impl Updater<'_> {
         set.or_else(|| self.observed_mac(self.layout.seats.nics.get(name)?))
     }
 
-    /// The marker's draft: `stage` is `ready`, also for a machine that was on its
-    /// way out and is wanted again.
     fn draft(&self) -> MarkerDraft {
-        let writes_protect = self.write.settings.iter().find_map(|setting| match setting {
-            Setting::Protect(protect) => Some(*protect),
-            _ => None,
-        });
-        let init = self.spec.init.as_ref().filter(|_| self.seeds);
-        let mut draft = MarkerDraft {
-            init: init.and_then(|init| init.digest.clone()),
-            protect: writes_protect,
-            ..MarkerDraft::new(Stage::Ready)
-        };
-        draft.turn(&self.marker.map, self.layout.seats.map(&self.marker.map, self.spec, false));
-        draft
+        changing::draft(self.update, &self.marker.map, &self.write, &self.layout.seats, self.seeds)
     }
 
     fn finish(mut self) -> Result<Lowered, Vec<Unsupported>> {
@@ -437,7 +403,9 @@ impl Updater<'_> {
             return Err(self.faults);
         }
         let slots = self.layout.seats.slots(Seat::changes);
-        Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
+        let seeded = [FieldKind::NicIp, FieldKind::NicGateway, FieldKind::NicMac];
+        let reads = reads(self.update, if self.seeds { &seeded } else { &[] });
+        Ok(Lowered { steps, slots, reads, notes: self.notes })
     }
 
     fn steps(&mut self) -> Vec<Step> {
@@ -459,23 +427,6 @@ impl Updater<'_> {
             steps.push(start(power(PowerState::Stopped)));
         }
         steps
-    }
-
-    /// Fields that are not changed and decide what is written all the same.
-    fn reads(&self) -> Vec<FieldPath> {
-        let changed: BTreeSet<&FieldPath> = self.update.fields.iter().map(|it| &it.field).collect();
-        let mut reads = Vec::new();
-        let cpu = [FieldKind::Cpu, FieldKind::Sockets].map(FieldPath::of);
-        if cpu.iter().any(|path| changed.contains(path)) {
-            reads.extend(cpu);
-        }
-        if self.seeds {
-            let kinds = [FieldKind::NicIp, FieldKind::NicGateway, FieldKind::NicMac];
-            let nics = self.spec.nics.keys();
-            reads.extend(nics.flat_map(|name| kinds.map(|kind| FieldPath::on(kind, name))));
-        }
-        reads.retain(|path| !changed.contains(path));
-        reads
     }
 }
 
