@@ -1,6 +1,7 @@
 //! Pieces of lowering that are no product's own: a write while it is put together, and
 //! what holds after its parts.
 
+pub(super) mod building;
 pub(super) mod changing;
 mod seating;
 
