@@ -122,13 +122,7 @@ fn disks(check: &mut Check, machine: &DesiredMachine, spec: &MachineSpec) {
         }
     }
     for bus in [Bus::Scsi, Bus::Sata, Bus::Ide] {
-        let count = spec.disks.values().filter(|it| it.bus.unwrap_or(Bus::Scsi) == bus).count();
-        if let Some(name) = spec.disks.keys().next()
-            && count > places(bus).count()
-        {
-            let why = format!("{count} disks are more than the {} bus takes", bus.as_str());
-            check.fail(FieldPath::on(FieldKind::Disk, name), why, "spread them over buses");
-        }
+        checks::bus(check, spec, bus, places(bus).count());
     }
 }
 
