@@ -3,8 +3,8 @@
 
 use crate::{
     model::{
-        BootDevice, Bytes, DesiredMachine, DeviceName, DiskSpec, FieldKind, FieldPath, InitSpec,
-        IpSetting, MachineSpec, MarkerState, Medium, NicSpec, Unsupported,
+        BootDevice, Bus, Bytes, DesiredMachine, DeviceName, DiskSpec, FieldKind, FieldPath,
+        InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NicSpec, Unsupported,
     },
     ownership,
 };
@@ -137,6 +137,16 @@ pub(super) fn disk_size(
     }
 }
 
+/// The number of disks on a bus: of too many, the first that finds no room is named.
+pub(super) fn bus(check: &mut Check, spec: &MachineSpec, bus: Bus, room: usize) {
+    let on_bus = spec.disks.iter().filter(|(_, it)| it.bus.unwrap_or(Bus::Scsi) == bus);
+    let names: Vec<&DeviceName> = on_bus.map(|(name, _)| name).collect();
+    if let Some(name) = names.get(room) {
+        let why = format!("{} disks are more than the {} bus takes", names.len(), bus.as_str());
+        check.fail(FieldPath::on(FieldKind::Disk, name), why, "spread them over buses");
+    }
+}
+
 /// The number of cards, their addresses, and whether anything in the guest reads these.
 pub(super) fn nics(
     check: &mut Check,
@@ -213,5 +223,30 @@ pub(super) fn init_texts(check: &mut Check, init: &mut InitSpec) {
     if let Some(keys) = &mut init.ssh_keys {
         let lines = keys.iter().flat_map(|key| key.lines());
         *keys = lines.map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_disks_are_told_of_one_on_their_bus() {
+        let mut spec = MachineSpec::default();
+        let on = |bus| DiskSpec { bus: Some(bus), ..DiskSpec::default() };
+        spec.disks.insert("a".into(), on(Bus::Scsi));
+        for name in ["b", "c", "d", "e"] {
+            spec.disks.insert(name.into(), on(Bus::Ide));
+        }
+        let faults = |spec: &MachineSpec| {
+            let mut check = Check::default();
+            bus(&mut check, spec, Bus::Ide, 4);
+            let faults = check.finish(spec.clone()).err().unwrap_or_default();
+            faults.into_iter().map(|it| (it.field.to_string(), it.why)).collect::<Vec<_>>()
+        };
+        assert!(faults(&spec).is_empty());
+        spec.disks.insert("f".into(), on(Bus::Ide));
+        let why = "5 disks are more than the ide bus takes";
+        assert_eq!(faults(&spec), [("disk.f".to_owned(), why.to_owned())]);
     }
 }

@@ -33,8 +33,7 @@ pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
                 Some(lock) if lock.kind != LockKind::NeedsPerson => {
                     Evidence::InFlight(format!("{} has lock `{}`", intent.target, lock.text))
                 }
-                Some(_) => Evidence::NotThere(format!("{} is as it was", intent.target)),
-                None => Evidence::NotThere(format!("{} is as it was", intent.target)),
+                Some(_) | None => Evidence::NotThere(format!("{} is as it was", intent.target)),
             },
             None => Evidence::CannotTell("the call leaves no trace that a look could find".into()),
         },

@@ -1,8 +1,15 @@
 //! Pieces of lowering that are no product's own: a write while it is put together, and
 //! what holds after its parts.
 
+pub(super) mod building;
+pub(super) mod changing;
+mod seating;
+
+pub(super) use seating::{Seat, Seating};
+
 use crate::model::{
-    Expect, FieldKind, FieldPath, MachineSpec, NicSetting, Setting, Unsupported, Value,
+    Expect, FieldKind, FieldPath, MachineSpec, Name, NicSetting, Setting, StepOp, Unsupported,
+    Value,
 };
 
 /// One write while it is put together: what it sets, and what holds afterwards.
@@ -27,6 +34,39 @@ impl Write {
 
 pub(super) fn fault(field: FieldPath, why: impl Into<String>, help: &str) -> Unsupported {
     Unsupported { field, why: why.into(), help: help.to_owned() }
+}
+
+/// Processors over sockets; where the spec says nothing of one, as near to the (processors,
+/// sockets) that are there as goes.
+pub(super) fn processors(
+    spec: &MachineSpec,
+    (cpu, sockets): (Option<u32>, Option<u32>),
+    write: &mut Write,
+) -> Result<(), Unsupported> {
+    let total = spec.cpu.or(cpu).unwrap_or(1);
+    let divides = |sockets: &u32| *sockets > 0 && total.is_multiple_of(*sockets);
+    let sockets = spec.sockets.or(sockets.filter(divides)).unwrap_or(1);
+    if !divides(&sockets) {
+        let why = format!("{total} processors cannot be spread over {sockets} sockets");
+        let at = FieldPath::of(FieldKind::Sockets);
+        return Err(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
+    }
+    let setting = Setting::Cpu { total, sockets };
+    if !write.settings.contains(&setting) {
+        write.settings.push(setting);
+    }
+    for (kind, count) in [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)] {
+        write.end.fields.insert(FieldPath::of(kind), Some(Value::Count(count.into())));
+    }
+    Ok(())
+}
+
+/// A machine that goes into a pool, or out of one.
+pub(super) fn set_pool(pool: Option<Name>) -> (StepOp, Expect, Expect) {
+    let value = pool.as_ref().map(|pool| Value::Text(pool.to_string()));
+    let fields = [(FieldPath::of(FieldKind::Pool), value)].into();
+    let begin = Expect { exists: Some(true), ..Expect::default() };
+    (StepOp::SetPool { pool }, begin, Expect { fields, ..Expect::default() })
 }
 
 /// What holds of a card once this is set.

@@ -8,6 +8,7 @@ mod adoption;
 mod checks;
 pub mod endpoint;
 mod evidence;
+mod failure;
 pub mod guest_init;
 mod lowering;
 pub mod proxmox;

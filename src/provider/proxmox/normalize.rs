@@ -112,13 +112,7 @@ fn disks(check: &mut Check, machine: &DesiredMachine, spec: &MachineSpec) {
         }
     }
     for bus in [Bus::Scsi, Bus::Virtio, Bus::Sata, Bus::Ide] {
-        let count = spec.disks.values().filter(|it| it.bus.unwrap_or(Bus::Scsi) == bus).count();
-        if let Some(name) = spec.disks.keys().next()
-            && count > usize::from(slots_of(bus))
-        {
-            let why = format!("{count} disks are more than the {} bus takes", bus.as_str());
-            check.fail(FieldPath::on(FieldKind::Disk, name), why, "spread them over buses");
-        }
+        checks::bus(check, spec, bus, slots_of(bus).into());
     }
 }
 

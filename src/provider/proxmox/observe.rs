@@ -17,18 +17,20 @@ use super::{
 };
 use crate::{
     model::{
-        Bytes, Coverage, ErrorKind, FailureKind, GuestKind, HypervisorInventory, Listed,
-        MarkerState, Name, NativeId, NodeName, ObservedMachine, ObservedNode, ObservedPool,
-        ObservedStorage, ProjectName, ProviderError, Scope, Stage,
+        Bytes, Coverage, FailureKind, GuestKind, HypervisorInventory, Listed, MarkerState, Name,
+        NativeId, NodeName, ObservedMachine, ObservedNode, ObservedPool, ObservedStorage,
+        ProjectName, ProviderError, Scope, Stage,
     },
     planted::Bug,
+    provider::failure,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error as StdError,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::task::JoinSet;
+
+pub(super) use crate::provider::failure::joined;
 
 /// Runs `each` over all items, so many at a time, and keeps their order. Panics of a
 /// worker are the caller's.
@@ -70,33 +72,7 @@ where
 
 /// An inventory, or one that says why there is none.
 pub(super) async fn observe(inner: &Arc<Inner>, scope: &Scope) -> HypervisorInventory {
-    match try_observe(inner, scope).await {
-        Ok(inventory) => inventory,
-        Err(error) => {
-            let kind = match error.kind {
-                ErrorKind::Auth => FailureKind::Auth,
-                ErrorKind::Certificate | ErrorKind::Identity | ErrorKind::Trust => {
-                    FailureKind::Trust
-                }
-                ErrorKind::Unreachable
-                | ErrorKind::Permission
-                | ErrorKind::Decode
-                | ErrorKind::Refused => FailureKind::Unreachable,
-            };
-            HypervisorInventory::failed(joined(&error), kind)
-        }
-    }
-}
-
-/// An error with its causes on one line, for values that hold text.
-pub(super) fn joined(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
+    failure::inventory(try_observe(inner, scope).await)
 }
 
 /// What the cluster as a whole said.

@@ -10,7 +10,7 @@ use super::{
     vim::{CallError, Node, Request, Val},
 };
 use crate::model::{Altered, Author, Authors, FieldKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one question is answered with at most.
 const EVENTS_MAX: usize = 1000;
@@ -67,9 +67,8 @@ pub(super) async fn authors(inner: &Inner, altered: &[Altered]) -> Authors {
 /// Machines without an author, where the account may not be told of all events: those on
 /// what it does not see are kept from it without a word.
 async fn unseen(inner: &Inner, altered: &[Altered], said: &Authors) -> Vec<String> {
-    let mut unnamed: Vec<_> =
+    let unnamed: BTreeSet<_> =
         altered.iter().map(|it| &it.id).filter(|id| !said.found.contains_key(*id)).collect();
-    unnamed.dedup();
     if unnamed.is_empty() {
         return Vec::new();
     }

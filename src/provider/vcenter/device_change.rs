@@ -5,8 +5,9 @@
 //! from the tree that the fresh read brought.
 
 use super::{
-    devices::{controllers, split_slot},
+    devices::controllers,
     places::NetworkPlace,
+    slots::{Kind, Place, place},
     vim::{MoRef, Node, Val},
 };
 use crate::model::{Bytes, MacAddress, NicModel};
@@ -22,7 +23,7 @@ const IDE_KEY: i64 = 200;
 pub(super) struct DeviceChanges {
     specs: Vec<Val>,
     /// Controllers that this call adds: kind, bus, key.
-    added: Vec<(&'static str, i64, i64)>,
+    added: Vec<(Kind, i64, i64)>,
     next_key: i64,
 }
 
@@ -121,8 +122,9 @@ impl DeviceChanges {
 
     /// The key of the controller of a slot; one that is missing is added.
     fn controller(&mut self, devices: &[Node], slot: &str) -> Result<(i64, i64), String> {
-        let (kind, bus, unit) =
-            split_slot(slot).ok_or_else(|| format!("`{slot}` is no place for a disk"))?;
+        let Place { kind, controller, unit } =
+            place(slot).ok_or_else(|| format!("`{slot}` is no place for a disk"))?;
+        let (bus, unit) = (i64::from(controller), i64::from(unit));
         let there = controllers(devices).into_iter().find(|it| it.kind == kind && it.bus == bus);
         if let Some(there) = there {
             return Ok((there.key, unit));
@@ -133,19 +135,21 @@ impl DeviceChanges {
         }
         // Every machine has two of these from its first instant, with these keys; the server
         // refuses others.
-        if kind == "ide" && (0..=1).contains(&bus) {
+        if kind == Kind::Ide && (0..=1).contains(&bus) {
             return Ok((IDE_KEY + bus, unit));
         }
-        let (type_name, kind) = match kind {
-            "scsi" => ("ParaVirtualSCSIController", "scsi"),
-            "sata" => ("VirtualAHCIController", "sata"),
-            other => return Err(format!("a controller for {other} cannot be added")),
+        let type_name = match kind {
+            Kind::Scsi => "ParaVirtualSCSIController",
+            Kind::Sata => "VirtualAHCIController",
+            Kind::Nvme | Kind::Ide => {
+                return Err(format!("a controller for {} cannot be added", kind.as_str()));
+            }
         };
         let key = self.key();
         let device = Val::obj(type_name).with("key", key).with("busNumber", bus);
         let device = match kind {
-            "scsi" => device.with("sharedBus", "noSharing"),
-            _ => device,
+            Kind::Scsi => device.with("sharedBus", "noSharing"),
+            Kind::Nvme | Kind::Sata | Kind::Ide => device,
         };
         self.push("add", None, device);
         self.added.push((kind, bus, key));

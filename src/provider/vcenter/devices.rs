@@ -4,7 +4,11 @@
 //! its key (`nic-4000`), or its hardware address (`mac-00:50:56:…`) where the marker's map
 //! says so: the key of a card that we add is the server's choice.
 
-use super::{places::Places, vim::Node};
+use super::{
+    places::Places,
+    slots::{Kind, handle, order},
+    vim::Node,
+};
 use crate::model::{Bytes, Device, DeviceKind, DeviceMap, MacAddress, NicModel, Slot, StorageName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,30 +19,20 @@ pub(super) struct Controller {
     pub key: i64,
     /// Its number on its kind of bus.
     pub bus: i64,
-    /// The kind, as slots spell it.
-    pub kind: &'static str,
-}
-
-/// Where a disk or drive sits, in its parts: `scsi0:1`.
-pub(super) fn split_slot(slot: &str) -> Option<(&str, i64, i64)> {
-    let digits = slot.find(|character: char| character.is_ascii_digit())?;
-    let (kind, rest) = slot.split_at(digits);
-    let (bus, unit) = rest.split_once(':')?;
-    let known = ["scsi", "sata", "ide", "nvme"].contains(&kind);
-    known.then_some(())?;
-    Some((kind, bus.parse().ok()?, unit.parse().ok()?))
+    /// Its kind.
+    pub kind: Kind,
 }
 
 /// What kind of controller a device is.
-fn controller_kind(device: &Node) -> Option<&'static str> {
+fn controller_kind(device: &Node) -> Option<Kind> {
     match device.data_type.as_deref()? {
         "ParaVirtualSCSIController"
         | "VirtualLsiLogicController"
         | "VirtualLsiLogicSASController"
-        | "VirtualBusLogicController" => Some("scsi"),
-        "VirtualAHCIController" => Some("sata"),
-        "VirtualIDEController" => Some("ide"),
-        "VirtualNVMEController" => Some("nvme"),
+        | "VirtualBusLogicController" => Some(Kind::Scsi),
+        "VirtualAHCIController" => Some(Kind::Sata),
+        "VirtualIDEController" => Some(Kind::Ide),
+        "VirtualNVMEController" => Some(Kind::Nvme),
         _ => None,
     }
 }
@@ -80,13 +74,8 @@ fn nic_slot(device: &Node, map: &DeviceMap) -> Option<Slot> {
     if mapped(&by_key) {
         return Some(by_key);
     }
-    let by_mac = mac_of(device).map(|mac| mac_slot(&mac));
+    let by_mac = mac_of(device).map(handle);
     Some(by_mac.filter(mapped).unwrap_or(by_key))
-}
-
-/// The slot of a card that is known by its address.
-pub(super) fn mac_slot(mac: &MacAddress) -> Slot {
-    Slot::from(format!("mac-{}", mac.to_string().to_ascii_lowercase()))
 }
 
 /// The device in a slot.
@@ -137,7 +126,7 @@ fn slot_of(device: &Node, controllers: &[Controller], map: &DeviceMap) -> Option
     }
     let (key, unit) = (device.i64_at("controllerKey")?, device.i64_at("unitNumber")?);
     let controller = controllers.iter().find(|it| it.key == key)?;
-    Some(Slot::from(format!("{}{}:{unit}", controller.kind, controller.bus)))
+    Some(Slot::from(format!("{}{}:{unit}", controller.kind.as_str(), controller.bus)))
 }
 
 /// The size of a disk. Old servers tell it in KiB alone.
@@ -167,7 +156,7 @@ pub(super) fn observed(
     places: &Places,
     boot_keys: &[i64],
 ) -> Vec<Device> {
-    let mut found: BTreeMap<(u8, SlotOrder), Device> = BTreeMap::new();
+    let mut found: BTreeMap<_, Device> = BTreeMap::new();
     for (device, slot) in devices.iter().zip(slots(devices, map)) {
         let Some(slot) = slot else { continue };
         let mut one = Device {
@@ -201,40 +190,15 @@ pub(super) fn observed(
             one.network =
                 device.child("backing").and_then(|it| places.network_of(it)).map(str::to_owned);
         }
-        found.insert((rank, order(&slot)), one);
+        // What has no number of its own is ordered by how it is spelt.
+        found.insert((rank, order(slot.as_str()), slot), one);
     }
     found.into_values().collect()
-}
-
-/// Slots in the order that people expect: kinds as they are probed, numbers as numbers.
-type SlotOrder = (u8, i64, i64, String);
-
-fn order(slot: &Slot) -> SlotOrder {
-    let text = slot.as_str();
-    match split_slot(text) {
-        Some((kind, bus, unit)) => {
-            let kind = ["scsi", "nvme", "sata", "ide"].iter().position(|it| *it == kind);
-            (kind.and_then(|it| u8::try_from(it).ok()).unwrap_or(9), bus, unit, String::new())
-        }
-        None => {
-            let key = text.strip_prefix("nic-").and_then(|key| key.parse().ok());
-            (10, key.unwrap_or(i64::MAX), 0, text.to_owned())
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_read_and_nothing_else_is() {
-        assert_eq!(split_slot("scsi0:1"), Some(("scsi", 0, 1)));
-        assert_eq!(split_slot("ide1:0"), Some(("ide", 1, 0)));
-        for text in ["scsi0", "nic-4000", "mac-00:50:56:00:00:01", "floppy0:0", "", "scsi:1"] {
-            assert_eq!(split_slot(text), None, "{text}");
-        }
-    }
 
     fn device(kind: &str, fields: &[(&str, &str)]) -> Node {
         let leaf = |(name, text): &(&str, &str)| Node { text: (*text).into(), ..Node::new(*name) };
@@ -259,14 +223,5 @@ mod tests {
             let found = in_slot(&tree, &map, &slot.into()).unwrap();
             assert_eq!(found.i64_at("key"), Some(key));
         }
-    }
-
-    #[test]
-    fn slots_are_ordered_as_numbers() {
-        let mut slots: Vec<Slot> =
-            ["nic-4000", "ide0:0", "scsi1:0", "scsi0:10", "scsi0:2"].map(Slot::from).into();
-        slots.sort_by_key(order);
-        let names: Vec<&str> = slots.iter().map(Slot::as_str).collect();
-        assert_eq!(names, ["scsi0:2", "scsi0:10", "scsi1:0", "ide0:0", "nic-4000"]);
     }
 }

@@ -1,11 +1,14 @@
 //! A desired spec in the spelling that vCenter will report back, and everything that it
 //! cannot have, or that is not made there yet, as errors.
 
-use super::slots::{places, wish};
+use super::{
+    product::MACS,
+    slots::{places, wish},
+};
 use crate::{
     model::{
         Bus, Bytes, Cdrom, DesiredMachine, DeviceName, DiskSpec, FieldKind, FieldPath, InitSpec,
-        MachineSpec, NicModel, NicSpec, Unsupported,
+        MacAddress, MachineSpec, NicModel, NicSpec, Unsupported,
     },
     provider::checks::{self, Check, is_dns_name, wants_seed},
 };
@@ -19,10 +22,6 @@ const NAME_MAX: usize = 80;
 const MEMORY_STEP: Bytes = Bytes::mib(4);
 /// Sizes of virtual disks are read back exactly in such steps, whatever they lie on.
 const DISK_STEP: Bytes = Bytes::mib(1);
-/// First three bytes of the addresses that the server lets anybody choose, and the highest
-/// fourth byte.
-const MAC_PREFIX: [u8; 3] = [0x00, 0x50, 0x56];
-const MAC_FOURTH_MAX: u8 = 0x3F;
 
 pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>> {
     let mut check = Check::default();
@@ -122,13 +121,7 @@ fn disks(check: &mut Check, machine: &DesiredMachine, spec: &MachineSpec) {
         }
     }
     for bus in [Bus::Scsi, Bus::Sata, Bus::Ide] {
-        let count = spec.disks.values().filter(|it| it.bus.unwrap_or(Bus::Scsi) == bus).count();
-        if let Some(name) = spec.disks.keys().next()
-            && count > places(bus).count()
-        {
-            let why = format!("{count} disks are more than the {} bus takes", bus.as_str());
-            check.fail(FieldPath::on(FieldKind::Disk, name), why, "spread them over buses");
-        }
+        checks::bus(check, spec, bus, places(bus).count());
     }
 }
 
@@ -175,14 +168,17 @@ fn one_nic(check: &mut Check, machine: &DesiredMachine, name: &DeviceName, nic: 
         }
         Some(NicModel::Vmxnet3 | NicModel::E1000) | None => {}
     }
-    if let Some(mac) = nic.mac
-        && !(mac.0[..3] == MAC_PREFIX && mac.0[3] <= MAC_FOURTH_MAX)
-    {
-        let why = format!(
-            "the server refuses {mac}: written addresses lie between 00:50:56:00:00:00 and 00:50:56:3f:ff:ff"
-        );
+    if let Some(mac) = nic.mac.filter(|mac| !is_free_to_choose(*mac)) {
+        let [first, last] = [0, u64::MAX].map(|it| MACS.at(it).to_string().to_ascii_lowercase());
+        let why =
+            format!("the server refuses {mac}: written addresses lie between {first} and {last}");
         check.fail(at(FieldKind::NicMac), why, "choose one of them, or leave `mac:` out");
     }
+}
+
+fn is_free_to_choose(mac: MacAddress) -> bool {
+    let number = mac.0.into_iter().fold(0, |number, byte| number << 8 | u64::from(byte));
+    MACS.at(number) == mac
 }
 
 fn init(check: &mut Check, spec: &mut MachineSpec) {

@@ -12,47 +12,23 @@ use super::{
     translate::{Reader, id_of, machine_ref, marker_of, unreadable},
     vim::{MoRef, collect::ObjectContent},
 };
-use crate::model::{
-    Coverage, ErrorKind, FailureKind, HypervisorInventory, Listed, MarkerState, NativeId,
-    ObservedPool, ProviderError, Scope,
+use crate::{
+    model::{
+        Coverage, HypervisorInventory, Listed, MarkerState, NativeId, ObservedPool, ProviderError,
+        Scope,
+    },
+    provider::failure,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    error::Error as StdError,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use crate::provider::failure::joined;
 
 /// Names listed before the rest is counted.
 const NAMES_MAX: usize = 8;
 
-/// An error with its causes on one line, for values that hold text.
-pub(super) fn joined(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
-
 /// An inventory, or one that says why there is none.
 pub(super) async fn observe(inner: &Inner, scope: &Scope) -> HypervisorInventory {
-    match try_observe(inner, scope).await {
-        Ok(inventory) => inventory,
-        Err(error) => {
-            let kind = match error.kind {
-                ErrorKind::Auth => FailureKind::Auth,
-                ErrorKind::Certificate | ErrorKind::Identity | ErrorKind::Trust => {
-                    FailureKind::Trust
-                }
-                ErrorKind::Unreachable
-                | ErrorKind::Permission
-                | ErrorKind::Decode
-                | ErrorKind::Refused => FailureKind::Unreachable,
-            };
-            HypervisorInventory::failed(joined(&error), kind)
-        }
-    }
+    failure::inventory(try_observe(inner, scope).await)
 }
 
 async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory, ProviderError> {

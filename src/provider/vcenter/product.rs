@@ -58,6 +58,9 @@ const CHANGES: [(FieldKind, Disruption); 28] = {
     ]
 };
 
+/// Hardware addresses that the server lets anybody choose.
+pub(super) const MACS: MacRange = MacRange { prefix: [0x00, 0x50, 0x56], bits: 22 };
+
 static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     product: "VMware vCenter",
     changes: CHANGES.into(),
@@ -65,7 +68,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     unreadable: vec![FieldKind::InitPassword],
     chooses_ids: false,
     chooses_uuid: true,
-    macs: MacRange { prefix: [0x00, 0x50, 0x56], bits: 22 },
+    macs: MACS,
     default_bus: Bus::Scsi,
     detaches_disks: true,
     linked_needs_snapshot: true,

@@ -8,6 +8,7 @@ use super::{
     devices::{iso_of, nic_model, observed},
     extra::{self, Extra},
     places::{Places, PoolPlace, unescape},
+    slots::bus_of,
     vim::{MoRef, Node, collect::ObjectContent},
 };
 use crate::{
@@ -387,16 +388,6 @@ fn disk(name: &DeviceName, device: &Device, map: &DeviceMap) -> DiskSpec {
             true => OnRemove::Delete,
             false => OnRemove::Detach,
         },
-    }
-}
-
-fn bus_of(slot: &str) -> Option<crate::model::Bus> {
-    use crate::model::Bus;
-    match super::devices::split_slot(slot)?.0 {
-        "scsi" => Some(Bus::Scsi),
-        "sata" => Some(Bus::Sata),
-        "ide" => Some(Bus::Ide),
-        _ => None,
     }
 }
 

@@ -2,18 +2,16 @@
 //! the marker and the tag alone.
 
 use super::{
-    super::{call::NOTES_MAX, normalize, translate::bus_of},
+    super::{call::NOTES_MAX, normalize},
+    layout::PLACES,
     marker_of,
     parts::fault,
     step,
 };
 use crate::{
     model::{Adopt, FieldKind, FieldPath, Lowered, ObservedMachine, Rename, Step, Unsupported},
-    provider::adoption::{self, Handover, Places, Seats},
+    provider::adoption::{self, Handover, Seats},
 };
-
-/// Slots are a bus with a number.
-const PLACES: Places = Places { bus_of, at: |bus, index| Some(format!("{}{index}", bus.as_str())) };
 
 pub(super) fn lower(adopt: &Adopt<'_>) -> Result<Lowered, Vec<Unsupported>> {
     let mut bound = adoption::bind(adopt, PLACES);

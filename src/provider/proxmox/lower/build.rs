@@ -6,25 +6,25 @@
 //! never a second birth. Nothing starts before `ready`.
 
 use super::{
-    layout::{Layout, Seat},
-    parts::{Write, boot_slots, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    layout::Layout,
+    parts::{
+        Write, fault, grow, new_disk, nic_fields, processors, seed_end, seed_of, set_pool,
+        system_storage,
+    },
     start, step,
 };
 use crate::{
     model::{
-        Birth, BirthSource, BootDevice, Build, Bus, Bytes, Cdrom, CloneFrom, DeviceKind, DeviceMap,
-        DeviceName, Expect, FieldKind, FieldPath, Firmware, Lowered, MachineSpec, MarkerDraft,
-        Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Stage, Step, StepOp,
-        StorageName, Unsupported, Value,
+        Build, Bus, Bytes, DeviceKind, DeviceMap, Expect, FieldKind, FieldPath, Firmware, Lowered,
+        MachineSpec, MarkerDraft, NicSetting, ObservedMachine, Power, PowerState, Setting, Stage,
+        Step, StepOp, StorageName, Unsupported, Value,
     },
-    provider::{checks::wants_seed, proxmox::translate::bus_of},
+    provider::{checks::wants_seed, lowering::building, proxmox::translate::bus_of},
 };
-use std::collections::BTreeMap;
 
 struct Builder<'a> {
     build: &'a Build<'a>,
     spec: &'a MachineSpec,
-    source: Option<&'a BirthSource>,
     /// What the new machine starts from: itself half-made, or the template.
     base: Option<&'a ObservedMachine>,
     layout: Layout,
@@ -34,18 +34,12 @@ struct Builder<'a> {
 }
 
 pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
-    let base = build.seen.or(build.template);
-    let old_map = build
-        .seen
-        .and_then(|seen| seen.marker.found())
-        .map(|marker| marker.map.clone())
-        .unwrap_or_default();
+    let base = building::base(build);
+    let old_map = building::old_map(build);
     let layout = Layout::at_birth(build.spec, base, &old_map)?;
-    let source = build.machine.birth.as_ref();
     let builder = Builder {
         build,
         spec: build.spec,
-        source,
         base,
         layout,
         old_map,
@@ -58,13 +52,7 @@ pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
 impl Builder<'_> {
     fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
         let mut steps = Vec::new();
-        for name in self.layout.disks.keys() {
-            if !name.is_boot() && !self.spec.disks.contains_key(name) {
-                self.notes.push(format!(
-                    "disk `{name}` is no longer declared; the plan after this one removes it"
-                ));
-            }
-        }
+        self.notes.extend(building::leftovers(self.spec, &self.layout.seats));
         let empty = self.base.is_none();
         if let (Some(template), None) = (self.build.template, self.build.seen) {
             steps.extend(self.clone_step(template));
@@ -95,103 +83,23 @@ impl Builder<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let path = |name| FieldPath::on(kind, name);
-            seats.iter().map(|(name, seat)| (path(name), seat.slot.clone())).collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        let nics = new(FieldKind::Nic, &self.layout.nics);
-        let slots = disks.into_iter().chain(nics).collect();
+        let slots = self.layout.seats.slots(|_| true);
         Ok(Lowered { steps, slots, reads: Vec::new(), notes: self.notes })
     }
 
-    fn name(&self) -> String {
-        let fallback = || self.build.machine.key.name.to_string();
-        self.spec.name.clone().unwrap_or_else(fallback)
-    }
-
     fn draft(&self, stage: Stage) -> MarkerDraft {
-        let seeded = wants_seed(self.spec);
-        let mut draft = MarkerDraft {
-            init: self.spec.init.as_ref().filter(|_| seeded).and_then(|init| init.digest.clone()),
-            protect: Some(self.spec.protect.unwrap_or(false)),
-            ..MarkerDraft::new(stage)
-        };
-        let map = self.layout.map(&self.old_map, self.spec, stage == Stage::Ready);
-        // A birth writes its map whole: whatever a former run left half-written is
-        // brought to this.
-        draft.turn(&self.old_map, map.clone());
-        draft.map = map;
-        draft
-    }
-
-    /// Whether a field of the half-made machine is not yet as declared. Nothing is
-    /// as declared on a fresh clone: its template may have changed since it was read.
-    fn missing(&self, path: &FieldPath) -> bool {
-        let Some(wanted) = self.spec.get(path) else { return false };
-        self.build.seen.is_none_or(|seen| seen.settled().get(path) != Some(wanted))
+        let map = self.layout.seats.map(&self.old_map, self.spec, stage == Stage::Ready);
+        building::draft(self.build, stage, wants_seed(self.spec), (&self.old_map, map))
     }
 
     fn lacks(&self, kind: FieldKind) -> bool {
-        self.missing(&FieldPath::of(kind))
+        building::lacks(self.build, kind)
     }
 
     fn clone_step(&mut self, template: &ObservedMachine) -> Option<Step> {
-        let Some(BirthSource { medium: Medium::Template { linked, .. }, .. }) = self.source else {
-            let why = "there is no template to clone";
-            self.faults.push(fault(FieldPath::of(FieldKind::Name), why, "set `image:`"));
-            return None;
-        };
-        let linked = *linked;
-        let storage = self.clone_storage(template, linked);
-        let begin = Expect { exists: Some(false), ..Expect::default() };
-        let mut end = Expect { exists: Some(true), stage: Some(Stage::New), ..Expect::default() };
-        end.fields.insert(FieldPath::of(FieldKind::Name), Some(Value::Text(self.name())));
-        if let Some(pool) = &self.spec.pool {
-            let value = Some(Value::Text(pool.to_string()));
-            end.fields.insert(FieldPath::of(FieldKind::Pool), value);
-        }
-        let from = CloneFrom {
-            template: template.id.clone(),
-            template_node: template.node.clone(),
-            template_name: template.spec.name.clone(),
-            template_uuid: template.uuid,
-            linked,
-            snapshot: self.build.snapshot.map(|it| it.id.clone()),
-            name: self.name(),
-            node: self.build.allotted.node.clone(),
-            storage,
-            pool: self.spec.pool.clone(),
-            marker: MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::New) },
-        };
-        Some(step(StepOp::Clone(Box::new(from)), begin, end))
-    }
-
-    /// A full clone puts all disks on one storage, a linked one leaves them beside
-    /// the template's: anything else that is declared cannot be had.
-    fn clone_storage(&mut self, template: &ObservedMachine, linked: bool) -> Option<StorageName> {
-        let wanted = |name: &DeviceName| {
-            let declared = || self.spec.disks.get(name)?.storage.clone();
-            self.build.allotted.storages.get(name).cloned().or_else(declared)
-        };
-        let boot = DeviceName::from(DeviceName::BOOT);
-        let target = wanted(&boot).filter(|_| !linked);
-        let mut faults = Vec::new();
-        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
-            let native = template.device(seat.slot.as_str()).and_then(|it| it.storage.clone());
-            let will_be = target.clone().or(native);
-            if let Some(wanted) = wanted(name)
-                && Some(&wanted) != will_be.as_ref()
-            {
-                let at = FieldPath::on(FieldKind::DiskStorage, name);
-                let will_be = will_be.map_or_else(|| "nowhere".into(), |it| it.to_string());
-                let why = format!("the clone puts this disk on `{will_be}`, not on `{wanted}`");
-                let help = "use `clone: full` and one storage for all disks of the template";
-                faults.push(fault(at, why, help));
-            }
-        }
-        self.faults.extend(faults);
-        target
+        let call = building::clone(self.build, &self.layout.seats, template);
+        let (op, begin, end) = call.map_err(|faults| self.faults.extend(faults)).ok()?;
+        Some(step(op, begin, end))
     }
 
     /// A template's own protection would refuse the removal of its TPM state.
@@ -215,7 +123,7 @@ impl Builder<'_> {
             write.settings.push(Setting::MachineUuid);
         }
         if self.build.seen.is_some() && self.lacks(FieldKind::Name) {
-            write.set(spec, FieldKind::Name, Setting::Name(self.name()));
+            write.set(spec, FieldKind::Name, Setting::Name(building::name(self.build)));
         }
         self.hardware(&mut write);
         self.attach(&mut write);
@@ -254,20 +162,8 @@ impl Builder<'_> {
     fn hardware(&mut self, write: &mut Write) {
         let spec = self.spec;
         if self.lacks(FieldKind::Cpu) || self.lacks(FieldKind::Sockets) {
-            let base = self.base.map(ObservedMachine::settled);
-            let total = spec.cpu.or(base.and_then(|it| it.cpu)).unwrap_or(1);
-            let sockets = spec.sockets.unwrap_or(1);
-            if sockets == 0 || !total.is_multiple_of(sockets) {
-                let why = format!("{total} processors cannot be spread over {sockets} sockets");
-                let at = FieldPath::of(FieldKind::Sockets);
-                self.faults.push(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
-            }
-            write.settings.push(Setting::Cpu { total, sockets });
-            let counts = [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)];
-            for (kind, count) in counts {
-                let value = Some(Value::Count(count.into()));
-                write.end.fields.insert(FieldPath::of(kind), value);
-            }
+            let now = (self.base.and_then(|base| base.settled().cpu), None);
+            self.faults.extend(processors(spec, now, write).err());
         }
         if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {
             write.set(spec, FieldKind::Memory, Setting::Memory(memory));
@@ -278,15 +174,8 @@ impl Builder<'_> {
 
     fn firmware(&mut self, write: &mut Write) {
         let at = FieldPath::of(FieldKind::Firmware);
-        let image = self.source.and_then(|source| source.firmware);
-        // What a template boots with is its own business unless the machine says.
-        let Some(wanted) = self.spec.firmware.or(image.filter(|_| self.base.is_none())) else {
-            return;
-        };
+        let Some(wanted) = building::firmware(self.build) else { return };
         let observed = self.base.and_then(|base| base.settled().firmware);
-        if observed == Some(wanted) {
-            return;
-        }
         let has_variables = self
             .base
             .is_some_and(|base| base.devices.iter().any(|it| it.kind == DeviceKind::Firmware));
@@ -334,19 +223,17 @@ impl Builder<'_> {
     }
 
     fn attach(&mut self, write: &mut Write) {
-        for (name, seat) in &self.layout.disks {
+        for (name, seat) in &self.layout.seats.disks {
             write.end.slots.insert(seat.slot.clone(), true);
             if seat.exists {
                 continue;
             }
-            let disk = self.spec.disks.get(name);
-            let storage =
-                self.build.allotted.storages.get(name).cloned().or_else(|| disk?.storage.clone());
-            let Some((size, storage)) = disk.and_then(|disk| disk.size).zip(storage) else {
-                let why = "a new disk needs a size and a storage";
-                let at = FieldPath::on(FieldKind::Disk, name);
-                self.faults.push(fault(at, why, "set `size:` and `storage:`"));
-                continue;
+            let (size, storage) = match new_disk(self.spec, &self.build.allotted.storages, name) {
+                Ok(parts) => parts,
+                Err(fault) => {
+                    self.faults.push(fault);
+                    continue;
+                }
             };
             let slot = seat.slot.clone();
             let bus = bus_of(slot.as_str()).unwrap_or(Bus::Scsi);
@@ -362,12 +249,8 @@ impl Builder<'_> {
     }
 
     fn nics(&mut self, write: &mut Write) {
-        for slot in &self.layout.spare_nics {
-            write.end.slots.insert(slot.clone(), false);
-            write.settings.push(Setting::RemoveNic { nic: None, slot: slot.clone() });
-            self.notes.push(format!("{slot} of the template is not declared and is removed"));
-        }
-        for (name, seat) in &self.layout.nics {
+        building::remove_spare(&self.layout.seats, write, &mut self.notes);
+        for (name, seat) in &self.layout.seats.nics {
             let Some(nic) = self.spec.nics.get(name) else { continue };
             write.end.slots.insert(seat.slot.clone(), true);
             let mac = nic.mac.or(self.build.allotted.macs.get(name).copied());
@@ -393,21 +276,7 @@ impl Builder<'_> {
     }
 
     fn cdrom(&mut self, write: &mut Write) {
-        let image = self.source.and_then(|it| it.medium.cdrom()).filter(|_| self.base.is_none());
-        let wanted = self.spec.cdrom.clone().or(image);
-        let boots = self.spec.boot.as_ref().is_some_and(|it| it.contains(&BootDevice::Cdrom));
-        let exists = self.layout.cd_if_any().is_some_and(|seat| seat.exists);
-        let needs_drive = boots && !exists;
-        let Some(cdrom) = wanted.or(needs_drive.then_some(Cdrom::None)) else { return };
-        let value = MachineSpec { cdrom: Some(cdrom.clone()), ..MachineSpec::default() };
-        let path = FieldPath::of(FieldKind::Cdrom);
-        write.holds(&value, path.clone());
-        let held = self.build.seen.and_then(|seen| seen.settled().get(&path)) == value.get(&path);
-        // No drive and an empty drive are the same to the plan.
-        let idle = cdrom == Cdrom::None && !exists;
-        if (held || idle) && !needs_drive {
-            return;
-        }
+        let Some(cdrom) = building::cdrom(self.build, &self.layout.seats, write) else { return };
         let slot = self.layout.cd().slot;
         write.settings.push(Setting::Cdrom { cdrom, slot });
     }
@@ -426,37 +295,14 @@ impl Builder<'_> {
     }
 
     fn create_step(&mut self, first: Write) -> Option<Step> {
-        let Some(source) = self.source else {
-            let at = FieldPath::of(FieldKind::Name);
-            self.faults.push(fault(at, "there is nothing to make it from", "set `image:`"));
-            return None;
-        };
-        if matches!(source.medium, Medium::Template { .. }) {
-            let at = FieldPath::of(FieldKind::Name);
-            self.faults.push(fault(at, "its template was not observed", "check `image:`"));
-            return None;
-        }
-        let Write { settings, mut end } = first;
-        end.exists = Some(true);
-        end.fields.insert(FieldPath::of(FieldKind::Name), Some(Value::Text(self.name())));
-        if let Some(pool) = &self.spec.pool {
-            let value = Some(Value::Text(pool.to_string()));
-            end.fields.insert(FieldPath::of(FieldKind::Pool), value);
-        }
-        let birth = Birth {
-            name: self.name(),
-            node: self.build.allotted.node.clone(),
-            pool: self.spec.pool.clone(),
-            source: source.clone(),
-            settings,
-        };
-        let begin = Expect { exists: Some(false), ..Expect::default() };
-        Some(step(StepOp::Create(Box::new(birth)), begin, end))
+        let call = building::create(self.build, first);
+        let (op, begin, end) = call.map_err(|fault| self.faults.push(fault)).ok()?;
+        Some(step(op, begin, end))
     }
 
     fn growth(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
-        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
+        for (name, seat) in self.layout.seats.disks.iter().filter(|(_, seat)| seat.exists) {
             let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { continue };
             let device = self.base.and_then(|base| base.device(seat.slot.as_str()));
             let from = device.and_then(|it| it.size).unwrap_or(Bytes(0));
@@ -472,13 +318,8 @@ impl Builder<'_> {
     }
 
     fn pool(&self) -> Option<Step> {
-        // A birth puts the machine into its pool.
-        self.build.seen?;
-        let pool = self.spec.pool.clone().filter(|_| self.lacks(FieldKind::Pool))?;
-        let mut end = Expect::default();
-        end.fields.insert(FieldPath::of(FieldKind::Pool), Some(Value::Text(pool.to_string())));
-        let begin = Expect { exists: Some(true), ..Expect::default() };
-        Some(step(StepOp::SetPool { pool: Some(pool) }, begin, end))
+        let (op, begin, end) = set_pool(Some(building::pool(self.build)?));
+        Some(step(op, begin, end))
     }
 
     /// The last write before the first start. What could hinder an earlier step is
@@ -487,7 +328,7 @@ impl Builder<'_> {
     fn last_write(&mut self, empty: bool) -> Step {
         let mut write = Write::default();
         if let Some(order) = self.spec.boot.clone() {
-            match boot_slots(&order, &self.layout) {
+            match self.layout.boot_slots(&order) {
                 Ok(slots) => {
                     write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
                 }
@@ -507,7 +348,7 @@ impl Builder<'_> {
             power: Some(PowerState::Stopped),
             ..Expect::default()
         };
-        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+        for seat in self.layout.seats.disks.values().chain(self.layout.seats.nics.values()) {
             begin.slots.insert(seat.slot.clone(), true);
         }
         step(StepOp::Configure(write.settings), begin, write.end)

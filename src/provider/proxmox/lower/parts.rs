@@ -1,11 +1,13 @@
-//! Pieces that births and changes share: growth, the first-boot documents, boot orders.
+//! Pieces that births and changes share: growth, the first-boot documents.
 
 use super::{layout::Layout, step};
 use crate::model::{
-    BootDevice, Bytes, DeviceKind, DeviceName, Expect, FieldKind, FieldPath, InitSpec, MachineSpec,
-    ObservedMachine, Seed, SeedNic, Slot, Step, StepOp, StorageName, Unsupported, Value,
+    Bytes, DeviceKind, DeviceName, Expect, FieldKind, FieldPath, InitSpec, MachineSpec,
+    ObservedMachine, Seed, SeedNic, Slot, Step, StepOp, StorageName, Value,
 };
-pub(super) use crate::provider::lowering::{Write, fault, nic_fields, seed_end};
+pub(super) use crate::provider::lowering::{
+    Seat, Write, changing::new_disk, fault, nic_fields, processors, seed_end, set_pool,
+};
 use std::collections::BTreeMap;
 
 /// The storage of what has no name: firmware variables, TPM state, first-boot drive.
@@ -40,7 +42,7 @@ pub(super) fn seed_of(
     slot: Slot,
     storage: Option<StorageName>,
 ) -> Seed {
-    let nics = layout.nics.iter().filter_map(|(name, seat)| {
+    let nics = layout.seats.nics.iter().filter_map(|(name, seat)| {
         let nic = spec.nics.get(name)?;
         // An address that is not declared stays as it is.
         let ip = nic.ip?;
@@ -49,20 +51,4 @@ pub(super) fn seed_of(
         Some((name.clone(), seat))
     });
     Seed { nics: nics.collect(), init: init.unwrap_or_default(), slot: Some(slot), storage }
-}
-
-/// The slots of a boot order.
-pub(super) fn boot_slots(order: &[BootDevice], layout: &Layout) -> Result<Vec<Slot>, Unsupported> {
-    let slot = |device: &BootDevice| match device {
-        BootDevice::Disk => layout.disks.get(DeviceName::BOOT).map(|seat| &seat.slot),
-        BootDevice::Cdrom => layout.cd_if_any().map(|seat| &seat.slot),
-        BootDevice::Network => layout.first_nic(),
-    };
-    let find = |device: &BootDevice| {
-        slot(device).cloned().ok_or_else(|| {
-            let why = format!("the boot order names `{}`, and there is none", device.as_str());
-            fault(FieldPath::of(FieldKind::Boot), why, "declare the device, or leave it out")
-        })
-    };
-    order.iter().map(find).collect()
 }

@@ -2,20 +2,25 @@
 //! then growth, pool, and the restart when it is part of the change.
 
 use super::{
-    layout::{Layout, Seat},
+    layout::Layout,
     marker_of,
-    parts::{Write, boot_slots, fault, grow, nic_fields, seed_end, seed_of, system_storage},
+    parts::{
+        Seat, Write, fault, grow, new_disk, nic_fields, processors, seed_end, seed_of, set_pool,
+        system_storage,
+    },
     shutdown, start, step,
 };
 use crate::{
     model::{
-        Bus, Cdrom, DeviceName, Expect, FieldChange, FieldKind, FieldPath, InitSpec, Lowered,
-        MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove, PowerState, Setting, Slot, Stage,
-        Step, StepOp, Unsupported, Update, Value,
+        Bus, Cdrom, DeviceName, Expect, FieldChange, FieldKind, FieldPath, Lowered, MachineSpec,
+        Marker, MarkerDraft, NicSetting, PowerState, Setting, Stage, Step, StepOp, Unsupported,
+        Update, Value,
     },
-    provider::proxmox::translate::bus_of,
+    provider::{
+        lowering::changing::{self, doomed_volume, kept_seed, reads},
+        proxmox::translate::bus_of,
+    },
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 struct Updater<'a> {
     update: &'a Update<'a>,
@@ -73,7 +78,11 @@ impl Updater<'_> {
                 let name = spec.name.clone().unwrap_or_default();
                 self.write.set(spec, kind, Setting::Name(name));
             }
-            K::Cpu | K::Sockets => self.cpu(),
+            K::Cpu | K::Sockets => {
+                let now = self.update.seen.settled();
+                let now = (now.cpu, now.sockets);
+                self.faults.extend(processors(spec, now, &mut self.write).err());
+            }
             K::Memory => {
                 if let Some(memory) = spec.memory {
                     self.write.set(spec, kind, Setting::Memory(memory));
@@ -101,7 +110,10 @@ impl Updater<'_> {
                 let notes = spec.notes.clone().unwrap_or_default();
                 self.write.set(spec, kind, Setting::Notes(notes));
             }
-            K::Pool => self.set_pool(),
+            K::Pool => {
+                let (op, begin, end) = set_pool(spec.pool.clone());
+                self.pool = Some(step(op, begin, end));
+            }
             K::Marker | K::DiskOnRemove => self.marks = true,
             K::InitHostname
             | K::InitDomain
@@ -143,27 +155,6 @@ impl Updater<'_> {
         self.update.seen.power != PowerState::Stopped
     }
 
-    fn cpu(&mut self) {
-        let seen = self.update.seen.settled();
-        let total = self.spec.cpu.or(seen.cpu).unwrap_or(1);
-        let kept = seen.sockets.filter(|sockets| *sockets > 0 && total.is_multiple_of(*sockets));
-        let sockets = self.spec.sockets.or(kept).unwrap_or(1);
-        if sockets == 0 || !total.is_multiple_of(sockets) {
-            let why = format!("{total} processors cannot be spread over {sockets} sockets");
-            let at = FieldPath::of(FieldKind::Sockets);
-            self.faults.push(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
-            return;
-        }
-        let setting = Setting::Cpu { total, sockets };
-        if !self.write.settings.contains(&setting) {
-            self.write.settings.push(setting);
-        }
-        for (kind, count) in [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)] {
-            let value = Some(Value::Count(count.into()));
-            self.write.end.fields.insert(FieldPath::of(kind), value);
-        }
-    }
-
     fn tpm(&mut self) {
         let Some(present) = self.spec.tpm else { return };
         let at = FieldPath::of(FieldKind::Tpm);
@@ -184,7 +175,7 @@ impl Updater<'_> {
 
     fn cdrom(&mut self) {
         let Some(cdrom) = self.spec.cdrom.clone() else { return };
-        let exists = self.layout.cd_if_any().is_some();
+        let exists = self.layout.seats.cd.is_some();
         if !exists {
             if cdrom == Cdrom::None {
                 return;
@@ -201,26 +192,14 @@ impl Updater<'_> {
         self.write.set(self.spec, FieldKind::Cdrom, Setting::Cdrom { cdrom, slot });
     }
 
-    fn set_pool(&mut self) {
-        let pool = self.spec.pool.clone();
-        let value = pool.as_ref().map(|pool| Value::Text(pool.to_string()));
-        let mut end = Expect::default();
-        end.fields.insert(FieldPath::of(FieldKind::Pool), value);
-        let begin = Expect { exists: Some(true), ..Expect::default() };
-        self.pool = Some(step(StepOp::SetPool { pool }, begin, end));
-    }
-
     fn attach(&mut self, name: &DeviceName) {
-        let at = FieldPath::on(FieldKind::Disk, name);
         let Some(disk) = self.spec.disks.get(name) else { return };
-        let storage = self.update.allotted.storages.get(name).or(disk.storage.as_ref()).cloned();
-        let Some((size, storage)) = disk.size.zip(storage) else {
-            let why = "a new disk needs a size and a storage";
-            self.faults.push(fault(at, why, "set `size:` and `storage:`"));
-            return;
+        let (size, storage) = match new_disk(self.spec, &self.update.allotted.storages, name) {
+            Ok(parts) => parts,
+            Err(fault) => return self.faults.push(fault),
         };
         // A map entry that was never seen with its device: the same place again.
-        let slot = match self.layout.disks.get(name) {
+        let slot = match self.layout.seats.disks.get(name) {
             Some(seat) if !seat.exists => seat.slot.clone(),
             Some(_) => return,
             None => {
@@ -233,6 +212,7 @@ impl Updater<'_> {
         };
         let bus = bus_of(slot.as_str()).unwrap_or(Bus::Scsi);
         if !hotplugs(bus) && self.runs() && !self.update.restart {
+            let at = FieldPath::on(FieldKind::Disk, name);
             let why = format!("a disk on {} cannot be added while it runs", bus.as_str());
             self.faults.push(fault(at, why, "stop the machine first, or use `bus: scsi`"));
             return;
@@ -252,7 +232,7 @@ impl Updater<'_> {
     fn detach(&mut self, name: &DeviceName) {
         let seen = self.update.seen;
         self.marks = true;
-        let Some(seat) = self.layout.disks.remove(name) else { return };
+        let Some(seat) = self.layout.seats.disks.remove(name) else { return };
         let Some(device) = seen.device(seat.slot.as_str()) else { return };
         let at = FieldPath::on(FieldKind::Disk, name);
         let bus = bus_of(seat.slot.as_str()).unwrap_or(Bus::Scsi);
@@ -262,43 +242,32 @@ impl Updater<'_> {
             self.faults.push(fault(at, why, "stop the machine first"));
             return;
         }
-        let deletes =
-            seen.settled().disks.get(name).is_some_and(|it| it.on_remove == OnRemove::Delete);
-        let delete = device.volume.clone().filter(|_| deletes);
-        match (&device.volume, &delete) {
-            (Some(_), Some(_)) if !seen.snapshots.is_empty() => {
-                let why = "snapshots of this machine need the volume";
-                let help = "remove the snapshots, or use `on_remove: detach`";
-                self.faults.push(fault(at, why, help));
+        match doomed_volume(seen, name, device, &mut self.notes) {
+            Ok(delete) => {
+                self.removed.push(delete.is_some());
+                self.write.detach(name, seat.slot, delete);
             }
-            (Some(volume), None) => {
-                self.notes.push(format!("disk {name} stays as the detached volume {volume}"));
-            }
-            (Some(_) | None, Some(_) | None) => {}
+            Err(fault) => self.faults.push(fault),
         }
-        self.removed.push(delete.is_some());
-        self.write.end.slots.insert(seat.slot.clone(), false);
-        let setting = Setting::DetachDisk { disk: name.clone(), slot: seat.slot, delete };
-        self.write.settings.push(setting);
     }
 
     fn grow(&mut self, name: &DeviceName) {
         let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
-        if let Some(seat) = self.layout.disks.get(name) {
+        if let Some(seat) = self.layout.seats.disks.get(name) {
             self.grows.push(grow(name, &seat.slot, to));
         }
     }
 
     fn remove_nic(&mut self, name: &DeviceName) {
         self.marks = true;
-        let Some(seat) = self.layout.nics.remove(name) else { return };
+        let Some(seat) = self.layout.seats.nics.remove(name) else { return };
         self.write.end.slots.insert(seat.slot.clone(), false);
         self.write.settings.push(Setting::RemoveNic { nic: Some(name.clone()), slot: seat.slot });
     }
 
     fn nic(&mut self, name: &DeviceName) {
         let Some(nic) = self.spec.nics.get(name) else { return };
-        let seat = self.layout.nics.get(name).cloned();
+        let seat = self.layout.seats.nics.get(name).cloned();
         let exists = seat.as_ref().is_some_and(|seat| seat.exists);
         let slot = match seat {
             Some(seat) => seat.slot,
@@ -332,20 +301,7 @@ impl Updater<'_> {
     fn seed(&mut self) {
         let seen = self.update.seen.settled();
         let at = FieldPath::of(FieldKind::InitDigest);
-        // What is not declared is kept: the documents are written as a whole.
-        let init = self.spec.init.clone().or_else(|| {
-            let kept = seen.init.clone()?;
-            Some(InitSpec { digest: None, ..kept })
-        });
-        let mut spec = MachineSpec { init: self.spec.init.clone(), ..MachineSpec::default() };
-        spec.nics = self.spec.nics.clone();
-        for (name, nic) in &mut spec.nics {
-            let kept = seen.nics.get(name);
-            if nic.ip.is_none() {
-                nic.ip = kept.and_then(|kept| kept.ip);
-                nic.gateway = kept.and_then(|kept| kept.gateway);
-            }
-        }
+        let (spec, init) = kept_seed(self.spec, seen);
         let seat = self.layout.seed();
         let storages = &self.update.allotted.storages;
         let storage = system_storage(self.spec, storages, Some(self.update.seen));
@@ -360,21 +316,8 @@ impl Updater<'_> {
         self.marks |= self.spec.init.is_some();
     }
 
-    /// The marker's draft: `stage` is `ready`, also for a machine that was on its
-    /// way out and is wanted again.
     fn draft(&self) -> MarkerDraft {
-        let writes_protect = self.write.settings.iter().find_map(|setting| match setting {
-            Setting::Protect(protect) => Some(*protect),
-            _ => None,
-        });
-        let init = self.spec.init.as_ref().filter(|_| self.seeds);
-        let mut draft = MarkerDraft {
-            init: init.and_then(|init| init.digest.clone()),
-            protect: writes_protect,
-            ..MarkerDraft::new(Stage::Ready)
-        };
-        draft.turn(&self.marker.map, self.layout.map(&self.marker.map, self.spec, false));
-        draft
+        changing::draft(self.update, &self.marker.map, &self.write, &self.layout.seats, self.seeds)
     }
 
     fn boot_write(&mut self) -> Option<Write> {
@@ -384,7 +327,7 @@ impl Updater<'_> {
             return None;
         }
         let order = self.spec.boot.clone()?;
-        match boot_slots(&order, &self.layout) {
+        match self.layout.boot_slots(&order) {
             Ok(slots) => {
                 let mut write = Write::default();
                 write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots });
@@ -423,8 +366,10 @@ impl Updater<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let slots = self.slots();
-        Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
+        let slots = self.layout.seats.slots(Seat::changes);
+        let seeded = [FieldKind::NicIp, FieldKind::NicGateway];
+        let reads = reads(self.update, if self.seeds { &seeded } else { &[] });
+        Ok(Lowered { steps, slots, reads, notes: self.notes })
     }
 
     /// Volumes go or stay for a whole write: where both are asked for, those that go
@@ -474,34 +419,6 @@ impl Updater<'_> {
             steps.push(protect(true));
         }
         steps
-    }
-
-    fn slots(&self) -> BTreeMap<FieldPath, Slot> {
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let new = seats.iter().filter(|(_, seat)| !seat.exists);
-            new.map(|(name, seat)| (FieldPath::on(kind, name), seat.slot.clone()))
-                .collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        disks.into_iter().chain(new(FieldKind::Nic, &self.layout.nics)).collect()
-    }
-
-    /// Fields that are not changed and decide what is written all the same.
-    fn reads(&self) -> Vec<FieldPath> {
-        let changed: BTreeSet<&FieldPath> = self.update.fields.iter().map(|it| &it.field).collect();
-        let mut reads = Vec::new();
-        let cpu = [FieldKind::Cpu, FieldKind::Sockets].map(FieldPath::of);
-        if cpu.iter().any(|path| changed.contains(path)) {
-            reads.extend(cpu);
-        }
-        if self.seeds {
-            let nics = self.spec.nics.keys();
-            reads.extend(nics.flat_map(|name| {
-                [FieldKind::NicIp, FieldKind::NicGateway].map(|kind| FieldPath::on(kind, name))
-            }));
-        }
-        reads.retain(|path| !changed.contains(path));
-        reads
     }
 }
 

@@ -1,16 +1,11 @@
 //! Machines that change hands: adopted, renamed, forgotten. One guarded write each, of
 //! the marker alone.
 
-use super::{
-    super::slots::{bus_of, wish},
-    marker_of, step,
-};
+use super::{layout::PLACES, marker_of, step};
 use crate::{
     model::{Adopt, Lowered, ObservedMachine, Rename, Step, Unsupported},
-    provider::adoption::{self, Handover, Places},
+    provider::adoption::{self, Handover},
 };
-
-const PLACES: Places = Places { bus_of, at: |bus, number| Some(wish(bus, number)?.to_string()) };
 
 pub(super) fn lower(adopt: &Adopt<'_>) -> Result<Lowered, Vec<Unsupported>> {
     let bound = adoption::bind(adopt, PLACES);

@@ -6,25 +6,22 @@
 //! never a second birth. Nothing starts before `ready`.
 
 use super::{
-    layout::{Layout, Seat},
-    parts::{Write, attach, boot_slots, fault, nic_fields, processors, seed_end, seed_of},
+    layout::Layout,
+    parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
     set_pool, start, step,
 };
 use crate::{
     model::{
-        Birth, BirthSource, BootDevice, Build, Bytes, Cdrom, CloneFrom, DeviceKind, DeviceMap,
-        DeviceName, Expect, FieldKind, FieldPath, Lowered, MacAddress, MachineSpec, MarkerDraft,
-        Medium, NicSetting, ObservedMachine, Power, PowerState, Setting, Slot, Stage, Step, StepOp,
-        StorageName, Unsupported, Value,
+        BootDevice, Build, Bytes, DeviceKind, DeviceMap, DeviceName, Expect, FieldKind, FieldPath,
+        Lowered, MacAddress, MachineSpec, MarkerDraft, NicSetting, ObservedMachine, Power,
+        PowerState, Setting, Slot, Stage, Step, StepOp, Unsupported, Value,
     },
-    provider::checks::wants_seed,
+    provider::{checks::wants_seed, lowering::building},
 };
-use std::collections::BTreeMap;
 
 struct Builder<'a> {
     build: &'a Build<'a>,
     spec: &'a MachineSpec,
-    source: Option<&'a BirthSource>,
     /// What the new machine starts from: itself half-made, or the template.
     base: Option<&'a ObservedMachine>,
     layout: Layout,
@@ -34,15 +31,13 @@ struct Builder<'a> {
 }
 
 pub(super) fn lower(build: &Build<'_>) -> Result<Lowered, Vec<Unsupported>> {
-    let base = build.seen.or(build.template);
-    let marker = build.seen.and_then(|seen| seen.marker.found());
-    let old_map = marker.map(|marker| marker.map.clone()).unwrap_or_default();
+    let base = building::base(build);
+    let old_map = building::old_map(build);
     let mac = |name: &DeviceName| mac_of(build, name);
     let layout = Layout::at_birth(build.spec, base, &old_map, mac)?;
-    let source = build.machine.birth.as_ref();
     let (faults, notes) = (Vec::new(), Vec::new());
     let spec = build.spec;
-    Builder { build, spec, source, base, layout, old_map, faults, notes }.lower()
+    Builder { build, spec, base, layout, old_map, faults, notes }.lower()
 }
 
 /// The address that a card gets: written, or chosen.
@@ -54,13 +49,7 @@ fn mac_of(build: &Build<'_>, name: &DeviceName) -> Option<MacAddress> {
 impl Builder<'_> {
     fn lower(mut self) -> Result<Lowered, Vec<Unsupported>> {
         let mut steps = Vec::new();
-        for name in self.layout.disks.keys() {
-            if !name.is_boot() && !self.spec.disks.contains_key(name) {
-                self.notes.push(format!(
-                    "disk `{name}` is no longer declared; the plan after this one removes it"
-                ));
-            }
-        }
+        self.notes.extend(building::leftovers(self.spec, &self.layout.seats));
         if let (Some(template), None) = (self.build.template, self.build.seen) {
             steps.extend(self.clone_step(template));
         }
@@ -93,121 +82,40 @@ impl Builder<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let path = |name| FieldPath::on(kind, name);
-            let after = seats.iter().map(|(name, seat)| (path(name), seat.after().clone()));
-            after.collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        let nics = new(FieldKind::Nic, &self.layout.nics);
-        let slots = disks.into_iter().chain(nics).collect();
+        let slots = self.layout.seats.slots(|_| true);
         Ok(Lowered { steps, slots, reads: Vec::new(), notes: self.notes })
-    }
-
-    fn name(&self) -> String {
-        let fallback = || self.build.machine.key.name.to_string();
-        self.spec.name.clone().unwrap_or_else(fallback)
     }
 
     fn draft(&self, stage: Stage) -> MarkerDraft {
         let seeded = stage == Stage::Ready && wants_seed(self.spec);
-        let mut draft = MarkerDraft {
-            init: self.spec.init.as_ref().filter(|_| seeded).and_then(|init| init.digest.clone()),
-            protect: Some(self.spec.protect.unwrap_or(false)),
-            ..MarkerDraft::new(stage)
-        };
-        let map = self.layout.map(&self.old_map, self.spec);
-        // A birth writes its map whole: whatever a former run left half-written is
-        // brought to this.
-        draft.turn(&self.old_map, map.clone());
-        draft.map = map;
-        draft
+        let map = self.layout.seats.map(&self.old_map, self.spec, false);
+        building::draft(self.build, stage, seeded, (&self.old_map, map))
     }
 
-    /// Whether a field of the half-made machine is not yet as declared. Nothing is
-    /// as declared on a fresh clone: its template may have changed since it was read.
     fn lacks(&self, kind: FieldKind) -> bool {
-        let path = FieldPath::of(kind);
-        let Some(wanted) = self.spec.get(&path) else { return false };
-        self.build.seen.is_none_or(|seen| seen.settled().get(&path) != Some(wanted))
+        building::lacks(self.build, kind)
     }
 
     fn clone_step(&mut self, template: &ObservedMachine) -> Option<Step> {
-        let Some(BirthSource { medium: Medium::Template { linked, .. }, .. }) = self.source else {
-            let why = "there is no template to clone";
-            self.faults.push(fault(FieldPath::of(FieldKind::Name), why, "set `image:`"));
-            return None;
-        };
-        let linked = *linked;
-        let snapshot = self.build.snapshot.filter(|_| linked).map(|it| it.id.clone());
-        if linked && snapshot.is_none() {
+        if building::is_linked(self.build) && self.build.snapshot.is_none() {
             let why = "a linked clone hangs on a snapshot of its template, and there is none";
             let help = "take a snapshot of the template, or use `clone: full`";
             self.faults.push(fault(FieldPath::of(FieldKind::Name), why, help));
         }
-        let storage = self.clone_storage(template, linked);
-        let begin = Expect { exists: Some(false), ..Expect::default() };
-        let end = Expect { stage: Some(Stage::New), ..self.born() };
-        let from = CloneFrom {
-            template: template.id.clone(),
-            template_node: template.node.clone(),
-            template_name: template.spec.name.clone(),
-            template_uuid: template.uuid,
-            linked,
-            snapshot,
-            name: self.name(),
-            node: self.build.allotted.node.clone(),
-            storage,
-            pool: self.spec.pool.clone(),
-            marker: MarkerDraft { protect: Some(false), ..MarkerDraft::new(Stage::New) },
-        };
-        Some(step(StepOp::Clone(Box::new(from)), begin, end))
-    }
-
-    /// What holds of a machine that was just made.
-    fn born(&self) -> Expect {
-        let mut end = Expect { exists: Some(true), stage: Some(Stage::New), ..Expect::default() };
-        end.fields.insert(FieldPath::of(FieldKind::Name), Some(Value::Text(self.name())));
-        if let Some(pool) = &self.spec.pool {
-            let value = Some(Value::Text(pool.to_string()));
-            end.fields.insert(FieldPath::of(FieldKind::Pool), value);
-        }
-        end
-    }
-
-    /// A full clone puts all disks on one storage, a linked one leaves them beside
-    /// the template's: anything else that is declared cannot be had.
-    fn clone_storage(&mut self, template: &ObservedMachine, linked: bool) -> Option<StorageName> {
-        let wanted = |name: &DeviceName| {
-            let declared = || self.spec.disks.get(name)?.storage.clone();
-            self.build.allotted.storages.get(name).cloned().or_else(declared)
-        };
-        let target = wanted(&DeviceName::from(DeviceName::BOOT)).filter(|_| !linked);
-        let mut faults = Vec::new();
-        for (name, seat) in self.layout.disks.iter().filter(|(_, seat)| seat.exists) {
-            let own = template.device(seat.slot.as_str()).and_then(|it| it.storage.clone());
-            let will_be = target.clone().or(own);
-            let Some(wanted) = wanted(name).filter(|it| Some(it) != will_be.as_ref()) else {
-                continue;
-            };
-            let at = FieldPath::on(FieldKind::DiskStorage, name);
-            let will_be = will_be.map_or_else(|| "nowhere".into(), |it| it.to_string());
-            let why = format!("the clone puts this disk on `{will_be}`, not on `{wanted}`");
-            let help = "use `clone: full` and one storage for all disks of the template";
-            faults.push(fault(at, why, help));
-        }
-        self.faults.extend(faults);
-        target
+        let call = building::clone(self.build, &self.layout.seats, template);
+        let (op, begin, end) = call.map_err(|faults| self.faults.extend(faults)).ok()?;
+        Some(step(op, begin, end))
     }
 
     /// All that is set before the machine is ready, but what the last write keeps.
     fn hardware(&mut self, write: &mut Write) {
         let spec = self.spec;
         if self.build.seen.is_some() && self.lacks(FieldKind::Name) {
-            write.set(spec, FieldKind::Name, Setting::Name(self.name()));
+            write.set(spec, FieldKind::Name, Setting::Name(building::name(self.build)));
         }
         if self.lacks(FieldKind::Cpu) || self.lacks(FieldKind::Sockets) {
             let now = self.base.map(ObservedMachine::settled);
+            let now = (now.and_then(|now| now.cpu), now.and_then(|now| now.sockets));
             self.faults.extend(processors(spec, now, write).err());
         }
         if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {
@@ -230,19 +138,19 @@ impl Builder<'_> {
     /// takes the place of one.
     fn boot_names_new(&self) -> bool {
         let order = self.spec.boot.as_deref().unwrap_or_default();
-        let seats = self.layout.disks.values().chain(self.layout.nics.values());
+        let seats = self.layout.seats.disks.values().chain(self.layout.seats.nics.values());
         let new = |slot: &Slot| {
             let seat = seats.clone().find(|seat| seat.after() == slot);
-            seat.is_some_and(|seat| !seat.exists || seat.becomes.is_some())
+            seat.is_some_and(Seat::changes)
         };
-        let drive = self.layout.cd_if_any().is_some_and(|seat| !seat.exists);
-        let named = boot_slots(order, &self.layout).unwrap_or_default();
+        let drive = self.layout.seats.cd.as_ref().is_some_and(|seat| !seat.exists);
+        let named = self.layout.boot_slots(order).unwrap_or_default();
         named.iter().any(new) || order.contains(&BootDevice::Cdrom) && drive
     }
 
     fn boot(&mut self, write: &mut Write) {
         let Some(order) = self.spec.boot.clone().filter(|_| self.sets_boot()) else { return };
-        match boot_slots(&order, &self.layout) {
+        match self.layout.boot_slots(&order) {
             Ok(slots) => write.set(self.spec, FieldKind::Boot, Setting::Boot { order, slots }),
             Err(fault) => self.faults.push(fault),
         }
@@ -267,7 +175,7 @@ impl Builder<'_> {
             power: Some(PowerState::Stopped),
             ..Expect::default()
         };
-        for seat in self.layout.disks.values().chain(self.layout.nics.values()) {
+        for seat in self.layout.seats.disks.values().chain(self.layout.seats.nics.values()) {
             match made {
                 true => drop(begin.slots.insert(seat.after().clone(), true)),
                 false if seat.exists => drop(begin.slots.insert(seat.slot.clone(), true)),
@@ -278,21 +186,14 @@ impl Builder<'_> {
     }
 
     fn firmware(&mut self, write: &mut Write) {
-        let image = self.source.and_then(|source| source.firmware);
-        // What a template boots with is its own business unless the machine says.
-        let Some(wanted) = self.spec.firmware.or(image.filter(|_| self.base.is_none())) else {
-            return;
-        };
-        if self.base.and_then(|base| base.settled().firmware) == Some(wanted) {
-            return;
-        }
+        let Some(wanted) = building::firmware(self.build) else { return };
         write.settings.push(Setting::Firmware { firmware: wanted, storage: None });
         let value = Some(Value::Text(wanted.as_str().to_owned()));
         write.end.fields.insert(FieldPath::of(FieldKind::Firmware), value);
     }
 
     fn disks(&mut self, write: &mut Write) {
-        for (name, seat) in &self.layout.disks {
+        for (name, seat) in &self.layout.seats.disks {
             if !seat.exists {
                 let storages = &self.build.allotted.storages;
                 let new = attach(self.spec, storages, (name, &seat.slot), write);
@@ -315,7 +216,7 @@ impl Builder<'_> {
             if from == to {
                 continue;
             }
-            if self.is_linked() {
+            if building::is_linked(self.build) {
                 let why = format!(
                     "a disk of a linked clone stays as large as the template's, which is {from}, and {to} is asked for"
                 );
@@ -327,19 +228,10 @@ impl Builder<'_> {
         }
     }
 
-    fn is_linked(&self) -> bool {
-        let medium = self.source.map(|source| &source.medium);
-        matches!(medium, Some(Medium::Template { linked: true, .. }))
-    }
-
     fn nics(&mut self, write: &mut Write) {
-        for slot in &self.layout.spare_nics {
-            write.end.slots.insert(slot.clone(), false);
-            write.settings.push(Setting::RemoveNic { nic: None, slot: slot.clone() });
-            self.notes.push(format!("{slot} of the template is not declared and is removed"));
-        }
+        building::remove_spare(&self.layout.seats, write, &mut self.notes);
         for (name, nic) in &self.spec.nics {
-            let Some(seat) = self.layout.nics.get(name).cloned() else { continue };
+            let Some(seat) = self.layout.seats.nics.get(name).cloned() else { continue };
             let mac = mac_of(self.build, name);
             let setting = NicSetting {
                 nic: name.clone(),
@@ -363,69 +255,31 @@ impl Builder<'_> {
                 write.settings.push(Setting::SetNic(setting));
             }
             write.end.fields.extend(fields);
-            let after = self.layout.nics.get(name).map(|seat| seat.after().clone());
+            let after = self.layout.seats.nics.get(name).map(|seat| seat.after().clone());
             write.end.slots.extend(after.map(|slot| (slot, true)));
         }
     }
 
     fn cdrom(&mut self, write: &mut Write) {
-        let image = self.source.and_then(|it| it.medium.cdrom()).filter(|_| self.base.is_none());
-        let wanted = self.spec.cdrom.clone().or(image);
-        let boots = self.spec.boot.as_ref().is_some_and(|it| it.contains(&BootDevice::Cdrom));
-        let exists = self.layout.cd_if_any().is_some_and(|seat| seat.exists);
-        let needs_drive = boots && !exists;
-        let Some(cdrom) = wanted.or(needs_drive.then_some(Cdrom::None)) else { return };
-        let value = MachineSpec { cdrom: Some(cdrom.clone()), ..MachineSpec::default() };
-        let path = FieldPath::of(FieldKind::Cdrom);
-        write.holds(&value, path.clone());
-        let held = self.build.seen.and_then(|seen| seen.settled().get(&path)) == value.get(&path);
-        // No drive and an empty drive are the same to the plan.
-        let idle = cdrom == Cdrom::None && !exists;
-        if (held || idle) && !needs_drive {
-            return;
-        }
+        let Some(cdrom) = building::cdrom(self.build, &self.layout.seats, write) else { return };
         match self.layout.cd() {
             Ok(seat) => write.settings.push(Setting::Cdrom { cdrom, slot: seat.slot }),
             Err(fault) => self.faults.push(fault),
         }
     }
 
-    fn create_step(&mut self, first: Write) -> Option<Step> {
-        let at = || FieldPath::of(FieldKind::Name);
-        let Some(source) = self.source else {
-            let why = "there is nothing to make it from";
-            self.faults.push(fault(at(), why, "set `image:`"));
-            return None;
-        };
-        if matches!(source.medium, Medium::Template { .. }) {
-            let why = "its template was not observed";
-            self.faults.push(fault(at(), why, "check `image:`"));
-            return None;
-        }
-        let Write { mut settings, end } = first;
+    fn create_step(&mut self, mut first: Write) -> Option<Step> {
         let mut draft = self.draft(Stage::New);
         // Nothing protects what is not finished.
         draft.protect = Some(false);
-        settings.push(Setting::Marker(draft));
-        let mut born = self.born();
-        born.fields.extend(end.fields);
-        born.slots.extend(end.slots);
-        let birth = Birth {
-            name: self.name(),
-            node: self.build.allotted.node.clone(),
-            pool: self.spec.pool.clone(),
-            source: source.clone(),
-            settings,
-        };
-        let begin = Expect { exists: Some(false), ..Expect::default() };
-        Some(step(StepOp::Create(Box::new(birth)), begin, born))
+        first.settings.push(Setting::Marker(draft));
+        let call = building::create(self.build, first);
+        let (op, begin, end) = call.map_err(|fault| self.faults.push(fault)).ok()?;
+        Some(step(op, begin, end))
     }
 
     fn pool(&self) -> Option<Step> {
-        // A birth puts the machine into its pool.
-        self.build.seen?;
-        let pool = self.spec.pool.clone().filter(|_| self.lacks(FieldKind::Pool))?;
-        Some(set_pool(Some(pool)))
+        Some(set_pool(Some(building::pool(self.build)?)))
     }
 
     /// The write that ends a build, with all that was put together for it.
@@ -450,7 +304,7 @@ impl Builder<'_> {
     /// The address of a card of the half-made machine itself; a clone has others than its
     /// template.
     fn observed(&self, name: &DeviceName) -> Option<MacAddress> {
-        let slot = &self.layout.nics.get(name)?.slot;
+        let slot = &self.layout.seats.nics.get(name)?.slot;
         let device = self.build.seen?.device(slot.as_str())?;
         device.mac.filter(|_| device.kind == DeviceKind::Nic)
     }

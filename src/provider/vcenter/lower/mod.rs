@@ -17,7 +17,10 @@ use crate::{
         MarkerDraft, Name, ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported,
         Value, Wait,
     },
-    provider::{lowering::fault, vcenter::slots::handle_mac},
+    provider::{
+        lowering::{self, fault},
+        vcenter::slots::handle_mac,
+    },
 };
 use std::collections::BTreeSet;
 
@@ -108,10 +111,8 @@ fn stop(from: PowerState, otherwise: Option<StepOp>) -> Step {
 }
 
 fn set_pool(pool: Option<Name>) -> Step {
-    let value = pool.as_ref().map(|pool| Value::Text(pool.to_string()));
-    let fields = [(FieldPath::of(FieldKind::Pool), value)].into();
-    let begin = Expect { exists: Some(true), ..Expect::default() };
-    step(StepOp::SetPool { pool }, begin, Expect { fields, ..Expect::default() })
+    let (op, begin, end) = lowering::set_pool(pool);
+    step(op, begin, end)
 }
 
 fn no_pools() -> Unsupported {

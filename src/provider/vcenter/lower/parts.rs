@@ -1,38 +1,14 @@
-//! Pieces that births and changes share: processors, the first-boot documents, boot
-//! orders, new disks.
+//! Pieces that births and changes share: the first-boot documents, new disks.
 
-use super::layout::Layout;
+use super::{super::slots::bus_of, layout::Layout};
 use crate::model::{
-    BootDevice, DeviceName, FieldKind, FieldPath, InitSpec, MacAddress, MachineSpec, Seed, SeedNic,
-    Setting, Slot, StorageName, Unsupported, Value,
+    DeviceName, FieldKind, FieldPath, InitSpec, MacAddress, MachineSpec, Seed, SeedNic, Setting,
+    Slot, StorageName, Unsupported,
 };
-pub(super) use crate::provider::lowering::{Write, fault, nic_fields, seed_end};
+pub(super) use crate::provider::lowering::{
+    Seat, Write, changing::new_disk, fault, nic_fields, processors, seed_end,
+};
 use std::collections::BTreeMap;
-
-/// Processors over sockets; where the spec says nothing of one, as near to `now` as goes.
-pub(super) fn processors(
-    spec: &MachineSpec,
-    now: Option<&MachineSpec>,
-    write: &mut Write,
-) -> Result<(), Unsupported> {
-    let total = spec.cpu.or_else(|| now?.cpu).unwrap_or(1);
-    let divides = |sockets: &u32| *sockets > 0 && total.is_multiple_of(*sockets);
-    let kept = now.and_then(|now| now.sockets).filter(divides);
-    let sockets = spec.sockets.or(kept).unwrap_or(1);
-    if !divides(&sockets) {
-        let why = format!("{total} processors cannot be spread over {sockets} sockets");
-        let at = FieldPath::of(FieldKind::Sockets);
-        return Err(fault(at, why, "set `cpu:` to a multiple of `sockets:`"));
-    }
-    let setting = Setting::Cpu { total, sockets };
-    if !write.settings.contains(&setting) {
-        write.settings.push(setting);
-    }
-    for (kind, count) in [(FieldKind::Cpu, total), (FieldKind::Sockets, sockets)] {
-        write.end.fields.insert(FieldPath::of(kind), Some(Value::Count(count.into())));
-    }
-    Ok(())
-}
 
 /// A new disk in its slot.
 pub(super) fn attach(
@@ -41,20 +17,11 @@ pub(super) fn attach(
     (name, slot): (&DeviceName, &Slot),
     write: &mut Write,
 ) -> Result<(), Unsupported> {
-    let disk = spec.disks.get(name);
-    let storage = storages.get(name).or_else(|| disk?.storage.as_ref()).cloned();
-    let parts = disk
-        .and_then(|disk| disk.size)
-        .zip(storage)
-        .zip(super::super::slots::bus_of(slot.as_str()));
-    let Some(((size, storage), bus)) = parts else {
-        let at = FieldPath::on(FieldKind::Disk, name);
-        return Err(fault(
-            at,
-            "a new disk needs a size and a storage",
-            "set `size:` and `storage:`",
-        ));
-    };
+    let (size, storage) = new_disk(spec, storages, name)?;
+    let bus = bus_of(slot.as_str()).ok_or_else(|| {
+        let why = format!("{slot} is no place for a disk");
+        fault(FieldPath::on(FieldKind::Disk, name), why, "look at the machine's marker")
+    })?;
     write.end.slots.insert(slot.clone(), true);
     write.holds(spec, FieldPath::on(FieldKind::DiskSize, name));
     let (disk, slot) = (name.clone(), slot.clone());
@@ -73,7 +40,7 @@ pub(super) fn seed_of(
     let mut seed =
         Seed { init: init.unwrap_or_default(), nics: BTreeMap::new(), slot: None, storage: None };
     let mut faults = Vec::new();
-    for (name, seat) in &layout.nics {
+    for (name, seat) in &layout.seats.nics {
         // An address that is not declared stays as it is.
         let Some((nic, ip)) = spec.nics.get(name).and_then(|nic| Some((nic, nic.ip?))) else {
             continue;
@@ -87,20 +54,4 @@ pub(super) fn seed_of(
         seed.nics.insert(name.clone(), SeedNic { slot, mac, ip, gateway: nic.gateway });
     }
     if faults.is_empty() { Ok(seed) } else { Err(faults) }
-}
-
-/// The slots of a boot order, as they are after the write.
-pub(super) fn boot_slots(order: &[BootDevice], layout: &Layout) -> Result<Vec<Slot>, Unsupported> {
-    let slot = |device: &BootDevice| match device {
-        BootDevice::Disk => layout.disks.get(DeviceName::BOOT).map(|seat| &seat.slot),
-        BootDevice::Cdrom => layout.cd_if_any().map(|seat| &seat.slot),
-        BootDevice::Network => layout.first_nic(),
-    };
-    let find = |device: &BootDevice| {
-        slot(device).cloned().ok_or_else(|| {
-            let why = format!("the boot order names `{}`, and there is none", device.as_str());
-            fault(FieldPath::of(FieldKind::Boot), why, "declare the device, or leave it out")
-        })
-    };
-    order.iter().map(find).collect()
 }

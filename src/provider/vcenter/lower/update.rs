@@ -2,20 +2,23 @@
 //! is kept pending, so where the machine has to be off for it, the shutdown comes first.
 
 use super::{
-    layout::{Layout, Seat},
+    layout::Layout,
     marker_of,
-    parts::{Write, attach, boot_slots, fault, nic_fields, processors, seed_end, seed_of},
+    parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
     power, set_pool, start, step, stop,
 };
 use crate::{
     model::{
         BootDevice, Bus, Cdrom, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath,
-        InitSpec, Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, OnRemove,
-        PowerState, Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
+        Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, PowerState, Setting,
+        Slot, Stage, Step, StepOp, Unsupported, Update,
     },
-    provider::vcenter::slots::{bus_of, handle_mac},
+    provider::{
+        lowering::changing::{self, doomed_volume, kept_seed, reads},
+        vcenter::slots::{bus_of, handle_mac},
+    },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 struct Updater<'a> {
     update: &'a Update<'a>,
@@ -73,7 +76,8 @@ impl Updater<'_> {
                 self.write.set(spec, kind, Setting::Name(name));
             }
             K::Cpu | K::Sockets => {
-                let now = Some(self.update.seen.settled());
+                let now = self.update.seen.settled();
+                let now = (now.cpu, now.sockets);
                 self.faults.extend(processors(spec, now, &mut self.write).err());
             }
             K::Memory => {
@@ -162,19 +166,19 @@ impl Updater<'_> {
         if !self.boots && !loses {
             return None;
         }
-        let slots = match boot_slots(&order, &self.layout) {
+        let slots = match self.layout.boot_slots(&order) {
             Ok(slots) => slots,
             Err(fault) => {
                 self.faults.push(fault);
                 return None;
             }
         };
-        let seats = self.layout.disks.values().chain(self.layout.nics.values());
+        let seats = self.layout.seats.disks.values().chain(self.layout.seats.nics.values());
         let made = |slot: &Slot| {
             let new = seats.clone().any(|seat| seat.after() == slot && !seat.exists);
             new || self.replaced.contains(slot)
         };
-        let drive = self.layout.cd_if_any().is_some_and(|seat| !seat.exists);
+        let drive = self.layout.seats.cd.as_ref().is_some_and(|seat| !seat.exists);
         let later = slots.iter().any(made) || drive && order.contains(&BootDevice::Cdrom);
         let setting = Setting::Boot { order, slots };
         if !later {
@@ -189,7 +193,7 @@ impl Updater<'_> {
 
     fn cdrom(&mut self) {
         let Some(cdrom) = self.spec.cdrom.clone() else { return };
-        if self.layout.cd_if_any().is_none() {
+        if self.layout.seats.cd.is_none() {
             if cdrom == Cdrom::None {
                 return;
             }
@@ -212,7 +216,7 @@ impl Updater<'_> {
     fn attach(&mut self, name: &DeviceName) {
         let Some(disk) = self.spec.disks.get(name) else { return };
         // A map entry that was never seen with its device: the same place again.
-        let slot = match self.layout.disks.get(name) {
+        let slot = match self.layout.seats.disks.get(name) {
             Some(seat) if !seat.exists => seat.slot.clone(),
             Some(_) => return,
             None => {
@@ -238,35 +242,22 @@ impl Updater<'_> {
     fn detach(&mut self, name: &DeviceName) {
         let seen = self.update.seen;
         self.marks = true;
-        let Some(seat) = self.layout.disks.remove(name) else { return };
+        let Some(seat) = self.layout.seats.disks.remove(name) else { return };
         let Some(device) = seen.device(seat.slot.as_str()) else { return };
         let at = FieldPath::on(FieldKind::Disk, name);
         if self.runs() && !hotplugs(&seat.slot) {
             let why = format!("a disk in {} cannot be removed while the machine runs", seat.slot);
             return self.faults.push(fault(at, why, "stop the machine first"));
         }
-        let deletes =
-            seen.settled().disks.get(name).is_some_and(|it| it.on_remove == OnRemove::Delete);
-        let delete = device.volume.clone().filter(|_| deletes);
-        match (&device.volume, &delete) {
-            (Some(_), Some(_)) if !seen.snapshots.is_empty() => {
-                let why = "snapshots of this machine need the volume";
-                let help = "remove the snapshots, or use `on_remove: detach`";
-                self.faults.push(fault(at, why, help));
-            }
-            (Some(volume), None) => {
-                self.notes.push(format!("disk {name} stays as the detached volume {volume}"));
-            }
-            (Some(_) | None, Some(_) | None) => {}
+        match doomed_volume(seen, name, device, &mut self.notes) {
+            Ok(delete) => self.write.detach(name, seat.slot, delete),
+            Err(fault) => self.faults.push(fault),
         }
-        self.write.end.slots.insert(seat.slot.clone(), false);
-        let setting = Setting::DetachDisk { disk: name.clone(), slot: seat.slot, delete };
-        self.write.settings.push(setting);
     }
 
     fn grow(&mut self, name: &DeviceName) {
         let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
-        let Some(seat) = self.layout.disks.get(name) else { return };
+        let Some(seat) = self.layout.seats.disks.get(name) else { return };
         let at = FieldPath::on(FieldKind::DiskSize, name);
         if !self.update.seen.snapshots.is_empty() {
             let why = "a disk of a machine with snapshots cannot grow";
@@ -286,7 +277,7 @@ impl Updater<'_> {
 
     fn remove_nic(&mut self, name: &DeviceName) {
         self.marks = true;
-        let Some(seat) = self.layout.nics.remove(name) else { return };
+        let Some(seat) = self.layout.seats.nics.remove(name) else { return };
         // The documents are to name cards that are there.
         self.seeds |= self.has_address(name);
         self.write.end.slots.insert(seat.slot.clone(), false);
@@ -308,14 +299,14 @@ impl Updater<'_> {
         if !self.set_nics.insert(name.clone()) {
             return;
         }
-        if !self.layout.nics.get(name).is_some_and(|seat| seat.exists) {
+        if !self.layout.seats.nics.get(name).is_some_and(|seat| seat.exists) {
             return self.add_nic(name);
         }
         // What waits for another consent is not written along with this.
         let network = nic.network.clone().filter(|_| self.changes(FieldKind::NicNetwork, name));
         let model = nic.model.filter(|_| self.changes(FieldKind::NicModel, name));
         let mac = nic.mac.filter(|_| self.changes(FieldKind::NicMac, name));
-        let Some(seat) = self.layout.nics.get(name).cloned() else { return };
+        let Some(seat) = self.layout.seats.nics.get(name).cloned() else { return };
         let by_address = model.is_some() || handle_mac(seat.slot.as_str()).is_some();
         let after = mac.or_else(|| self.observed_mac(&seat)).filter(|_| by_address);
         if let Some(after) = after {
@@ -328,7 +319,7 @@ impl Updater<'_> {
                 "the guest configures itself anew at its next boot: it knows {name} by its hardware address"
             ));
         }
-        let slot = self.layout.nics.get(name).map_or(&seat.slot, Seat::after).clone();
+        let slot = self.layout.seats.nics.get(name).map_or(&seat.slot, Seat::after).clone();
         self.marks |= slot != seat.slot;
         if model.is_some() {
             self.replaced.insert(slot.clone());
@@ -371,23 +362,11 @@ impl Updater<'_> {
 
     fn seed(&mut self) {
         let seen = self.update.seen.settled();
-        // What is not declared is kept: the documents are written as a whole.
-        let kept = seen.init.clone().filter(|_| self.spec.init.is_none());
-        if kept.is_some() {
+        let (spec, init) = kept_seed(self.spec, seen);
+        if init.is_some() && self.spec.init.is_none() {
             // Only its hash could be read back, and that is nobody's business.
             let note = "the first-boot documents are written anew without a password, since `init:` is not declared any more";
             self.notes.push(note.to_owned());
-        }
-        let kept = kept.map(|kept| InitSpec { digest: None, ..kept });
-        let init = self.spec.init.clone().or(kept);
-        let mut spec = MachineSpec { init: self.spec.init.clone(), ..MachineSpec::default() };
-        spec.nics = self.spec.nics.clone();
-        for (name, nic) in &mut spec.nics {
-            let kept = seen.nics.get(name);
-            if nic.ip.is_none() {
-                nic.ip = kept.and_then(|kept| kept.ip);
-                nic.gateway = kept.and_then(|kept| kept.gateway);
-            }
         }
         let mac = |name: &DeviceName| self.mac_after(name);
         match seed_of(&spec, init, &self.layout, mac) {
@@ -404,24 +383,11 @@ impl Updater<'_> {
             Setting::SetNic(nic) if nic.nic == *name => nic.mac,
             _ => None,
         });
-        set.or_else(|| self.observed_mac(self.layout.nics.get(name)?))
+        set.or_else(|| self.observed_mac(self.layout.seats.nics.get(name)?))
     }
 
-    /// The marker's draft: `stage` is `ready`, also for a machine that was on its
-    /// way out and is wanted again.
     fn draft(&self) -> MarkerDraft {
-        let writes_protect = self.write.settings.iter().find_map(|setting| match setting {
-            Setting::Protect(protect) => Some(*protect),
-            _ => None,
-        });
-        let init = self.spec.init.as_ref().filter(|_| self.seeds);
-        let mut draft = MarkerDraft {
-            init: init.and_then(|init| init.digest.clone()),
-            protect: writes_protect,
-            ..MarkerDraft::new(Stage::Ready)
-        };
-        draft.turn(&self.marker.map, self.layout.map(&self.marker.map, self.spec));
-        draft
+        changing::draft(self.update, &self.marker.map, &self.write, &self.layout.seats, self.seeds)
     }
 
     fn finish(mut self) -> Result<Lowered, Vec<Unsupported>> {
@@ -436,8 +402,10 @@ impl Updater<'_> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
-        let slots = self.slots();
-        Ok(Lowered { steps, slots, reads: self.reads(), notes: self.notes })
+        let slots = self.layout.seats.slots(Seat::changes);
+        let seeded = [FieldKind::NicIp, FieldKind::NicGateway, FieldKind::NicMac];
+        let reads = reads(self.update, if self.seeds { &seeded } else { &[] });
+        Ok(Lowered { steps, slots, reads, notes: self.notes })
     }
 
     fn steps(&mut self) -> Vec<Step> {
@@ -459,33 +427,6 @@ impl Updater<'_> {
             steps.push(start(power(PowerState::Stopped)));
         }
         steps
-    }
-
-    fn slots(&self) -> BTreeMap<FieldPath, Slot> {
-        let new = |kind, seats: &BTreeMap<DeviceName, Seat>| {
-            let new = seats.iter().filter(|(_, seat)| !seat.exists || seat.becomes.is_some());
-            new.map(|(name, seat)| (FieldPath::on(kind, name), seat.after().clone()))
-                .collect::<Vec<_>>()
-        };
-        let disks = new(FieldKind::Disk, &self.layout.disks);
-        disks.into_iter().chain(new(FieldKind::Nic, &self.layout.nics)).collect()
-    }
-
-    /// Fields that are not changed and decide what is written all the same.
-    fn reads(&self) -> Vec<FieldPath> {
-        let changed: BTreeSet<&FieldPath> = self.update.fields.iter().map(|it| &it.field).collect();
-        let mut reads = Vec::new();
-        let cpu = [FieldKind::Cpu, FieldKind::Sockets].map(FieldPath::of);
-        if cpu.iter().any(|path| changed.contains(path)) {
-            reads.extend(cpu);
-        }
-        if self.seeds {
-            let kinds = [FieldKind::NicIp, FieldKind::NicGateway, FieldKind::NicMac];
-            let nics = self.spec.nics.keys();
-            reads.extend(nics.flat_map(|name| kinds.map(|kind| FieldPath::on(kind, name))));
-        }
-        reads.retain(|path| !changed.contains(path));
-        reads
     }
 }
 
