@@ -376,6 +376,13 @@ pub struct Fresh {
     pub raw: serde_json::Value,
 }
 
+impl Fresh {
+    /// Nothing was found.
+    pub fn absent() -> Self {
+        Self { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null }
+    }
+}
+
 /// What a fresh read found.
 #[derive(Clone, Debug)]
 pub enum FreshObject {

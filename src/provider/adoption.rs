@@ -160,7 +160,7 @@ fn bind_disks(
     if let Some(disk) = spec.disks.get(&boot).filter(|_| !seats.contains_key(&boot)) {
         let first = seen.devices.iter().find(|it| it.kind == DeviceKind::Disk);
         match first.filter(|it| !seats.values().any(|slot| *slot == it.slot)) {
-            Some(device) if places.sit_as_declared(disk, device) => {
+            Some(device) if places.suit(disk, &device.slot) => {
                 seats.insert(boot.clone(), device.slot.clone());
             }
             Some(device) => {
@@ -177,10 +177,7 @@ fn bind_disks(
         if seats.contains_key(name) || name.is_boot() {
             continue;
         }
-        match free(seen, &seats, DeviceKind::Disk)
-            .iter()
-            .find(|it| places.sit_as_declared(disk, it))
-        {
+        match free(seen, &seats, DeviceKind::Disk).iter().find(|it| places.suit(disk, &it.slot)) {
             Some(device) => drop(seats.insert(name.clone(), device.slot.clone())),
             None => {
                 let why = "there is no free disk in the slot that is written";
@@ -224,9 +221,9 @@ fn count(number: usize, what: &str) -> String {
 }
 
 impl Places {
-    /// Whether a disk sits where the entry says, as far as it says anything.
-    fn sit_as_declared(self, disk: &DiskSpec, device: &Device) -> bool {
-        let slot = device.slot.as_str();
+    /// Whether a disk that sits there sits where the entry says, as far as it says anything.
+    pub(super) fn suit(self, disk: &DiskSpec, slot: &Slot) -> bool {
+        let slot = slot.as_str();
         let own = (self.bus_of)(slot);
         let bus = disk.bus.is_none_or(|bus| Some(bus) == own);
         let index = disk.slot.is_none_or(|index| {
@@ -239,7 +236,7 @@ impl Places {
     /// In what a disk is not the declared one.
     fn unlike(self, disk: &DiskSpec, device: &Device) -> Option<String> {
         let slot = &device.slot;
-        if !self.sit_as_declared(disk, device) {
+        if !self.suit(disk, slot) {
             return Some(format!("the next free disk is {slot}, on another controller"));
         }
         if let Some(size) = disk.size.filter(|size| Some(*size) != device.size) {

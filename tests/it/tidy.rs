@@ -61,6 +61,8 @@ const PURE: &[&str] = &[
     "src/provider/guest_init.rs",
     "src/provider/guest_init/read.rs",
     "src/provider/lowering.rs",
+    "src/provider/lowering",
+    "src/provider/failure.rs",
     "src/provider/proxmox/product.rs",
     "src/provider/proxmox/lower",
     "src/provider/proxmox/translate.rs",

@@ -256,11 +256,7 @@ fn misfit(
     places: Places,
 ) -> Option<Unsupported> {
     let disk = spec.disks.get(name)?;
-    let own = (places.bus_of)(slot.as_str());
-    let bus = disk.bus.is_none_or(|bus| Some(bus) == own);
-    let wish = |number| (places.at)(disk.bus.or(own)?, number);
-    let number = disk.slot.is_none_or(|it| wish(it).is_some_and(|wish| wish == slot.as_str()));
-    (!(bus && number)).then(|| {
+    (!places.suit(disk, slot)).then(|| {
         let why = format!("the template brings this disk in {slot}");
         let help = "leave `bus:` and `slot:` out, or change the template";
         fault(FieldPath::on(FieldKind::DiskBus, name), why, help)

@@ -153,11 +153,6 @@ pub(super) fn fresh_machine(
     Fresh { object, version, raw: raw.unwrap_or_default() }
 }
 
-/// A fresh read that found nothing.
-pub(super) fn absent() -> Fresh {
-    Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null }
-}
-
 /// Whether the product itself calls an id free. It looks at all guests of the
 /// cluster, those that the account may not see too.
 pub(super) async fn is_free(client: &Client, vmid: u32) -> Result<bool, CallError> {

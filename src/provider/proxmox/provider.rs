@@ -321,7 +321,7 @@ impl Inner {
                     version: None,
                     raw: serde_json::json!({ "poolid": row.poolid, "comment": look::comment(&row) }),
                 }),
-                Ok(None) => Ok(look::absent()),
+                Ok(None) => Ok(Fresh::absent()),
                 Err(error) => Err(error.into_provider(operation())),
             },
             Kind::Vm => {
@@ -361,7 +361,7 @@ impl Inner {
         }
         if look::is_free(&self.client, vmid).await.map_err(spell)? {
             return match look::absence_doubt(&self.client).await.map_err(spell)? {
-                None => Ok(look::absent()),
+                None => Ok(Fresh::absent()),
                 Some(doubt) => {
                     let (kind, retry) =
                         (ErrorKind::Unreachable, Retry::After(Duration::from_secs(2)));

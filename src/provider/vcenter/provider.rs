@@ -437,9 +437,9 @@ impl Inner {
             At::Id(id) => Some(machine_ref(id)),
             At::Birth(place) => self.find(place, &operation).await?,
         };
-        let Some(reference) = reference else { return Ok(absent()) };
+        let Some(reference) = reference else { return Ok(Fresh::absent()) };
         let read = self.machines(std::slice::from_ref(&reference), &operation).await?;
-        let Some(object) = read.into_iter().next() else { return Ok(absent()) };
+        let Some(object) = read.into_iter().next() else { return Ok(Fresh::absent()) };
         self.fresh(&object, &operation).await
     }
 
@@ -648,11 +648,6 @@ fn state_of(status: TaskStatus) -> TaskState {
 fn is_gone(object: &ObjectContent) -> bool {
     let gone = |it: &super::vim::Fault| it.is(&FaultKind::ManagedObjectNotFound);
     object.props.is_empty() && !object.missing.is_empty() && object.missing.values().all(gone)
-}
-
-/// Nothing is there.
-pub(super) fn absent() -> Fresh {
-    Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null }
 }
 
 fn doubt(operation: &str, text: String) -> ProviderError {
