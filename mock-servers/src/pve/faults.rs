@@ -43,11 +43,11 @@ pub enum Fault {
     /// The effect takes place, and the reply's body is this instead.
     Garbage(String),
     /// The reply comes late.
-    Delay(#[serde(with = "millis")] Duration),
+    Delay(#[serde(with = "crate::clock::millis")] Duration),
     /// Nothing happens for so long, and then the connection breaks without any effect.
-    HangBefore(#[serde(with = "millis")] Duration),
+    HangBefore(#[serde(with = "crate::clock::millis")] Duration),
     /// The effect takes place; the reply never comes, and after so long the connection breaks.
-    HangAfter(#[serde(with = "millis")] Duration),
+    HangAfter(#[serde(with = "crate::clock::millis")] Duration),
     /// A list is answered as it was the last time that it was asked for.
     Stale,
     /// The task begins, then fails with this text.
@@ -57,7 +57,7 @@ pub enum Fault {
     /// The task succeeds with this warning.
     TaskWarns(String),
     /// The task takes this much longer.
-    TaskSlow(#[serde(with = "millis")] Duration),
+    TaskSlow(#[serde(with = "crate::clock::millis")] Duration),
     /// Somebody else does this right before; the request itself is served as usual.
     Deed(Deed),
 }
@@ -101,25 +101,5 @@ impl Fault {
             | Self::Stale
             | Self::Deed(_) => None,
         }
-    }
-}
-
-/// Durations as whole milliseconds.
-mod millis {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }

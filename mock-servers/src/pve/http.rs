@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -12,14 +11,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 
 use super::auth::Credentials;
 use super::control::{Control, RequestLog};
@@ -30,7 +25,7 @@ use super::router::{self, Answer, Ask};
 use super::server::Shared;
 use super::truth;
 use crate::harness::Arrival;
-use crate::wire::{Body, Cut};
+use crate::wire::{self, Body, Cut};
 
 /// The front end refuses larger bodies.
 const BODY_MAX: usize = 512 * 1024;
@@ -43,61 +38,15 @@ const BASE: &str = "/api2/json";
 
 /// Accepts connections until it is aborted; its connections end with it.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    let mut turn = 0;
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        turn += 1;
-        let tls = Arc::clone(&shared.tls.lock().unwrap_or_else(PoisonError::into_inner));
-        let acceptor = TlsAcceptor::from(tls);
-        connections.spawn(connection(stream, acceptor, Arc::clone(&shared), turn));
-    }
-}
-
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>, turn: usize) {
-    // Without this, small replies wait for the peer's delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let Ok(stream) = acceptor.accept(stream).await else {
-        return;
+    let answer = {
+        let shared = Arc::clone(&shared);
+        move |request, turn| {
+            let shared = Arc::clone(&shared);
+            async move { handle(&shared, request, turn).await }
+        }
     };
     let idle = shared.options.timing.keep_alive;
-    let mut hang_up = shared.hang_up.subscribe();
-    let in_flight = Arc::new(AtomicUsize::new(0));
-    let served = Arc::new(AtomicUsize::new(0));
-    let service = {
-        let (in_flight, served) = (Arc::clone(&in_flight), Arc::clone(&served));
-        service_fn(move |request| {
-            let shared = Arc::clone(&shared);
-            let (in_flight, served) = (Arc::clone(&in_flight), Arc::clone(&served));
-            async move {
-                in_flight.fetch_add(1, Ordering::SeqCst);
-                let reply = handle(&shared, request, turn).await;
-                in_flight.fetch_sub(1, Ordering::SeqCst);
-                served.fetch_add(1, Ordering::SeqCst);
-                reply
-            }
-        })
-    };
-    let http =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(http);
-    let mut seen = 0;
-    loop {
-        tokio::select! {
-            _ = http.as_mut() => return,
-            Ok(()) = hang_up.changed() => http.as_mut().graceful_shutdown(),
-            () = tokio::time::sleep(idle) => {
-                let now = served.load(Ordering::SeqCst);
-                if in_flight.load(Ordering::SeqCst) == 0 && now == seen {
-                    http.as_mut().graceful_shutdown();
-                }
-                seen = now;
-            }
-        }
-    }
+    wire::accept(listener, &shared.tls, idle, &shared.hang_up, answer).await;
 }
 
 type Reply = Result<Response<Body>, Cut>;

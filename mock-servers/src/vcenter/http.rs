@@ -1,18 +1,13 @@
 //! Connections, requests and replies as the front end treats them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 
 use super::api::{self, Answer, Ask};
 use super::control::{Control, RequestLog};
@@ -23,7 +18,7 @@ use super::server::Shared;
 use super::xml::{self, Elem};
 use super::{fault, truth};
 use crate::harness::Arrival;
-use crate::wire::{Body, Cut};
+use crate::wire::{self, Body, Cut};
 
 /// Larger requests are refused.
 const BODY_MAX: usize = 8 << 20;
@@ -35,59 +30,15 @@ const COOKIE: &str = "vmware_soap_session";
 
 /// Accepts connections until it is aborted; its connections end with it.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let tls = Arc::clone(&shared.tls.lock().unwrap_or_else(PoisonError::into_inner));
-        let acceptor = TlsAcceptor::from(tls);
-        connections.spawn(connection(stream, acceptor, Arc::clone(&shared)));
-    }
-}
-
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
-    // Without this, small replies wait for the peer's delayed acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let Ok(stream) = acceptor.accept(stream).await else {
-        return;
+    let answer = {
+        let shared = Arc::clone(&shared);
+        move |request, _| {
+            let shared = Arc::clone(&shared);
+            async move { handle(&shared, request).await }
+        }
     };
     let idle = shared.options.timing.keep_alive;
-    let mut hang_up = shared.hang_up.subscribe();
-    let in_flight = Arc::new(AtomicUsize::new(0));
-    let served = Arc::new(AtomicUsize::new(0));
-    let service = {
-        let (in_flight, served) = (Arc::clone(&in_flight), Arc::clone(&served));
-        service_fn(move |request| {
-            let shared = Arc::clone(&shared);
-            let (in_flight, served) = (Arc::clone(&in_flight), Arc::clone(&served));
-            async move {
-                in_flight.fetch_add(1, Ordering::SeqCst);
-                let reply = handle(&shared, request).await;
-                in_flight.fetch_sub(1, Ordering::SeqCst);
-                served.fetch_add(1, Ordering::SeqCst);
-                reply
-            }
-        })
-    };
-    let http =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(http);
-    let mut seen = 0;
-    loop {
-        tokio::select! {
-            _ = http.as_mut() => return,
-            Ok(()) = hang_up.changed() => http.as_mut().graceful_shutdown(),
-            () = tokio::time::sleep(idle) => {
-                let now = served.load(Ordering::SeqCst);
-                if in_flight.load(Ordering::SeqCst) == 0 && now == seen {
-                    http.as_mut().graceful_shutdown();
-                }
-                seen = now;
-            }
-        }
-    }
+    wire::accept(listener, &shared.tls, idle, &shared.hang_up, answer).await;
 }
 
 type Reply = Result<Response<Body>, Cut>;
