@@ -2,7 +2,7 @@
 //! may not call, and where printing and the clock live.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -329,6 +329,31 @@ fn every_scenario_says_which_rule_it_holds() {
         }
     }
     assert!(missing.is_empty(), "not in tests/rules.toml: {missing:#?}");
+}
+
+/// `.ci/rules` runs by hand: what it takes out must not have moved away meanwhile.
+#[test]
+fn every_rule_that_can_be_taken_out_is_where_it_is_said_to_be() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rules = fs::read_to_string(root().join("tests/rules.toml")).unwrap();
+    let rules: toml::Table = rules.parse().unwrap();
+    let mut wrong = Vec::new();
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    for rule in rules["rule"].as_array().unwrap() {
+        for edit in rule["edit"].as_array().unwrap() {
+            let file = edit["file"].as_str().unwrap();
+            let text = files.entry(file).or_insert_with(|| {
+                words(&fs::read_to_string(root().join(file)).unwrap_or_default())
+            });
+            let was = words(edit["was"].as_str().unwrap());
+            let places = text.matches(&was).count();
+            if places != 1 {
+                wrong.push(format!("{}: {places} places in {file} are {was}", rule["name"]));
+            }
+        }
+    }
+    assert!(!files.is_empty());
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
