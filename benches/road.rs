@@ -161,6 +161,7 @@ fn cluster() -> Inventory {
                 active: true,
                 total: Bytes::gib(1 << 26),
                 used: Bytes::gib(1),
+                promised: None,
             });
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod alloc;
 pub mod apply;
+pub mod capacity;
 pub mod cli;
 pub mod clock;
 pub mod config;

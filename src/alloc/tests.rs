@@ -37,6 +37,7 @@ fn storage(name: &str, node: &str, shared: bool, free_gib: u64) -> ObservedStora
         active: true,
         total: Bytes::gib(free_gib * 10),
         used: Bytes::gib(free_gib * 8),
+        promised: None,
     }
 }
 

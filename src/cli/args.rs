@@ -94,6 +94,8 @@ pub enum Command {
     Get(Get),
     /// Show one machine or pool, desired and observed
     Describe(Describe),
+    /// Show how much room there is, now and after the plan
+    Capacity(Capacity),
     /// Show what differs, of which class and by whom, and exit with 2 when anything does
     Drift(Drift),
     /// Look for what stands in the way, and say how to mend it; changes nothing
@@ -374,6 +376,20 @@ pub struct Describe {
     /// `vm/NAME` or `pool/NAME`
     pub address: ResourceKey,
     /// The YAML [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// `capacity`.
+#[derive(Clone, Debug, Args)]
+pub struct Capacity {
+    /// Only these hypervisors [default: all]
+    #[arg(value_name = "HYPERVISOR")]
+    pub hypervisors: Vec<String>,
+    /// The YAML that names them [default: novahost.yaml]
     #[arg(long, short = 'f', value_name = "PATH")]
     pub file: Option<PathBuf>,
     /// How to write it

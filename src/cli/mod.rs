@@ -5,6 +5,7 @@ mod adopt;
 mod apply;
 pub mod args;
 mod audit;
+mod capacity;
 mod connect;
 mod doctor;
 mod drift;
@@ -82,6 +83,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
     match cli.command {
         Command::Validate(args) => validate::run(global, &args, output),
         Command::Plan(args) => plan::plan(global, args, output).await,
+        Command::Capacity(args) => capacity::run(global, args, output).await,
         Command::Drift(args) => drift::run(global, &args, output).await,
         Command::Show(args) => plan::show(global, &args, output).await,
         Command::Apply(args) => apply::run(global, args, output).await,

@@ -341,6 +341,9 @@ pub struct ObservedStorage {
     pub total: Bytes,
     /// In use.
     pub used: Bytes,
+    /// What thin disks on it may still come to take, where the product tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised: Option<Bytes>,
 }
 
 /// What an observation should look at closely.

@@ -5,6 +5,7 @@
 //! input gives the same bytes. Every text that a hypervisor or a file brought is
 //! made inert on its way through.
 
+mod capacity;
 mod document;
 mod drift;
 mod drift_page;
@@ -25,6 +26,7 @@ mod steps;
 mod totals;
 mod words;
 
+pub use capacity::capacity_text;
 pub use document::{PlanFileError, parse_plan, plan_json};
 pub use drift::{Class, Difference, Drift, FieldDifference, Named};
 pub use drift_page::{drift_json, drift_markdown, drift_text};

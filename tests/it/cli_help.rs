@@ -14,6 +14,7 @@ const COMMANDS: &[&str] = &[
     "forget",
     "get",
     "describe",
+    "capacity",
     "drift",
     "doctor",
     "trust",

@@ -8,6 +8,7 @@
 mod both;
 mod cases;
 mod cli_adopt;
+mod cli_capacity;
 mod cli_drift;
 mod cli_edits;
 mod cli_exit;

@@ -376,6 +376,7 @@ fn inventory(setup: &Setup) -> Inventory {
             active: true,
             total: novahost::model::Bytes::gib(10_000),
             used: novahost::model::Bytes::gib(10),
+            promised: None,
         });
     }
     let pool_marker = Marker {

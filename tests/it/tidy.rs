@@ -17,7 +17,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("alloc", &["model"]),
     ("plan", &["model", "ownership", "diff", "alloc"]),
     ("guard", &["model", "ownership", "plan"]),
-    ("report", &["model", "plan", "guard"]),
+    ("capacity", &["model", "ownership"]),
+    ("report", &["model", "plan", "guard", "capacity"]),
     ("settings", &["model"]),
     ("secrets", &["model", "ownership", "trust"]),
     ("trust", &["model", "settings"]),
@@ -55,6 +56,7 @@ const PURE: &[&str] = &[
     "src/alloc",
     "src/plan",
     "src/guard",
+    "src/capacity",
     "src/report",
     "src/provider/adoption.rs",
     "src/provider/checks.rs",
@@ -369,7 +371,7 @@ fn product_names_stay_out_of_the_core() {
     // The core gets products as data; a name in it would be a special case, and a product's
     // own word in a comment or a help text is one that the next product makes wrong.
     const PLACES: &[&str] =
-        &["diff", "alloc", "plan", "guard", "apply", "ownership", "reconcile.rs"];
+        &["diff", "alloc", "plan", "guard", "apply", "capacity", "ownership", "reconcile.rs"];
     const WORDS: &[&str] = &[
         "proxmox",
         "pve",

@@ -490,6 +490,7 @@ fn observed_storage(row: &wire::Resource) -> Option<ObservedStorage> {
         active: row.status.as_deref() == Some("available"),
         total: Bytes(row.maxdisk.map_or(0, |number| number.0)),
         used: Bytes(row.disk.map_or(0, |number| number.0)),
+        promised: None,
     })
 }
 

@@ -49,6 +49,7 @@ pub(super) struct DatastorePlace {
     accessible: bool,
     total: Bytes,
     free: Bytes,
+    uncommitted: Option<Bytes>,
     hosts: usize,
 }
 
@@ -109,6 +110,7 @@ pub(super) fn paths() -> Vec<Paths> {
                 "parent",
                 "summary.capacity",
                 "summary.freeSpace",
+                "summary.uncommitted",
                 "summary.accessible",
                 "summary.maintenanceMode",
                 "host",
@@ -299,6 +301,10 @@ impl Places {
                     && mode.is_none_or(|mode| mode.is_empty() || mode == "normal"),
                 total: Bytes(number(object, "summary.capacity")),
                 free: Bytes(number(object, "summary.freeSpace")),
+                uncommitted: object
+                    .props
+                    .contains_key("summary.uncommitted")
+                    .then(|| Bytes(number(object, "summary.uncommitted"))),
                 hosts,
             };
             self.datastores.insert(object.obj.clone(), place);
@@ -514,6 +520,7 @@ impl Places {
                     active: store.accessible,
                     total: store.total,
                     used: Bytes(store.total.0.saturating_sub(store.free.0)),
+                    promised: store.uncommitted,
                 });
             }
         }
