@@ -123,6 +123,29 @@ async fn a_machine_that_is_hidden_is_not_gone_for_who_knows_its_id() {
     provider.close().await;
 }
 
+/// One without a configuration tells neither marker nor UUID. In our own folder it may be
+/// ours under another name; elsewhere it is somebody else's ruin.
+#[tokio::test]
+async fn a_machine_that_says_nothing_may_be_ours_where_ours_are_made() {
+    let lab = Lab::start().await;
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let control = lab.server.control();
+    let id = control.find_vm("legacy-db").unwrap();
+    control.edit(|world| {
+        let vm = world.vm_mut(&id).unwrap();
+        vm.connection = "inaccessible".to_owned();
+    });
+    let seen = provider.observe(&Scope::default()).await;
+    assert!(seen.listed.contains_key(id.as_str()) && seen.unreadable.is_empty());
+    control.edit(|world| {
+        let ours = world.find("Folder", "novahost").unwrap().to_owned();
+        world.entities.get_mut(&id).unwrap().parent = Some(ours);
+    });
+    let seen = provider.observe(&Scope::default()).await;
+    assert!(seen.unreadable.contains_key(id.as_str()), "{:?}", seen.unreadable);
+    provider.close().await;
+}
+
 /// What is hidden around a machine is looked for once, not at every look at the machine, and
 /// many who look at the same time read where things are once.
 #[tokio::test]

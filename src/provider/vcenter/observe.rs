@@ -65,7 +65,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
     inventory.pools = pools(inner, &places, &inventory.listed);
-    let asked = candidates(scope, &machines.objects, &inventory.listed);
+    let asked = candidates(&reader, scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
     let unlisted = unlisted(inner, scope, &inventory).await?;
     if !unlisted.is_empty() {
@@ -132,6 +132,7 @@ fn coverage(places: &Places, machines: &[ObjectContent], sight: &Sight) -> Cover
 
 /// Which machines are read in full: whatever may be ours, and what a configuration names.
 fn candidates<'a>(
+    reader: &Reader<'_>,
     scope: &Scope,
     machines: &'a [ObjectContent],
     listed: &BTreeMap<NativeId, Listed>,
@@ -149,7 +150,10 @@ fn candidates<'a>(
             // is looked at too: its addresses and names are taken.
             MarkerState::Garbled(_) | MarkerState::Found(_) => true,
         };
-        scope.every || marked || named || wanted || template
+        // Where our machines are made, one that says nothing of itself may be ours under
+        // another name. Elsewhere it would block all births for somebody else's ruin.
+        let mute = || unreadable(object).is_some() && reader.is_in_our_folders(object);
+        scope.every || marked || named || wanted || template || mute()
     };
     machines.iter().filter(is_asked).collect()
 }

@@ -168,7 +168,7 @@ fn reference(object: &ObjectContent, path: &str) -> Option<MoRef> {
 
 /// The names in a path of folders. A slash, a backslash or a per cent sign in a name is
 /// written as the server stores it: `%2f`, `%5c`, `%25`.
-fn path_names(path: &str) -> Vec<String> {
+pub(super) fn path_names(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty()).map(unescape).collect()
 }
 

@@ -7,7 +7,7 @@
 use super::{
     devices::{iso_of, nic_model, observed},
     extra::{self, Extra},
-    places::{Places, PoolPlace, unescape},
+    places::{Places, PoolPlace, path_names, unescape},
     slots::bus_of,
     vim::{MoRef, Node, collect::ObjectContent},
 };
@@ -151,6 +151,14 @@ impl Reader<'_> {
     fn pool(&self, object: &ObjectContent) -> Option<Name> {
         let (folder, pool) = (reference(object, "parent"), reference(object, "resourcePool"));
         self.places.pool_of(self.pools, self.folder, folder.as_ref(), pool.as_ref()).cloned()
+    }
+
+    /// Whether it is in a folder that new machines of the configuration are made in.
+    pub fn is_in_our_folders(&self, object: &ObjectContent) -> bool {
+        let path = reference(object, "parent").and_then(|it| self.places.folder_path(&it));
+        let of_pools = self.pools.values().filter_map(|it| it.folder.as_deref());
+        let mut ours = of_pools.chain([self.folder]);
+        path.is_some_and(|path| ours.any(|it| path_names(it) == path))
     }
 
     /// A row of the listing.

@@ -101,7 +101,7 @@ impl Subject for Cluster {
                 timing.kinds.clear();
                 timing.task = (long, long);
             }
-            Scene::Idle => timing.keep_alive = Duration::from_millis(40),
+            Scene::Idle => timing.keep_alive = Duration::from_millis(250),
             Scene::Crowd => {
                 let marker = |id: u32, _: usize| Some((format!("m {id}"), "nh-acme".to_owned()));
                 setup.world = World::synthetic(3, CROWD, 7, &marker);

@@ -99,7 +99,7 @@ impl Subject for Installation {
                 options.timing.kinds.clear();
                 options.timing.task = (long, long);
             }
-            Scene::Idle => options.timing.keep_alive = Duration::from_millis(40),
+            Scene::Idle => options.timing.keep_alive = Duration::from_millis(250),
             Scene::Crowd => {
                 crowd(&mut world);
                 options.page_max = 25;
