@@ -218,6 +218,7 @@ fn template() -> ObservedMachine {
         spec: MachineSpec { name: Some("tpl-debian-13".to_owned()), ..MachineSpec::default() },
         next: None,
         devices: vec![disk("scsi0", "fast:base-9000-disk-0".to_owned(), &boot)],
+        known_labels: [].into(),
         addresses: Vec::new(),
     }
 }
@@ -297,6 +298,7 @@ fn observed(desired: &DesiredState, machine: &DesiredMachine, number: usize) -> 
         spec,
         next: None,
         devices,
+        known_labels: [].into(),
         addresses,
     }
 }

@@ -84,6 +84,7 @@ fn template(storage: &str) -> ObservedMachine {
             network: None,
             vlan: None,
         }],
+        known_labels: [].into(),
         addresses: Vec::new(),
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn machine_value(
 ) -> Option<Value> {
     match path.kind {
         FieldKind::Power => Some(Value::from(machine.power.as_str())),
+        FieldKind::LabelValues => machine.label_values(path),
         FieldKind::Marker => machine.marker.found().map(|it| Value::from(it.stage.as_str())),
         _ if in_force => machine.spec.get(path),
         _ => machine.settled().get(path),
@@ -164,8 +165,7 @@ fn compare(
     }
 }
 
-/// Whether a field has its wanted value. An unset field equals an empty one; a
-/// password can never be read back and is held by the digest of the first-boot
+/// Whether a field has its wanted value. A password can never be read back and is held by the digest of the first-boot
 /// document instead.
 fn same(kind: FieldKind, wanted: Option<&Value>, found: Option<&Value>) -> bool {
     if kind == FieldKind::InitPassword {
@@ -180,17 +180,7 @@ fn same(kind: FieldKind, wanted: Option<&Value>, found: Option<&Value>) -> bool 
         (Some(Value::Size(wanted)), Some(Value::Size(found))) if kind == FieldKind::DiskSize => {
             found.0 >= wanted.0 && found.0 - wanted.0 < DISK_ROUNDING_BYTES
         }
-        (Some(wanted), Some(found)) => wanted == found,
-        (Some(value), None) | (None, Some(value)) => is_empty(value),
-        (None, None) => true,
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Text(text) => text.is_empty(),
-        Value::List(items) => items.is_empty(),
-        Value::Count(_) | Value::Size(_) | Value::Flag(_) => false,
+        (wanted, found) => kind.is_reached(wanted, found),
     }
 }
 

@@ -64,6 +64,7 @@ pub fn compare(
         found: Differences::default(),
     };
     comparison.own_fields();
+    comparison.labels();
     comparison.disks();
     comparison.nics();
     comparison.init();
@@ -131,6 +132,17 @@ impl Comparison<'_> {
                 Some(Value::Flag(before)),
                 Some(Value::Flag(protect)),
             );
+        }
+    }
+
+    /// Only declared keys are compared, and values beside the declared one are left alone.
+    fn labels(&mut self) {
+        for (key, wanted) in &self.spec.labels {
+            let worn = self.seen.settled().labels.get(key).map(Value::set);
+            let wanted = Some(Value::set(wanted));
+            if !FieldKind::Label.is_reached(wanted.as_ref(), worn.as_ref()) {
+                self.push(FieldPath::label(key), worn, wanted);
+            }
         }
     }
 

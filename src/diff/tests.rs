@@ -130,6 +130,7 @@ fn pair() -> Pair {
         spec: MachineSpec::default(),
         next: None,
         devices: Vec::new(),
+        known_labels: [].into(),
         addresses: Vec::new(),
     };
     Pair { machine, seen, marker }

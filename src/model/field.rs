@@ -1,10 +1,10 @@
 //! Fields as things that can be named, compared and shown one by one.
 
 use super::{
-    Autostart, BootDevice, Bytes, Cdrom, DeviceName, DiskSpec, InitSpec, MachineSpec, NicSpec,
+    Autostart, BootDevice, Bytes, Cdrom, DeviceName, DiskSpec, InitSpec, MachineSpec, Name, NicSpec,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// Every field that can be compared, without the device it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub enum FieldKind {
     Autostart,
     Protect,
     Tags,
+    /// One label, by its key.
+    Label,
     Notes,
     Pool,
     DiskSize,
@@ -52,11 +54,13 @@ pub enum FieldKind {
     Comment,
     /// The marker itself (stage, map), when only that is to be written.
     Marker,
+    /// Which values of a label the product knows, whether a machine bears them or not.
+    LabelValues,
 }
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 35] = {
+    pub const ALL: [FieldKind; 37] = {
         use FieldKind::*;
         [
             Name,
@@ -70,6 +74,7 @@ impl FieldKind {
             Autostart,
             Protect,
             Tags,
+            Label,
             Notes,
             Pool,
             DiskSize,
@@ -94,6 +99,7 @@ impl FieldKind {
             Power,
             Comment,
             Marker,
+            LabelValues,
         ]
     };
 
@@ -136,10 +142,12 @@ impl FieldKind {
             Power => ("power", ""),
             Comment => ("comment", ""),
             Marker => ("marker", ""),
+            Label => ("label", ""),
+            LabelValues => ("label-values", ""),
         }
     }
 
-    /// Whether a path of this kind names a disk or a card.
+    /// Whether a path of this kind names a disk, a card or the key of a label.
     pub fn has_device(self) -> bool {
         use FieldKind::*;
         matches!(
@@ -156,7 +164,26 @@ impl FieldKind {
                 | NicGateway
                 | Disk
                 | Nic
+                | Label
+                | LabelValues
         )
+    }
+
+    /// Whether a field that was found is as wanted. An unset field equals an empty one. A
+    /// label holds when it has the wanted values, whatever it has besides: those are
+    /// somebody else's.
+    pub fn is_reached(self, wanted: Option<&Value>, found: Option<&Value>) -> bool {
+        let open = matches!(self, FieldKind::Label | FieldKind::LabelValues);
+        match (wanted, found) {
+            (Some(Value::List(wanted)), Some(Value::List(found))) if open => {
+                wanted.iter().all(|it| found.contains(it))
+            }
+            (Some(wanted), Some(found)) => wanted == found,
+            // That there is a label without values is to be told from that there is none.
+            (Some(_), None) if self == FieldKind::LabelValues => false,
+            (Some(value), None) | (None, Some(value)) => value.is_empty(),
+            (None, None) => true,
+        }
     }
 }
 
@@ -165,7 +192,7 @@ impl FieldKind {
 pub struct FieldPath {
     /// Which field.
     pub kind: FieldKind,
-    /// Which disk or card, for kinds that have one.
+    /// Which disk, card or label, for kinds that have one.
     pub device: Option<DeviceName>,
 }
 
@@ -176,7 +203,12 @@ impl FieldPath {
         Self { kind, device: None }
     }
 
-    /// A field of one of its disks or cards.
+    /// One of its labels.
+    pub fn label(key: &Name) -> Self {
+        Self::on(FieldKind::Label, &DeviceName::new(key.shared()))
+    }
+
+    /// A field of one of its disks, cards or labels.
     pub fn on(kind: FieldKind, device: &DeviceName) -> Self {
         debug_assert!(kind.has_device());
         Self { kind, device: Some(device.clone()) }
@@ -255,6 +287,22 @@ pub enum Value {
     List(Vec<String>),
 }
 
+impl Value {
+    /// Whether it says as much as no value.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Value::Text(text) => text.is_empty(),
+            Value::List(items) => items.is_empty(),
+            Value::Count(_) | Value::Size(_) | Value::Flag(_) => false,
+        }
+    }
+
+    /// A set as a list.
+    pub fn set(items: &BTreeSet<String>) -> Self {
+        Value::List(items.iter().cloned().collect())
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -299,9 +347,12 @@ impl MachineSpec {
         field(K::Cdrom, self.cdrom.as_ref().map(cdrom_value));
         field(K::Autostart, self.autostart.map(autostart_value));
         field(K::Protect, self.protect.map(Value::Flag));
-        field(K::Tags, self.tags.as_ref().map(|tags| Value::List(tags.iter().cloned().collect())));
+        field(K::Tags, self.tags.as_ref().map(Value::set));
         field(K::Notes, self.notes.as_deref().map(Value::from));
         field(K::Pool, self.pool.as_ref().map(text));
+        for (key, values) in &self.labels {
+            each(FieldPath::label(key), Value::set(values));
+        }
         for (name, disk) in &self.disks {
             disk.visit(name, &mut each);
         }
@@ -326,6 +377,9 @@ impl MachineSpec {
             }
             (Some(device), FieldKind::Nic) => {
                 return self.nics.contains_key(device).then_some(Value::Flag(true));
+            }
+            (Some(key), FieldKind::Label) => {
+                return self.labels.get(key.as_str()).map(Value::set);
             }
             (Some(device), _) => {
                 let mut take = |at: FieldPath, value: Value| {

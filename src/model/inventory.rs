@@ -1,8 +1,8 @@
 //! What hypervisors reported, with what could not be learnt kept beside it.
 
 use super::{
-    Bytes, Device, HypervisorName, MachineSpec, MarkerState, Name, NativeId, NodeName, PowerState,
-    ProjectName, StorageName,
+    Bytes, Device, FieldPath, HypervisorName, MachineSpec, MarkerState, Name, NativeId, NodeName,
+    PowerState, ProjectName, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,12 +275,35 @@ pub struct ObservedMachine {
     /// Every device, named or not, by slot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    /// What the product has under the labels that the configuration declares for it, where it
+    /// has labels of its own that are made before a machine can bear one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub known_labels: BTreeMap<Name, KnownLabel>,
     /// Static guest addresses that it is configured with, for conflict checks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<std::net::IpAddr>,
 }
 
+/// A label as a product knows it, whichever machines bear it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownLabel {
+    /// Whether the product lets a machine have one of its values only.
+    pub one: bool,
+    /// Why no machine can bear it, when none can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
+    /// Those of its values that the configuration declares and the product has.
+    pub values: BTreeSet<String>,
+}
+
 impl ObservedMachine {
+    /// Which values of a label the product knows; `None` = it does not know the label.
+    pub fn label_values(&self, path: &FieldPath) -> Option<Value> {
+        let known = self.known_labels.get(path.device.as_ref()?.as_str())?;
+        Some(Value::set(&known.values))
+    }
+
     /// What the machine will be once pending values are in force.
     pub fn settled(&self) -> &MachineSpec {
         self.next.as_deref().unwrap_or(&self.spec)

@@ -49,6 +49,10 @@ pub struct MachineSpec {
     /// All tags but our own mark, lower-case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeSet<String>>,
+    /// Labels by key, each with its values: one of a machine that is declared, all that it
+    /// bears of one that was observed. Other keys are not compared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Name, BTreeSet<String>>,
     /// Free text, without our marker lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,

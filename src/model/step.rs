@@ -63,6 +63,32 @@ pub enum StepOp {
         /// The pool; `None` = none.
         pool: Option<Name>,
     },
+    /// Make a label known to the product, so that machines can bear it.
+    DefineLabel {
+        /// Its key.
+        label: Name,
+    },
+    /// Make a value of a label known to the product.
+    DefineLabelValue {
+        /// The label's key.
+        label: Name,
+        /// The value.
+        value: String,
+    },
+    /// Let the machine bear a label, beside whatever else it bears.
+    SetLabel {
+        /// The label's key.
+        label: Name,
+        /// The value.
+        value: String,
+    },
+    /// Take a value off of which the product lets it bear only one.
+    ClearLabel {
+        /// The label's key.
+        label: Name,
+        /// The value that goes.
+        value: String,
+    },
     /// Start it.
     Start,
     /// Ask the guest to shut down.
@@ -94,6 +120,10 @@ impl StepOp {
             StepOp::Configure(_) => "configure",
             StepOp::GrowDisk { .. } => "grow-disk",
             StepOp::SetPool { .. } => "set-pool",
+            StepOp::DefineLabel { .. } => "define-label",
+            StepOp::DefineLabelValue { .. } => "define-label-value",
+            StepOp::SetLabel { .. } => "set-label",
+            StepOp::ClearLabel { .. } => "clear-label",
             StepOp::Start => "start",
             StepOp::Shutdown => "shutdown",
             StepOp::Stop => "stop",
@@ -109,7 +139,17 @@ impl StepOp {
         matches!(self, StepOp::Clone(_) | StepOp::Create(_) | StepOp::CreatePool { .. })
     }
 
-    /// The same, asked of a name: what a journal row holds.
+    /// Whether the call is about labels.
+    pub fn is_about_labels(&self) -> bool {
+        Self::is_about_labels_name(self.name())
+    }
+
+    /// The same, asked of a name.
+    pub fn is_about_labels_name(name: &str) -> bool {
+        matches!(name, "define-label" | "define-label-value" | "set-label" | "clear-label")
+    }
+
+    /// The same as [`StepOp::is_birth`], asked of a name: what a journal row holds.
     pub fn is_birth_name(name: &str) -> bool {
         matches!(name, "clone" | "create" | "create-pool")
     }

@@ -140,6 +140,7 @@ mod tests {
             spec: MachineSpec::default(),
             next: None,
             devices: Vec::new(),
+            known_labels: [].into(),
             addresses: Vec::new(),
         }
     }

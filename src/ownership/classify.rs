@@ -479,6 +479,7 @@ mod tests {
             spec: crate::model::MachineSpec::default(),
             next: None,
             devices: Vec::new(),
+            known_labels: [].into(),
             addresses: Vec::new(),
         }
     }

@@ -90,7 +90,13 @@ pub(super) fn holds(end: &Expect, machine: &ObservedMachine) -> Option<bool> {
     }
     let stage = machine.marker.found().map(|marker| marker.stage);
     let spec = if end.in_force { &machine.spec } else { machine.settled() };
-    let fields = end.fields.iter().all(|(path, value)| spec.get(path) == *value);
+    let fields = end.fields.iter().all(|(path, value)| match path.kind {
+        FieldKind::LabelValues => {
+            path.kind.is_reached(value.as_ref(), machine.label_values(path).as_ref())
+        }
+        FieldKind::Label => path.kind.is_reached(value.as_ref(), spec.get(path).as_ref()),
+        _ => spec.get(path) == *value,
+    });
     let slots =
         end.slots.iter().all(|(slot, held)| machine.device(slot.as_str()).is_some() == *held);
     Some(

@@ -63,9 +63,10 @@ pub struct Reason {
     pub machines: Option<usize>,
 }
 
-/// Fields that people write: the marker is nobody's.
+/// Fields that people write: the marker is nobody's, and what a product knows is its own.
 fn fields() -> impl Iterator<Item = FieldKind> {
-    FieldKind::ALL.into_iter().filter(|kind| *kind != FieldKind::Marker)
+    let ours = [FieldKind::Marker, FieldKind::LabelValues];
+    FieldKind::ALL.into_iter().filter(move |kind| !ours.contains(kind))
 }
 
 /// Every field on every product.

@@ -32,6 +32,16 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         }
         StepOp::SetPool { pool: Some(pool) } => format!("put into pool {}", data(pool.as_str())),
         StepOp::SetPool { pool: None } => "take out of its pool".to_owned(),
+        StepOp::DefineLabel { label } => format!("make label {} known", data(label.as_str())),
+        StepOp::DefineLabelValue { label, value } => {
+            format!("make value {} of label {} known", data(value), data(label.as_str()))
+        }
+        StepOp::SetLabel { label, value } => {
+            format!("label {}: {}", data(label.as_str()), data(value))
+        }
+        StepOp::ClearLabel { label, value } => {
+            format!("take value {} of label {} off", data(value), data(label.as_str()))
+        }
         StepOp::Start => "start".to_owned(),
         StepOp::Shutdown => "ask the guest to shut down".to_owned(),
         StepOp::Stop => "hard stop".to_owned(),

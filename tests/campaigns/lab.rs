@@ -313,6 +313,7 @@ impl Lab {
             pools: pools
                 .filter_map(|(key, it)| Some((key.name.clone(), place(it.at.get(name)?))))
                 .collect(),
+            labels: vcenter::DeclaredLabels::of(desired, name),
             reads_max: config.reads_max,
             writes_max: config.writes_max,
             expected_identity: None,

@@ -7,6 +7,7 @@
 
 mod births;
 mod lab;
+mod labels;
 mod life;
 mod lost;
 mod observe;

@@ -302,6 +302,7 @@ fn machine(index: usize, it: &Guest) -> ObservedMachine {
             device("net0", DeviceKind::Nic, index),
             device("unused0", DeviceKind::Detached, index),
         ],
+        known_labels: [].into(),
         addresses: vec![address],
     }
 }

@@ -113,7 +113,7 @@ const EXAMPLES: [(&str, &[Unfit]); 8] = {
         ),
         (
             "many-machines.yaml",
-            &[(Validate, "tags are kept by another interface", "    tags: [k8s]\n", "")],
+            &[(Validate, "a tag of vCenter belongs to a category", "    tags: [k8s]\n", "")],
         ),
         (
             "networks.yaml",
@@ -127,7 +127,10 @@ const EXAMPLES: [(&str, &[Unfit]); 8] = {
                 ),
             ],
         ),
-        ("policy.yaml", &[(Validate, "tags are kept by another interface", ", tags: [shop]", "")]),
+        (
+            "policy.yaml",
+            &[(Validate, "a tag of vCenter belongs to a category", ", tags: [shop]", "")],
+        ),
     ]
 };
 
@@ -186,6 +189,19 @@ fn the_examples_with_a_vcenter_settle() {
         let text = std::fs::read_to_string(repository().join("examples").join(file)).unwrap();
         converges(&project(file, &text));
     }
+}
+
+/// What a product does not have yet is refused where it stands, and never dropped.
+#[test]
+fn labels_are_refused_on_a_cluster_with_their_place() {
+    let it = Scratch::with("labels-refused", crate::scratch::SMALL).unrecorded();
+    it.edit("    tags: [web]\n", "    tags: [web]\n    labels: { tenant: acme }\n");
+    let text = it.read("novahost.yaml");
+    let line = text.lines().position(|it| it.contains("labels:")).unwrap() + 1;
+    let ran = it.run("validate").code(3);
+    ran.warns("`label.tenant` cannot be had on pve-paris")
+        .warns("not supported yet")
+        .warns(&format!("novahost.yaml:{line}"));
 }
 
 #[test]

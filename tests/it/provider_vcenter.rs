@@ -9,7 +9,7 @@ use novahost::{
         Provider,
         endpoint::Endpoint,
         tls::TlsTrust,
-        vcenter::{PORT, Settings, VcenterProvider},
+        vcenter::{DeclaredLabels, PORT, Settings, VcenterProvider},
     },
 };
 use secrecy::SecretString;
@@ -20,6 +20,7 @@ use std::{
 
 struct Lab {
     server: vcenter::Server,
+    labels: DeclaredLabels,
 }
 
 impl Lab {
@@ -30,7 +31,8 @@ impl Lab {
 
     async fn of(world: vcenter::World) -> Self {
         let options = vcenter::Options::new(7);
-        Self { server: vcenter::serve(world, options).await.unwrap() }
+        let server = vcenter::serve(world, options).await.unwrap();
+        Self { server, labels: DeclaredLabels::default() }
     }
 
     fn provider(&self, user: &str, password: &str) -> VcenterProvider {
@@ -45,6 +47,7 @@ impl Lab {
             datacenter: None,
             folder: "novahost".into(),
             pools: BTreeMap::new(),
+            labels: self.labels.clone(),
             reads_max: 4,
             writes_max: 4,
             expected_identity: None,
@@ -69,6 +72,81 @@ async fn a_plan_costs_eight_requests_and_its_pages() {
     assert!(pages >= 3, "{counts:?}");
     let all: usize = counts.values().sum();
     assert!(all <= 8 + pages, "{all} requests and {pages} pages: {counts:?}");
+    assert!(
+        !counts.keys().any(|it| it.starts_with("tags.")),
+        "nobody declares a label: {counts:?}"
+    );
+}
+
+/// A world of many machines, of which some are ours and bear what is declared of them.
+fn labelled(machines: usize, ours: usize) -> (vcenter::World, DeclaredLabels) {
+    let uuid = "c1d2e3f4-0000-5000-8000-000000020500";
+    let marked = |name: &str, number: usize| match number < ours {
+        true => vec![(
+            "novahost.id".to_owned(),
+            format!(
+                "novahost/1 project=acme key=vm/{name} uuid={uuid} id=vm-1 stage=ready intent={uuid} init=none protect=0"
+            ),
+        )],
+        false => Vec::new(),
+    };
+    let mut world = vcenter::World::synthetic(8, machines, 7, &marked).unwrap();
+    let category = world.add_category("tenant", false, &["VirtualMachine"]);
+    let tag = world.add_tag(&category, "acme");
+    let mut labels = DeclaredLabels {
+        values: [("tenant".into(), ["acme".to_owned()].into())].into(),
+        ..DeclaredLabels::default()
+    };
+    let marked = world.vms().filter(|(_, vm)| vm.config.extra.contains_key("novahost.id"));
+    let ids: Vec<String> = marked.map(|(id, _)| id.to_owned()).collect();
+    for id in ids {
+        labels.machines.insert(ResourceKey::vm(id.as_str()));
+        world.tagging.attached.insert((tag.clone(), id));
+    }
+    assert_eq!(labels.machines.len(), ours);
+    (world, labels)
+}
+
+#[tokio::test]
+async fn labels_cost_a_plan_five_requests_more() {
+    let (world, labels) = labelled(1_200, 40);
+    let mut lab = Lab::of(world).await;
+    lab.labels = labels;
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let seen = provider.observe(&Scope::default()).await;
+    provider.close().await;
+    assert_eq!(seen.coverage, Coverage::Complete, "{:?}", seen.coverage);
+    let bears = |it: &&novahost::model::ObservedMachine| it.spec.labels.contains_key("tenant");
+    assert_eq!(seen.machines.values().filter(bears).count(), 40);
+    let counts = lab.server.control().counts();
+    let pages = counts.get("ContinueRetrievePropertiesEx").copied().unwrap_or(0) + 1;
+    let all: usize = counts.values().sum();
+    assert!(all <= 8 + pages + 5, "{all} requests and {pages} pages: {counts:?}");
+    let sessions = lab.server.control().inspect(|world| world.tagging.sessions.len());
+    assert_eq!(sessions, 0);
+}
+
+/// A label that was not read must not look like one that is missing.
+#[tokio::test]
+async fn a_service_of_tags_that_is_down_makes_its_machines_unreadable_and_no_others() {
+    let (world, labels) = labelled(20, 3);
+    let mut lab = Lab::of(world).await;
+    lab.labels = labels;
+    lab.labels.machines.pop_last();
+    lab.server.control().set_fault(Box::new(|point| {
+        let down = vcenter::Fault::Status(503, "starting".into());
+        point.method.starts_with("tags.").then_some(down)
+    }));
+    let provider = lab.provider("novahost@vsphere.local", "sandbox-password");
+    let seen = provider.observe(&Scope::default()).await;
+    assert_eq!((seen.unreadable.len(), seen.machines.len()), (2, 1), "{:?}", seen.unreadable);
+    assert!(seen.unreadable.values().all(|why| why.contains("labels")), "{:?}", seen.unreadable);
+    lab.server.control().clear_fault();
+    // A session that is over is replaced, without anybody being told.
+    assert!(provider.observe(&Scope::default()).await.unreadable.is_empty());
+    lab.server.control().end_sessions();
+    assert!(provider.observe(&Scope::default()).await.unreadable.is_empty());
+    provider.close().await;
 }
 
 /// A permission on a hidden object is hidden with it, so that only what the account has on

@@ -14,6 +14,7 @@ use super::control::{Control, RequestLog};
 use super::fault::untyped_body;
 use super::faults::{Fault, FaultPoint};
 use super::record::Exchange;
+use super::rest::{self, Asked};
 use super::server::Shared;
 use super::xml::{self, Elem};
 use super::{fault, truth};
@@ -48,14 +49,20 @@ struct Sent {
     status: u16,
     text: String,
     cookie: Option<String>,
-    soap: bool,
+    kind: &'static str,
     /// Refused for its session: the call itself was never looked at.
     no_session: bool,
 }
 
 impl Sent {
     fn plain(status: u16, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), cookie: None, soap: false, no_session: false }
+        let kind = "text/html; charset=utf-8";
+        Self { status, text: text.into(), cookie: None, kind, no_session: false }
+    }
+
+    fn json(told: rest::Told) -> Self {
+        let rest::Told { status, text, no_session } = told;
+        Self { status, text, cookie: None, kind: "application/json", no_session }
     }
 
     fn soap(status: u16, body: &str, cookie: Option<String>) -> Self {
@@ -67,7 +74,7 @@ impl Sent {
              xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\n\
              <soapenv:Body>\n{body}\n</soapenv:Body>\n</soapenv:Envelope>"
         );
-        Self { status, text, cookie, soap: true, no_session: false }
+        Self { status, text, cookie, kind: "text/xml; charset=utf-8", no_session: false }
     }
 }
 
@@ -78,9 +85,19 @@ struct Heard {
     cookie: Option<String>,
     agent: String,
     action: String,
+    /// What it asks of the JSON interface, when it is for that.
+    rest: Option<Asked>,
 }
 
 impl Heard {
+    /// The name of what is called.
+    fn name(&self) -> &str {
+        match &self.rest {
+            Some(asked) => asked.name(),
+            None => self.method().map_or("", |it| it.name.as_str()),
+        }
+    }
+
     fn method(&self) -> Option<&Elem> {
         self.tree.as_ref().ok().and_then(|tree| api::open(tree).ok()).map(|(method, _)| method)
     }
@@ -91,6 +108,7 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
     let (verb, path) = (head.method.as_str().to_owned(), head.uri.path().to_owned());
     match (verb.as_str(), path.trim_end_matches('/')) {
         ("POST", "/sdk") => {}
+        (_, path) if Asked::is_at(path) => {}
         ("GET", "/sdk/vimServiceVersions.xml") => {
             log(shared, "vimServiceVersions.xml", "", 200);
             return Ok(reply(Sent::plain(200, versions()), &Spoilt::No));
@@ -104,7 +122,12 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
     let Ok(bytes) = Limited::new(body, BODY_MAX).collect().await else {
         return Ok(reply(Sent::plain(413, "Request Entity Too Large"), &Spoilt::No));
     };
-    let heard = hear(&head.headers, &bytes.to_bytes());
+    let bytes = bytes.to_bytes();
+    let mut heard = hear(&head.headers, &bytes);
+    if Asked::is_at(&path) {
+        let at = (path.as_str(), head.uri.query().unwrap_or(""));
+        heard.rest = Some(Asked::read(&verb, at, &head.headers, &bytes));
+    }
     let (planted, arrival, on) = announce(shared, &heard);
     serve(shared, &heard, planted, &arrival, &on).await
 }
@@ -128,6 +151,7 @@ fn hear(headers: &HeaderMap, bytes: &[u8]) -> Heard {
             .unwrap_or("")
             .trim_matches('"')
             .to_owned(),
+        rest: None,
         text,
     }
 }
@@ -139,17 +163,27 @@ fn announce(shared: &Arc<Shared>, heard: &Heard) -> (Option<Fault>, Arrival, Str
     core.counted += 1;
     let nothing = Elem::default();
     let method = heard.method().unwrap_or(&nothing);
-    let by = match method.name.as_str() {
-        "Login" => method.text_of("userName").unwrap_or("").to_owned(),
+    let by = match (&heard.rest, method.name.as_str()) {
+        (Some(asked), _) => asked.by(&core.cookies),
+        (None, "Login") => method.text_of("userName").unwrap_or("").to_owned(),
         _ => heard.cookie.as_ref().and_then(|it| core.cookies.get(it)).cloned().unwrap_or_default(),
     };
-    let arrival = truth::arrival(&core.world, (n, by), method, &super::record::masked(&heard.text));
+    let arrival = match &heard.rest {
+        Some(asked) => asked.arrival(n, by),
+        None => {
+            let text = super::record::masked(&heard.text);
+            truth::arrival(&core.world, (n, by), method, &text)
+        }
+    };
     if let Some(sink) = core.arrivals.as_mut() {
         sink(&arrival);
     }
-    let on = method.text_of("_this").unwrap_or("").trim().to_owned();
-    let point =
-        FaultPoint { method: method.name.clone(), on: on.clone(), n, arrival: arrival.clone() };
+    let on = match &heard.rest {
+        Some(_) => truth::machine_of(&arrival).unwrap_or_default(),
+        None => method.text_of("_this").unwrap_or("").trim().to_owned(),
+    };
+    let method = heard.name().to_owned();
+    let point = FaultPoint { method, on: on.clone(), n, arrival: arrival.clone() };
     (core.fault.as_mut().and_then(|hook| hook(&point)), arrival, on)
 }
 
@@ -160,7 +194,7 @@ async fn serve(
     arrival: &Arrival,
     on: &str,
 ) -> Reply {
-    let method = heard.method().map_or("", |it| it.name.as_str());
+    let method = heard.name();
     let number = arrival.n;
     if let Some(Fault::Deed(deed)) = &planted {
         shared.core().deed_before = Some(number);
@@ -180,6 +214,11 @@ async fn serve(
         }
         Some(Fault::Status(status, text)) => Sent::plain(*status, text.clone()),
         Some(Fault::Echo(status)) => Sent::plain(*status, format!("cannot use {}", arrival.text)),
+        Some(Fault::Refused(_, text)) if heard.rest.is_some() => {
+            let kind = "application/json";
+            let body = serde_json::json!({ "error_type": "ERROR", "messages": [{ "default_message": text }] });
+            Sent { kind, ..Sent::plain(400, body.to_string()) }
+        }
         Some(Fault::Refused(ty, text)) => {
             let mut refusal = fault::Fault::new("SystemError", text.clone(), vec![]);
             refusal.ty = ty.clone().into();
@@ -195,7 +234,7 @@ async fn serve(
         // In words that are the same for every product.
         sink(number, if sent.no_session { 401 } else { sent.status });
     }
-    if !api::reads(method) || matches!(method, "Login" | "Logout") {
+    if arrival.mutates || matches!(arrival.call, "log-in" | "log-out") {
         // The change is on disk before anyone is told of it.
         let core = shared.core();
         shared.save(&core);
@@ -216,8 +255,8 @@ async fn serve(
     log(shared, method, on, sent.status);
     if let Some(recorder) = &shared.recorder {
         recorder.write(&Exchange {
-            verb: "POST",
-            path: "/sdk",
+            verb: heard.rest.as_ref().map_or("POST", |it| it.verb.as_str()),
+            path: heard.rest.as_ref().map_or("/sdk", |it| it.path.as_str()),
             method,
             request: &heard.text,
             status: sent.status,
@@ -233,6 +272,9 @@ async fn answered(
     planted: Option<&Fault>,
     number: u64,
 ) -> Sent {
+    if let Some(asked) = &heard.rest {
+        return Sent::json(rest::answer(shared, asked, number).await);
+    }
     let version = heard.action.strip_prefix("urn:vim25/");
     let known = version.is_some_and(|it| VERSIONS.contains(&it));
     if !known && !shared.core().switches.any_version {
@@ -334,9 +376,8 @@ fn reply(sent: Sent, spoilt: &Spoilt) -> Response<Body> {
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = StatusCode::from_u16(sent.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let kind = if sent.soap { "text/xml; charset=utf-8" } else { "text/html; charset=utf-8" };
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sent.kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let cookie = sent.cookie.map(|it| format!("{COOKIE}=\"{it}\"; Path=/; HttpOnly; Secure; "));
     if let Some(Ok(cookie)) = cookie.map(|it| HeaderValue::from_str(&it)) {

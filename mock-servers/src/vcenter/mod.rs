@@ -1,4 +1,4 @@
-//! A vCenter behind HTTPS: the VIM API as SOAP at `/sdk`.
+//! A vCenter behind HTTPS: the VIM API as SOAP at `/sdk`, and tags as JSON at `/api` and `/rest`.
 //!
 //! [`serve`] starts one from a [`World`]; [`Control`] is the operator beside it: it changes the world
 //! behind the API's back, plants faults and tells what was asked. It is stricter than other simulators
@@ -27,11 +27,13 @@ mod ops;
 mod options;
 mod props;
 mod record;
+mod rest;
 mod schema;
 mod server;
 mod session;
 mod snapshot;
 mod synthetic;
+pub mod tagging;
 pub mod tasks;
 mod time;
 mod truth;

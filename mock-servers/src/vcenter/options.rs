@@ -160,6 +160,14 @@ pub struct Switches {
     pub hidden_in_lists: bool,
     /// `operationID` of a request shows up as `activationId` of its task.
     pub activation_ids: bool,
+    /// Tags are served below `/rest` only, as before 7.0 U2.
+    pub old_rest_only: bool,
+    /// Categories and tags whose names differ only in case are different ones.
+    pub tags_by_case: bool,
+    /// A tag takes the place of another one of a category that allows one, instead of being refused.
+    pub single_tag_replaced: bool,
+    /// Clones bear the tags of what they are cloned from.
+    pub clone_copies_tags: bool,
 }
 
 impl Switches {
@@ -179,6 +187,10 @@ impl Switches {
             taken_uuid_replaced: true,
             hidden_in_lists: true,
             activation_ids: true,
+            old_rest_only: true,
+            tags_by_case: true,
+            single_tag_replaced: true,
+            clone_copies_tags: true,
         }
     }
 }

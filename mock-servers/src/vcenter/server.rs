@@ -170,6 +170,7 @@ pub async fn serve(world: World, options: Options) -> anyhow::Result<Server> {
     };
     // Nobody stays logged in over a restart.
     world.sessions.clear();
+    world.tagging.sessions.clear();
     let authority = match world.authority.clone() {
         Some(authority) => authority,
         None => certificates(&world.name)?,

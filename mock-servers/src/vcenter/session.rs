@@ -30,12 +30,14 @@ impl Core {
     pub(crate) fn expire(&mut self) {
         let now = self.now_ms();
         let idle = u64::try_from(self.timing.session_idle.as_millis()).unwrap_or(u64::MAX);
+        self.tag_expire();
         self.world.sessions.retain(|_, session| now < session.active_ms.saturating_add(idle));
     }
 
     /// Ends all sessions, as a restart does.
     pub(crate) fn end_sessions(&mut self) {
         self.world.sessions.clear();
+        self.world.tagging.sessions.clear();
     }
 
     /// Begins a session; gives the cookie.

@@ -105,7 +105,7 @@ pub(crate) fn objects(world: &World) -> BTreeMap<String, Object> {
     for (id, entity) in &world.entities {
         match &entity.kind {
             Kind::Vm(vm) => {
-                all.insert(format!("vm/{id}"), machine(world, entity, vm));
+                all.insert(format!("vm/{id}"), machine(world, (id, entity), vm));
             }
             Kind::Pool(pool) => {
                 let detail = format!("{:?} {:?} {:?}", pool, entity.parent, entity.grants);
@@ -140,7 +140,8 @@ fn bare(name: &str, detail: String) -> Object {
 }
 
 /// Notes are the annotation and then the free keys, one a line: that is where marks are.
-fn machine(world: &World, entity: &Entity, vm: &Vm) -> Object {
+fn machine(world: &World, (id, entity): (&str, &Entity), vm: &Vm) -> Object {
+    let tags = world.tags_of(id);
     let mut notes = vm.config.annotation.clone();
     for (key, value) in vm.config.extra.iter().filter(|(key, _)| !key.starts_with("guestinfo.")) {
         notes.push_str(&format!("\n{key}={value}"));
@@ -166,7 +167,7 @@ fn machine(world: &World, entity: &Entity, vm: &Vm) -> Object {
         starts: vm.boots.len(),
         seeded: vm.boots.last().map(|boot| boot.seeded),
         detail: format!(
-            "{} {:?} {pool:?} {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?} {seeds:?} {:?} {:?} {:?} {} {hidden}",
+            "{} {:?} {pool:?} {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?} {seeds:?} {:?} {:?} {:?} {} {hidden} {tags:?}",
             vm.host,
             entity.parent,
             vm.power,

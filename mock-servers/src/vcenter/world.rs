@@ -7,6 +7,7 @@ use sha1::{Digest, Sha1};
 
 use super::access::{Access, Grant};
 use super::events::Event;
+use super::tagging::Tagging;
 use super::tasks::Task;
 use super::vm::Vm;
 use crate::authority::Authority;
@@ -32,6 +33,9 @@ pub struct World {
     pub events: Vec<Event>,
     /// Sessions, by the value of their cookie.
     pub sessions: BTreeMap<String, Session>,
+    /// Categories and tags, and what bears them.
+    #[serde(default)]
+    pub tagging: Tagging,
     /// Most sessions at a time.
     pub sessions_max: usize,
     /// The certificate authority, once made.

@@ -164,6 +164,7 @@ pub(super) fn machine(id: &str) -> ObservedMachine {
         },
         next: None,
         devices: Vec::new(),
+        known_labels: [].into(),
         addresses: Vec::new(),
     }
 }

@@ -1,8 +1,8 @@
 //! Machines as they are written, and profiles, which are partial ones.
 
 use super::words::{
-    AddressText, AdoptText, CdromText, GatewayText, GuestUser, HostText, KeyText, NodeOrCluster,
-    Reference, StorageOrDatastore, TagText,
+    AddressText, AdoptText, CdromText, GatewayText, GuestUser, HostText, KeyText, LabelText,
+    NodeOrCluster, Reference, StorageOrDatastore, TagText,
 };
 use crate::config::decode::{Cx, Decode, Defs, Int, Keyed, Lazy, either, record};
 use crate::config::diagnostic::{Diagnostic, Span};
@@ -52,6 +52,9 @@ record! {
         protect: Option<Spanned<bool>>,
         /// Tags on the hypervisor, all of them.
         tags: Option<Spanned<Vec<TagText>>>,
+        /// Labels by key, such as `tenant: acme`. Keys that are not here are left alone. On a vCenter a key is a category
+        /// and its value a tag in it; both are made when they are missing. Not on Proxmox VE yet.
+        labels: BTreeMap<Name, Spanned<LabelText>>,
         /// Free text.
         notes: Option<Spanned<Arc<str>>>,
         /// Machines that must have converged before this one is created or started.
@@ -70,7 +73,7 @@ record! {
         proxmox: Option<Keyed<RawProxmoxExtras>>,
     }
     later {
-        client, devices, ready, labels, ha, snapshots, request, ignore, vcenter, nutanix,
+        client, devices, ready, ha, snapshots, request, ignore, vcenter, nutanix,
         workstation
     }
 }

@@ -89,6 +89,8 @@ checked! {
     GuestUser = is_user, "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$", "a user name such as `deploy`";
     /// A tag on a hypervisor.
     TagText = is_tag, "^[a-z0-9_][a-z0-9_.+-]{0,62}$", "a tag: small letters, digits, `_`, `-`, `.` and `+`";
+    /// The value of a label.
+    LabelText = is_label_value, "^[A-Za-z0-9](?:[A-Za-z0-9_.+ -]{0,61}[A-Za-z0-9])?$", "the value of a label: up to 63 letters, digits, `_`, `-`, `.`, `+` and blanks, a letter or digit first and last";
     /// An ISO image as its product names it: a volume of Proxmox VE, a file in a datastore of a vCenter.
     IsoVolume = is_iso, "^(?:[A-Za-z][A-Za-z0-9._-]*:iso/[^/\\s\\u0000-\\u001F\\u007F]+|\\[[^\\[\\]/\\u0000-\\u001F\\u007F]{1,80}\\] [^ \\u0000-\\u001F\\u007F][^\\u0000-\\u001F\\u007F]*)$",
         "an ISO image, such as `local:iso/debian.iso`, or on a vCenter `[DATASTORE] iso/debian.iso`";
@@ -177,6 +179,17 @@ fn is_tag(text: &str) -> bool {
     let inner =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.+-".contains(&byte);
     (1..=63).contains(&text.len()) && all(text, inner) && !text.starts_with(['.', '+', '-'])
+}
+
+/// The value of a label.
+fn is_label_value(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+- ".contains(&byte);
+    let ends = |byte: Option<u8>| byte.is_some_and(|it| it.is_ascii_alphanumeric());
+    let bytes = || text.bytes();
+    (1..=63).contains(&text.len())
+        && all(text, inner)
+        && ends(bytes().next())
+        && ends(bytes().next_back())
 }
 
 /// What vCenter shows as the name of something; a `/` in it would be shown escaped.

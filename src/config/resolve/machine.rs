@@ -278,6 +278,10 @@ impl<'a> Builder<'a> {
         if let Some(power) = &raw.power {
             self.stands(K::Power, power.span);
         }
+        for (key, value) in &raw.labels {
+            self.written.push((FieldPath::label(key), value.span));
+            self.spec.labels.insert(key.clone(), [value.value.0.to_string()].into());
+        }
     }
 
     /// Processors, memory and the size of the boot disk, from the service plan or from `resources`.

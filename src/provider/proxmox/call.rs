@@ -149,6 +149,10 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
             Ok(guarded(call, request, &guest))
         }
         StepOp::SetPool { pool } => set_pool(call, pool.as_ref().map(Name::as_str)),
+        StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. } => Err("labels are not set here".to_owned()),
         StepOp::Start => status("start"),
         StepOp::Shutdown => {
             let timeout = match call.step.wait {

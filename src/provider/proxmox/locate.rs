@@ -229,6 +229,7 @@ mod tests {
             spec: crate::model::MachineSpec::default(),
             next: None,
             devices: vec![],
+            known_labels: [].into(),
             addresses: vec![],
         }
     }

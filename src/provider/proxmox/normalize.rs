@@ -48,6 +48,7 @@ pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Uns
     checks::processors(&mut check, &spec);
     checks::memory(&mut check, &spec, Bytes::mib(1), Bytes::mib(16));
     tags(&mut check, &mut spec);
+    labels(&mut check, &spec);
     let names = spec.disks.keys().chain(spec.nics.keys());
     let room = NOTES_MAX.saturating_sub(marker_room(names));
     checks::notes(&mut check, &mut spec, Some(room));
@@ -96,6 +97,14 @@ fn tags(check: &mut Check, spec: &mut MachineSpec) {
             let why = format!("`{tag}` is spelt like the mark of a project");
             check.fail_of(FieldKind::Tags, why, "choose a tag that does not begin with `nh-`");
         }
+    }
+}
+
+/// The product has tags and no pairs; which spelling as a tag they will get is not settled.
+fn labels(check: &mut Check, spec: &MachineSpec) {
+    for key in spec.labels.keys() {
+        let why = "labels on Proxmox VE are not supported yet";
+        check.fail(FieldPath::label(key), why, "leave `labels:` out, or use `tags:`");
     }
 }
 

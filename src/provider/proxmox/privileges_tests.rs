@@ -59,6 +59,7 @@ fn machine(id: &str, key: Option<&str>, template: bool) -> ObservedMachine {
         spec: MachineSpec::default(),
         next: None,
         devices: Vec::new(),
+        known_labels: [].into(),
         addresses: Vec::new(),
     }
 }

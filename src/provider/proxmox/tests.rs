@@ -349,6 +349,7 @@ fn full_spec() -> MachineSpec {
         autostart: Some(Autostart { enabled: true, order: Some(2), wait_s: Some(30) }),
         protect: Some(true),
         tags: Some(["prod".to_owned(), "web".to_owned()].into()),
+        labels: [].into(),
         notes: Some("Front end\nsecond line".into()),
         pool: Some("acme".into()),
         disks: [
@@ -559,7 +560,10 @@ fn our_tag_can_be_left_out_where_it_is_refused() {
 
 #[test]
 fn every_field_has_a_cost_or_is_known_to_be_fixed() {
-    let fixed = [FieldKind::DiskBus, FieldKind::DiskStorage, FieldKind::InitPassword];
+    use FieldKind as K;
+    let refused = [K::Label, K::LabelValues];
+    let fixed = [K::DiskBus, K::DiskStorage, K::InitPassword].into_iter().chain(refused);
+    let fixed: Vec<FieldKind> = fixed.collect();
     let capabilities = Proxmox.capabilities();
     for kind in FieldKind::ALL {
         let has_cost = capabilities.cost(kind, true).is_some();
@@ -596,6 +600,10 @@ fn what_the_product_cannot_have_is_an_error_on_its_field() {
         ("memory", faults(|it| it.memory = Some(Bytes(Bytes::MIB + 1)))),
         ("memory", faults(|it| it.memory = Some(Bytes::mib(8)))),
         ("tags", faults(|it| it.tags = Some(["a b".to_owned()].into()))),
+        (
+            "label.tenant",
+            faults(|it| drop(it.labels.insert("tenant".into(), ["acme".to_owned()].into()))),
+        ),
         ("tags", faults(|it| it.tags = Some(["nh-other".to_owned()].into()))),
         ("notes", faults(|it| it.notes = Some("novahost/1 x".into()))),
         ("notes", faults(|it| it.notes = Some("x".repeat(8000)))),

@@ -124,6 +124,10 @@ pub(super) fn native_call(
                 .with("pool", around.resource_pool_of(pool.as_ref(), node)?);
             Ok(task("RelocateVM_Task", this, vec![("spec", spec)]))
         }
+        StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. } => Err("labels go by another interface".to_owned()),
         StepOp::Start => Ok(task("PowerOnVM_Task", machine(call)?, Vec::new())),
         StepOp::Stop => Ok(task("PowerOffVM_Task", machine(call)?, Vec::new())),
         StepOp::Delete => Ok(task("Destroy_Task", machine(call)?, Vec::new())),

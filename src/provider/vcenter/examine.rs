@@ -40,6 +40,12 @@ const NEEDED: [&str; 30] = [
     "VirtualMachine.Provisioning.Clone",
     "VirtualMachine.Provisioning.DeployTemplate",
 ];
+/// What is needed besides where a configuration declares labels.
+const FOR_LABELS: [&str; 3] = [
+    "InventoryService.Tagging.AttachTag",
+    "InventoryService.Tagging.CreateCategory",
+    "InventoryService.Tagging.CreateTag",
+];
 /// A clock that is this far off is on its way out of what is allowed.
 const CLOCK_WARN_S: i64 = 30;
 /// A clock that is this far off makes logs and claims useless.
@@ -207,7 +213,9 @@ async fn privileges(inner: &Inner, exam: &mut Examination) {
             return;
         }
     };
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|it| !rights.has(it)).collect();
+    let labels = FOR_LABELS.into_iter().filter(|_| inner.tagging.is_used());
+    let missing: Vec<&str> =
+        NEEDED.into_iter().chain(labels).filter(|it| !rights.has(it)).collect();
     exam.findings.push(if missing.is_empty() {
         Finding::ok(Check::Privileges, "the account may do all that is needed")
     } else {

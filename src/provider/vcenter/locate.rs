@@ -9,7 +9,9 @@ use super::{
     vim::{MoRef, Node, collect::Paths},
 };
 use crate::{
-    model::{At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, TaskRef, TaskState},
+    model::{
+        At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, StepOp, TaskRef, TaskState,
+    },
     provider::evidence::{Evidence, judge_object},
 };
 
@@ -126,7 +128,7 @@ fn described(op: &str) -> Option<&'static str> {
 }
 
 async fn running_tasks(inner: &Inner, intent: &Intent) -> Result<Vec<Running>, ProviderError> {
-    if intent.target.key.kind == Kind::Pool {
+    if intent.target.key.kind == Kind::Pool || StepOp::is_about_labels_name(&intent.op) {
         return Ok(Vec::new());
     }
     let operation = "look for its task";

@@ -20,8 +20,10 @@ mod places;
 mod product;
 mod provider;
 mod refusal;
+mod rest;
 mod rights;
 mod slots;
+mod tagging;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -32,3 +34,4 @@ pub const PORT: u16 = 443;
 pub use places::PoolPlace;
 pub use product::Vcenter;
 pub use provider::{Settings, VcenterProvider};
+pub use tagging::DeclaredLabels;

@@ -68,9 +68,11 @@ fn name(check: &mut Check, spec: &MachineSpec) {
 /// not in the way, and is not compared.
 fn not_yet(check: &mut Check, spec: &mut MachineSpec) {
     if spec.tags.take().is_some_and(|tags| !tags.is_empty()) {
-        let why =
-            "tags are kept by another interface of vCenter, which novahost does not speak yet";
-        check.fail_of(FieldKind::Tags, why, "leave `tags:` out, or write them into `notes:`");
+        // `tags` are all that a machine has; here a machine's tags are also what others go
+        // by (backups, other tools), and those must not be taken off.
+        let why = "a tag of vCenter belongs to a category, and `tags:` names none";
+        let help = "leave `tags:` out, or use `labels:`, whose keys are categories";
+        check.fail_of(FieldKind::Tags, why, help);
     }
     if spec.autostart.take().is_some_and(|it| it.enabled) {
         let why = "what a host starts by itself is a setting of the host, and in a cluster it has no effect";

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     model::{
-        Coverage, HypervisorInventory, Listed, MarkerState, NativeId, ObservedPool, ProviderError,
-        Scope,
+        Coverage, HypervisorInventory, Listed, MarkerState, NativeId, ObservedMachine,
+        ObservedPool, ProviderError, Scope,
     },
     provider::failure,
 };
@@ -67,6 +67,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
     inventory.pools = pools(inner, &places, &inventory.listed);
     let asked = candidates(&reader, scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
+    take_labels(inner, &mut inventory).await;
     let unlisted = unlisted(inner, scope, &inventory).await?;
     if !unlisted.is_empty() {
         inventory.coverage = lessened(&inventory.coverage, unlisted);
@@ -196,6 +197,46 @@ async fn take_machines(
         }
     }
     Ok(())
+}
+
+/// What machines bear that may be declared to bear labels, and what templates do, of which
+/// a clone may be born with them. Where that cannot be told, nothing is said of the machine:
+/// a label that was not read must not look like one that is missing.
+async fn take_labels(inner: &Inner, inventory: &mut HypervisorInventory) {
+    if !inner.tagging.is_used() {
+        return;
+    }
+    let labelled = |machine: &ObservedMachine| {
+        machine.marker.found().is_some_and(|marker| {
+            Some(&marker.project) == inner.project.as_ref() && inner.tagging.is_about(&marker.key)
+        })
+    };
+    let asked: Vec<NativeId> = inventory
+        .machines
+        .values()
+        .filter(|it| it.template || labelled(it))
+        .map(|it| it.id.clone())
+        .collect();
+    let references: Vec<MoRef> = asked.iter().map(machine_ref).collect();
+    match inner.tagging.look(&references).await {
+        Ok(seen) => {
+            for id in asked {
+                if let Some(machine) = inventory.machines.get_mut(&id) {
+                    seen.tell(machine);
+                }
+            }
+        }
+        Err(error) => {
+            let why = format!("its labels cannot be read: {}", joined(&error));
+            for id in asked {
+                if inventory.machines.get(&id).is_some_and(&labelled) {
+                    inventory.machines.remove(&id);
+                    inventory.unreadable.insert(id, why.clone());
+                }
+            }
+            inventory.notes.push(format!("labels cannot be read: {}", joined(&error)));
+        }
+    }
 }
 
 /// Pools of the configuration whose places exist.

@@ -22,7 +22,7 @@ pub struct Vcenter;
 ///
 /// `DiskBus` and `DiskStorage` are not here: a disk stays where it was made. `Tags`,
 /// `Autostart`, `Tpm` and `NicVlan` are not here either: `normalize` refuses them.
-const CHANGES: [(FieldKind, Disruption); 28] = {
+const CHANGES: [(FieldKind, Disruption); 29] = {
     use {Disruption as D, FieldKind as K};
     [
         (K::Name, D::Online),
@@ -36,6 +36,7 @@ const CHANGES: [(FieldKind, Disruption); 28] = {
         (K::Protect, D::Online),
         (K::Notes, D::Online),
         (K::Pool, D::Online),
+        (K::Label, D::Online),
         (K::DiskSize, D::Online),
         (K::DiskOnRemove, D::Online),
         (K::NicNetwork, D::Online),

@@ -9,6 +9,7 @@ use super::{
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
     refusal::{of_fault, refused},
+    tagging::{DeclaredLabels, Tagging},
     translate::{DETAIL, LEAN, Reader, id_of, machine_ref, unreadable},
     vim::{
         CallError, ClientSettings, FaultKind, MoRef, Node, Proof, Request, Val, VimClient,
@@ -65,6 +66,8 @@ pub struct Settings {
     pub folder: String,
     /// What the pools of the configuration are here.
     pub pools: BTreeMap<Name, PoolPlace>,
+    /// The labels of the configuration; without any, tags are not asked about at all.
+    pub labels: DeclaredLabels,
     /// Requests in flight when reading.
     pub reads_max: usize,
     /// Requests in flight when writing.
@@ -92,6 +95,7 @@ pub struct VcenterProvider {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub client: VimClient,
+    pub tagging: Tagging,
     pub name: HypervisorName,
     pub project: Option<ProjectName>,
     pub datacenter: Option<String>,
@@ -167,6 +171,7 @@ impl VcenterProvider {
             source: Box::new(error),
         })?;
         let inner = Inner {
+            tagging: Tagging::new(client.door(), settings.labels),
             client,
             name: settings.name,
             project: settings.project,
@@ -241,6 +246,7 @@ impl Provider for VcenterProvider {
     }
 
     async fn close(&self) {
+        self.inner.tagging.close().await;
         self.inner.client.close().await;
     }
 }
@@ -440,7 +446,15 @@ impl Inner {
         let Some(reference) = reference else { return Ok(Fresh::absent()) };
         let read = self.machines(std::slice::from_ref(&reference), &operation).await?;
         let Some(object) = read.into_iter().next() else { return Ok(Fresh::absent()) };
-        self.fresh(&object, &operation).await
+        let mut fresh = self.fresh(&object, &operation).await?;
+        if let FreshObject::Machine(machine) = &mut fresh.object
+            && self.tagging.is_about(&target.key)
+        {
+            let seen = self.tagging.look(std::slice::from_ref(&reference)).await;
+            let seen = seen.map_err(|error| error.into_provider(&operation))?;
+            seen.tell(machine);
+        }
+        Ok(fresh)
     }
 
     async fn fresh(&self, object: &ObjectContent, operation: &str) -> Result<Fresh, ProviderError> {
@@ -532,6 +546,9 @@ impl Inner {
         if let Err(error) = self.confirm_identity().await {
             return Submitted::NotSent(error);
         }
+        if call.op.is_about_labels() {
+            return self.submit_label(call, operation).await;
+        }
         let native = match self.native(call, &operation).await {
             Ok(Ok(native)) => native,
             Ok(Err(text)) => {
@@ -579,6 +596,27 @@ impl Inner {
             (Answers::Task, _) => {
                 Submitted::Unknown(doubt(&operation, "the answer names no task".to_owned()))
             }
+        }
+    }
+
+    /// A step about labels. Their interface has no tasks: its answer is the end.
+    async fn submit_label(&self, call: &Call<'_>, operation: String) -> Submitted {
+        let invalid = |text| Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
+        let Some(machine) = call.target.id() else {
+            return invalid(format!("{} has no id yet", call.target.at));
+        };
+        let order = self.tagging.order(call.op, machine.as_str(), self.project.as_ref()).await;
+        let order = match order {
+            Ok(order) => order,
+            Err(text) => return invalid(text),
+        };
+        match self.tagging.send(&order).await {
+            Ok(()) => Submitted::Done(Receipt::default()),
+            Err(error) => match error.proof() {
+                Proof::Refused => Submitted::Refused(error.refusal()),
+                Proof::NotSent => Submitted::NotSent(error.into_provider(operation)),
+                Proof::Unknown => Submitted::Unknown(error.into_provider(operation)),
+            },
         }
     }
 

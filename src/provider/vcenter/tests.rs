@@ -84,6 +84,7 @@ fn full_spec() -> MachineSpec {
         autostart: None,
         protect: Some(true),
         tags: None,
+        labels: [].into(),
         notes: Some("Front end\nsecond line".into()),
         pool: Some("acme".into()),
         disks: [

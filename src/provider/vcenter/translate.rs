@@ -212,6 +212,8 @@ impl Reader<'_> {
             marker,
             spec,
             next: None,
+            // They are kept by another interface, and filled in by who reads that too.
+            known_labels: BTreeMap::new(),
             addresses: addresses(object, seen.as_ref()),
             devices,
         }
@@ -234,6 +236,7 @@ impl Reader<'_> {
             autostart: None,
             protect: None,
             tags: None,
+            labels: BTreeMap::new(),
             notes: Some(notes.unwrap_or_default()),
             pool: self.pool(object),
             disks: BTreeMap::new(),

@@ -122,7 +122,10 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
             let source = SecretSource::Env("PROBE".to_owned());
             init(spec).password = Some(SecretRef { source, version: 1 });
         }
-        K::Comment | K::Marker => return None,
+        K::Label => {
+            spec.labels.insert("boot".into(), ["probe".to_owned()].into());
+        }
+        K::Comment | K::Marker | K::LabelValues => return None,
     }
     Some(())
 }
@@ -185,6 +188,7 @@ fn observed(hot: BTreeSet<Hot>) -> ObservedMachine {
         spec: MachineSpec::default(),
         next: None,
         devices: Vec::new(),
+        known_labels: BTreeMap::new(),
         addresses: Vec::new(),
     }
 }

@@ -19,11 +19,13 @@ fn a_field_that_one_product_refuses_says_why() {
         assert!(cells[0].create && !cells[1].create, "{field}: {cells:#?}");
         assert!(!cells[1].why.as_ref().unwrap().help.is_empty());
     }
+    let label = row(&table(), "label.NAME");
+    assert!(!label[0].create && label[1].create, "{label:#?}");
 }
 
 #[test]
 fn a_plain_machine_is_taken_everywhere() {
-    let refused = ["tags", "tpm", "autostart", "nic.NAME.vlan", "comment"];
+    let refused = ["tags", "label.NAME", "tpm", "autostart", "nic.NAME.vlan", "comment"];
     for field in table().fields.iter().filter(|row| !refused.contains(&row.field.as_str())) {
         assert!(field.on.iter().all(|it| it.create), "{field:#?}");
     }

@@ -196,6 +196,7 @@ impl Lab {
                         datacenter: config.datacenter.clone(),
                         folder: config.folder.clone().unwrap_or_default(),
                         pools: pools_at(desired, name),
+                        labels: vc::DeclaredLabels::of(desired, name),
                         reads_max: config.reads_max,
                         writes_max: config.writes_max,
                         expected_identity: None,

@@ -229,6 +229,7 @@ impl Lab {
             tags: self
                 .has_field(FieldKind::Tags)
                 .then(|| ["Web".to_owned(), "prod".to_owned(), "a.b+c_d".to_owned()].into()),
+            labels: [].into(),
             notes: Some("Front end: a=b; c&d, 100 % + ä\n\nzweite Zeile  \n".into()),
             pool: Some(props.pool.as_str().into()),
             disks: [("boot".into(), disk(boot_gib)), ("data".into(), disk(3))].into(),
@@ -645,8 +646,12 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
             );
             let spec = if expect.in_force { &machine.spec } else { machine.settled() };
             for (path, wanted) in &expect.fields {
-                let found = spec.get(path);
-                hold(format!("{path} = {wanted:?}, is {found:?}"), found == *wanted);
+                let found = match path.kind {
+                    FieldKind::LabelValues => machine.label_values(path),
+                    _ => spec.get(path),
+                };
+                let holds = path.kind.is_reached(wanted.as_ref(), found.as_ref());
+                hold(format!("{path} = {wanted:?}, is {found:?}"), holds);
             }
             if let Some(owner) = &expect.owner {
                 let marker = machine.marker.found();
@@ -690,6 +695,10 @@ fn words(op: &StepOp) -> Vec<String> {
             return vec![format!("set-pool, {}", if pool.is_some() { "one" } else { "none" })];
         }
         StepOp::GrowDisk { .. }
+        | StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. }
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
@@ -738,6 +747,10 @@ pub fn vocabulary() -> BTreeSet<String> {
         "grow-disk",
         "set-pool, one",
         "set-pool, none",
+        "define-label",
+        "define-label-value",
+        "set-label",
+        "clear-label",
         "start",
         "shutdown",
         "stop",

@@ -80,6 +80,20 @@ pub async fn a_lost_change_is_looked_up(lab: Lab) {
     }
 }
 
+pub async fn a_lost_call_about_a_label_is_looked_up(lab: Lab) {
+    let mut machine = lab.small().await;
+    let mut set = |value: &str| {
+        machine.spec.labels.insert("tenant".into(), [value.to_owned()].into());
+        machine.clone()
+    };
+    for machine in [set("acme"), set("beta")] {
+        for step in lab.update_steps(&machine, false).await {
+            lose(&lab, &lab.target(), &step).await;
+        }
+        assert!(lab.update_steps(&machine, false).await.is_empty());
+    }
+}
+
 pub async fn a_lost_call_about_a_pool_is_looked_up(lab: Lab) {
     let gone = Expect { exists: Some(false), ..Expect::default() };
     let steps = [

@@ -95,7 +95,7 @@ impl Subject for Cluster {
         let mut setup =
             Setup { release: self.release, switches: self.switches, faulty, ..Setup::default() };
         match scene {
-            Scene::Usual => {}
+            Scene::Usual | Scene::Labelled => {}
             Scene::Slow => {
                 let long = Duration::from_millis(500);
                 timing.kinds.clear();
@@ -147,13 +147,22 @@ impl Subject for Cluster {
             (Need::Queue, "a task begins as soon as it is made"),
             (Need::Tools, "a shutdown is tried whoever hears it"),
             (Need::Sessions, "tickets end by themselves"),
+            (Need::Labels, "labels are not made there yet"),
             (Need::Snapshots, "a linked clone hangs on the template itself"),
         ]
         .into()
     }
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
-        [("setting disk-size", "a disk grows in a call of its own")].into()
+        let labels = "labels are not made there yet";
+        [
+            ("setting disk-size", "a disk grows in a call of its own"),
+            ("define-label", labels),
+            ("define-label-value", labels),
+            ("set-label", labels),
+            ("clear-label", labels),
+        ]
+        .into()
     }
 }
 
@@ -370,6 +379,7 @@ impl Stage for Played {
                 };
                 world.access.acl.push(group);
             }),
+            Act::Label(..) => unreachable!("labels are not made there yet"),
             Act::MakePool(name) => control.edit(|world| {
                 world.pools.insert(name.to_owned(), Pool::default());
             }),
@@ -458,6 +468,10 @@ impl Stage for Played {
 
     fn hangs_on(&self, _: &At) -> Option<String> {
         None
+    }
+
+    fn labels(&self, _: &At) -> BTreeSet<String> {
+        unreachable!("labels are not made there yet")
     }
 
     fn sessions(&self) -> usize {

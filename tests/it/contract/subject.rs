@@ -70,6 +70,8 @@ pub enum Need {
     Pages,
     /// Linked clones that hang on a snapshot.
     Snapshots,
+    /// Labels of machines, by key.
+    Labels,
 }
 
 /// What kind of world a rule wants.
@@ -83,6 +85,9 @@ pub enum Scene {
     Idle,
     /// Many machines with the mark of our project.
     Crowd,
+    /// The usual one; of the machine of most rules, labels are declared: `tenant` as `acme` or
+    /// `beta`, `tier` as `silver`.
+    Labelled,
 }
 
 /// Machines of a crowd.
@@ -163,6 +168,8 @@ pub enum Act<'a> {
     EndSessions,
     /// Makes a pool that was not there.
     MakePool(&'a str),
+    /// Puts a label on a machine, of a key that lets a machine have several values.
+    Label(&'a NativeId, &'a str, &'a str),
 }
 
 /// Which requests a fault hits.
@@ -284,6 +291,8 @@ pub trait World: Send + Sync {
     fn born(&self, name: &str) -> usize;
     /// The snapshot that its disk hangs on.
     fn hangs_on(&self, at: &At) -> Option<String>;
+    /// The labels of a machine, as `key=value`.
+    fn labels(&self, at: &At) -> BTreeSet<String>;
     /// Sessions that are open.
     fn sessions(&self) -> usize;
     /// The words in which an error could give away the credentials.

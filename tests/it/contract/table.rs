@@ -4,10 +4,10 @@
 use super::{
     births,
     lab::Lab,
-    life, lost, observe, read, refused,
+    labels, life, lost, observe, read, refused,
     subject::{
         Need,
-        Scene::{self, Crowd, Idle, Slow, Usual},
+        Scene::{self, Crowd, Idle, Labelled, Slow, Usual},
     },
     tasks, transport,
 };
@@ -107,11 +107,13 @@ rules! {
     7 life::a_submit_sends_one_call Usual clean Nobody Mock;
     8 lost::a_lost_birth_is_looked_up Usual faulty Nobody Mock;
     8 lost::a_lost_change_is_looked_up Usual faulty Nobody Mock;
+    8 lost::a_lost_call_about_a_label_is_looked_up Labelled faulty Nobody Mock [Labels];
     8 transport::a_read_is_tried_again_and_a_change_is_not Usual faulty Nobody Mock;
     9 refused::a_locked_machine_is_busy Usual faulty Nobody Mock;
     9 refused::what_exists_is_not_made_again Usual faulty Nobody Mock;
     9 refused::what_is_gone_is_missing Usual faulty Nobody Vcsim;
     9 refused::a_missing_privilege_is_a_permission Usual faulty Nobody Mock;
+    9 labels::a_label_that_may_not_be_made_is_a_permission Labelled faulty Nobody Mock [Labels];
     9 refused::what_never_left_is_not_sent Usual faulty Nobody Mock;
     10 refused::a_stale_version_is_a_conflict Usual faulty Nobody Mock;
     3 births::a_broken_chain_of_pages_is_never_a_shorter_list Crowd faulty Nobody Vcsim [Pages];
@@ -132,6 +134,8 @@ rules! {
     15 life::a_machine_is_born_from_an_image_as_declared Usual clean Schema Mock;
     15 life::every_change_reads_back_as_declared Usual clean Schema Mock;
     15 life::a_machine_changes_its_pool Usual clean Schema Mock;
+    15 labels::a_machine_bears_its_labels_beside_those_of_others Labelled clean Nobody Vcsim [Labels];
+    15 labels::a_machine_is_born_with_its_labels Labelled clean Nobody Vcsim [Labels];
     15 life::a_pool_is_made_described_and_removed Usual clean Schema Nobody [OwnPools];
     15 life::normalizing_twice_is_normalizing_once Usual clean Nobody Mock;
     15 births::a_machine_that_needs_a_person_is_locked Usual faulty Nobody Mock;

@@ -20,7 +20,7 @@ use novahost::{
         Provider,
         endpoint::Endpoint,
         tls::{Fingerprint, TlsTrust},
-        vcenter::{PORT, PoolPlace, Settings, Vcenter, VcenterProvider},
+        vcenter::{DeclaredLabels, PORT, PoolPlace, Settings, Vcenter, VcenterProvider},
     },
 };
 use secrecy::SecretString;
@@ -41,7 +41,7 @@ const PASSWORD: &str = "sandbox-password";
 const OPERATORS: &str = "operators@vsphere.local";
 
 /// Every method that the client can send.
-const CALLS: [&str; 21] = [
+const CALLS: [&str; 32] = [
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
     "CreateContainerView",
@@ -62,6 +62,17 @@ const CALLS: [&str; 21] = [
     "RetrievePropertiesEx",
     "RetrieveServiceContent",
     "ShutdownGuest",
+    "tags.attach",
+    "tags.categories",
+    "tags.category",
+    "tags.detach",
+    "tags.login",
+    "tags.logout",
+    "tags.make-category",
+    "tags.make-tag",
+    "tags.of-category",
+    "tags.tag",
+    "tags.worn",
     "vimServiceVersions.xml",
 ];
 
@@ -93,7 +104,7 @@ impl Subject for Installation {
         options.timing.login_delay = Duration::ZERO;
         let mut world = world();
         match scene {
-            Scene::Usual => {}
+            Scene::Usual | Scene::Labelled => {}
             Scene::Slow => {
                 let long = Duration::from_millis(500);
                 options.timing.kinds.clear();
@@ -109,7 +120,8 @@ impl Subject for Installation {
         let server = vcenter::serve(world, options).await.unwrap();
         let control = server.control();
         self.seen.lock().unwrap().push(control.clone());
-        Arc::new(Played { server, control, props })
+        let labelled = scene == Scene::Labelled;
+        Arc::new(Played { server, control, props, labelled })
     }
 
     fn calls(&self) -> (BTreeMap<String, usize>, BTreeSet<String>) {
@@ -161,7 +173,7 @@ impl Subject for Installation {
             ("delete-pool", pools),
             ("setting tpm", "a TPM needs a key provider"),
             ("setting autostart", "it is a setting of hosts"),
-            ("setting tags", "they are kept by another interface"),
+            ("setting tags", "a tag belongs to a category"),
             ("setting machine-uuid", "a machine is born with it"),
         ]
         .into()
@@ -245,6 +257,20 @@ struct Played {
     server: vcenter::Server,
     control: Control,
     props: Props,
+    labelled: bool,
+}
+
+/// What a configuration declares in a world with labels.
+fn labels() -> DeclaredLabels {
+    let values = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
+    DeclaredLabels {
+        machines: [super::lab::key()].into(),
+        values: [
+            ("tenant".into(), values(&["acme", "beta"])),
+            ("tier".into(), values(&["silver"])),
+        ]
+        .into(),
+    }
 }
 
 impl Played {
@@ -270,6 +296,7 @@ impl Played {
             datacenter: None,
             folder: "novahost".into(),
             pools,
+            labels: if self.labelled { labels() } else { DeclaredLabels::default() },
             reads_max: 8,
             writes_max: 4,
             expected_identity: None,
@@ -334,7 +361,8 @@ fn nobody() -> String {
 }
 
 fn is_change(method: &str) -> bool {
-    method.ends_with("_Task") || method == "ShutdownGuest"
+    let tags = ["tags.attach", "tags.detach", "tags.make-category", "tags.make-tag"];
+    method.ends_with("_Task") || method == "ShutdownGuest" || tags.contains(&method)
 }
 
 impl Stage for Played {
@@ -464,6 +492,15 @@ impl Stage for Played {
             Act::ReadOnly => self.on_root(Some(READ_ONLY)),
             Act::Crowded(crowded) => control.crowd_hosts(crowded),
             Act::EndSessions => control.end_sessions(),
+            Act::Label(id, key, value) => control.edit(|world| {
+                let found = world.tagging.categories.iter().find(|(_, it)| it.name == key);
+                let category = match found.map(|(urn, _)| urn.clone()) {
+                    Some(urn) => urn,
+                    None => world.add_category(key, true, &[]),
+                };
+                let tag = world.add_tag(&category, value);
+                world.tagging.attached.insert((tag, id.to_string()));
+            }),
             Act::MakePool(name) => control.edit(|world| {
                 let parent = folder(world, "novahost");
                 let holds = ["Folder", "VirtualMachine", "VirtualApp"].map(str::to_owned);
@@ -577,8 +614,12 @@ impl Stage for Played {
         })
     }
 
+    fn labels(&self, at: &At) -> BTreeSet<String> {
+        self.control.inspect(|world| world.tags_of(&Self::find(world, at).unwrap()))
+    }
+
     fn sessions(&self) -> usize {
-        self.control.inspect(|world| world.sessions.len())
+        self.control.inspect(|world| world.sessions.len() + world.tagging.sessions.len())
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -278,6 +278,56 @@ async fn whoever_only_looks_logs_out_too_when_interrupted() {
     }
 }
 
+const LABELLED: &str = r#"vms:
+  web-{1..2}:
+    hypervisor: vc
+    image: base
+    labels: { tenant: acme, tier: front }
+    nics: { eth0: { network: web, ip: 10.20.0.71-10.20.0.72 } }
+    power: stopped
+"#;
+
+/// Labels are tags that VMware's own client sees; what others put on stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_are_tags_that_others_see_and_others_tags_stay() {
+    let Some(road) = Road::begin("vcsim-labels").await else { return };
+    // Somebody's own category, spelt another way, and a tag beside ours.
+    road.govc(&["tags.category.create", "-m", "-t", "VirtualMachine", "Tier"]);
+    road.govc(&["tags.create", "-c", "Tier", "gold"]);
+    road.declare(LABELLED);
+    road.project.run("apply --yes").code(0).says("2 done");
+    let worn = |name: &str| {
+        let path = format!("/DC0/vm/novahost/{name}");
+        let listed = road.govc(&["tags.attached.ls", "-r", &path]);
+        let mut tags: Vec<String> = listed.lines().map(|it| it.trim().to_owned()).collect();
+        tags.sort();
+        tags
+    };
+    assert_eq!((worn("web-1"), worn("web-2")), (both(), both()));
+    let category = road.govc(&["tags.category.info", "-json", "tenant"]);
+    assert!(category.contains("SINGLE") && category.contains("acme-lab"), "{category}");
+    road.govc(&["tags.attach", "-c", "Tier", "gold", "/DC0/vm/novahost/web-1"]);
+    road.govc(&["tags.detach", "-c", "tenant", "acme", "/DC0/vm/novahost/web-2"]);
+    let found = road.project.run("drift").code(2);
+    found.says("declared acme").says("vm/web-2");
+    road.project.run("apply --yes").code(0).says("1 done");
+    assert_eq!(worn("web-1"), ["acme", "front", "gold"]);
+    assert_eq!(worn("web-2"), both());
+
+    road.declare(&LABELLED.replace("tenant: acme", "tenant: beta"));
+    road.project.run("apply --yes").code(0).says("2 done");
+    assert_eq!(worn("web-1"), ["beta", "front", "gold"]);
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do.");
+    let before = road.tasks().len();
+    road.project.run("apply --yes").code(0).says("Nothing to do.");
+    assert_eq!(road.tasks().len(), before, "a second apply begins no task");
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
+fn both() -> Vec<String> {
+    vec!["acme".to_owned(), "front".to_owned()]
+}
+
 /// A client in another language reads the same, property by property.
 fn seen_by_pyvmomi(road: &Road) {
     let Ok(python) = env::var("NOVAHOST_PYTHON") else { return };

@@ -219,6 +219,12 @@ pub(crate) fn clone(core: &mut Core, source: &str, args: &Elem, task: &str) -> O
             core.world.entities.get(source).map(|it| it.custom.clone()).unwrap_or_default();
     }
     core.world.entities.insert(id.clone(), entity);
+    if core.switches.clone_copies_tags {
+        let attached = &mut core.world.tagging.attached;
+        let of: Vec<String> =
+            attached.iter().filter(|(_, on)| on == source).map(|(tag, _)| tag.clone()).collect();
+        attached.extend(of.into_iter().map(|tag| (tag, id.clone())));
+    }
     Ok(id)
 }
 

@@ -45,6 +45,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::Configure(settings) => learns(settings),
         StepOp::GrowDisk { .. }
         | StepOp::SetPool { .. }
+        | StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. }
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
@@ -57,6 +61,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
     let guarded = matches!(op, StepOp::Configure(_) | StepOp::GrowDisk { .. });
     let wait = match op {
         StepOp::SetPool { .. }
+        | StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. }
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
         | StepOp::DeletePool => Wait::Call,

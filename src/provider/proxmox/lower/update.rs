@@ -140,7 +140,7 @@ impl Updater<'_> {
             }
             // A start or stop that comes with other changes is a step after them.
             K::Power => {}
-            K::Firmware | K::DiskBus | K::DiskStorage | K::Comment => {
+            K::Firmware | K::DiskBus | K::DiskStorage | K::Comment | K::Label | K::LabelValues => {
                 self.refuse(change);
             }
         }

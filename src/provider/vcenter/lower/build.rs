@@ -6,6 +6,7 @@
 //! never a second birth. Nothing starts before `ready`.
 
 use super::{
+    labels,
     layout::Layout,
     parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
     set_pool, start, step,
@@ -70,6 +71,8 @@ impl Builder<'_> {
             }
         }
         self.boot(&mut write);
+        // Whoever goes by labels, a backup among them, is to see them before the machine runs.
+        steps.append(&mut self.labels());
         steps.push(self.ready(write, made));
         match self.build.machine.power {
             Power::Running | Power::Once => {
@@ -276,6 +279,27 @@ impl Builder<'_> {
         let call = building::create(self.build, first);
         let (op, begin, end) = call.map_err(|fault| self.faults.push(fault)).ok()?;
         Some(step(op, begin, end))
+    }
+
+    /// Labels that the machine does not bear yet. A clone may have been born with its
+    /// template's.
+    fn labels(&mut self) -> Vec<Step> {
+        let around = labels::Around {
+            worn: self.base.map(|base| &base.settled().labels),
+            known: self.base.map(|base| &base.known_labels),
+        };
+        let mut steps = Vec::new();
+        for (key, values) in &self.spec.labels {
+            let bears =
+                |value| around.worn.and_then(|it| it.get(key)).is_some_and(|it| it.contains(value));
+            for value in values.iter().filter(|it| self.build.seen.is_none() || !bears(*it)) {
+                match labels::bear((key, value), around) {
+                    Ok(mut calls) => steps.append(&mut calls),
+                    Err(fault) => self.faults.push(fault),
+                }
+            }
+        }
+        steps
     }
 
     fn pool(&self) -> Option<Step> {

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod build;
+mod labels;
 mod layout;
 mod parts;
 mod update;
@@ -51,6 +52,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::Configure(settings) => learns(settings),
         StepOp::GrowDisk { .. }
         | StepOp::SetPool { .. }
+        | StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. }
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
@@ -63,6 +68,11 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
     let guarded = matches!(op, StepOp::Configure(_));
     let wait = match op {
         StepOp::Shutdown => Wait::PowerOff { within_s: SHUTDOWN_S },
+        // The interface of tags has no tasks.
+        StepOp::DefineLabel { .. }
+        | StepOp::DefineLabelValue { .. }
+        | StepOp::SetLabel { .. }
+        | StepOp::ClearLabel { .. } => Wait::Call,
         StepOp::Clone(_)
         | StepOp::Create(_)
         | StepOp::Configure(_)

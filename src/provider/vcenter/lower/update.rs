@@ -2,6 +2,7 @@
 //! is kept pending, so where the machine has to be off for it, the shutdown comes first.
 
 use super::{
+    labels,
     layout::Layout,
     marker_of,
     parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
@@ -27,6 +28,7 @@ struct Updater<'a> {
     layout: Layout,
     write: Write,
     pool: Option<Step>,
+    labels: Vec<Step>,
     /// Cards that were set already: several fields of one make one setting.
     set_nics: BTreeSet<DeviceName>,
     seeds: bool,
@@ -47,6 +49,7 @@ pub(super) fn lower(update: &Update<'_>) -> Result<Lowered, Vec<Unsupported>> {
         layout: Layout::of(update.seen, &marker.map),
         write: Write::default(),
         pool: None,
+        labels: Vec::new(),
         set_nics: BTreeSet::new(),
         seeds: false,
         marks: false,
@@ -98,6 +101,7 @@ impl Updater<'_> {
                 self.write.set(spec, kind, Setting::Notes(notes));
             }
             K::Pool => self.pool = Some(set_pool(spec.pool.clone())),
+            K::Label => device.iter().for_each(|name| self.label(name)),
             K::Marker | K::DiskOnRemove => self.marks = true,
             K::InitHostname
             | K::InitDomain
@@ -131,13 +135,27 @@ impl Updater<'_> {
             | K::NicVlan
             | K::DiskBus
             | K::DiskStorage
-            | K::Comment => self.refuse(change),
+            | K::Comment
+            | K::LabelValues => self.refuse(change),
         }
     }
 
     fn refuse(&mut self, change: &FieldChange) {
         let why = "this cannot be changed on a machine that exists";
         self.faults.push(fault(change.field.clone(), why, "replace the machine"));
+    }
+
+    fn label(&mut self, name: &DeviceName) {
+        let seen = self.update.seen;
+        let around =
+            labels::Around { worn: Some(&seen.settled().labels), known: Some(&seen.known_labels) };
+        let Some((key, values)) = self.spec.labels.get_key_value(name.as_str()) else { return };
+        for value in values {
+            match labels::bear((key, value), around) {
+                Ok(mut steps) => self.labels.append(&mut steps),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
     }
 
     /// Whether the machine is shut down before the write: for a restart, and when it is to
@@ -423,6 +441,7 @@ impl Updater<'_> {
         }
         steps.extend(boot);
         steps.extend(self.pool.take());
+        steps.append(&mut self.labels);
         if stops && self.update.restart {
             steps.push(start(power(PowerState::Stopped)));
         }

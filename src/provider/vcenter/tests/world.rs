@@ -150,6 +150,7 @@ impl World {
             spec,
             next: None,
             devices: self.devices(),
+            known_labels: [].into(),
             addresses: Vec::new(),
         }
     }

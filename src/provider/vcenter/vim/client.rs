@@ -70,16 +70,28 @@ pub struct ClientSettings {
 /// One vCenter. Ends its session in [`close`](VimClient::close); one that is dropped
 /// without that leaves a session behind until the server forgets it.
 pub struct VimClient {
-    http: Http,
+    http: Arc<Http>,
     codec: Box<dyn Codec>,
     username: String,
     password: SecretString,
     service: OnceCell<Arc<Service>>,
     session: Mutex<State>,
-    reads: Semaphore,
-    writes: Semaphore,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     clock: Clock,
     requests: AtomicU64,
+}
+
+/// What another interface of the same server is spoken to with: the same connections under
+/// the same trust, the same credentials, and the same bounds on what is under way at once.
+#[derive(Clone)]
+pub(in crate::provider::vcenter) struct Door {
+    pub http: Arc<Http>,
+    pub username: String,
+    pub password: SecretString,
+    pub reads: Arc<Semaphore>,
+    pub writes: Arc<Semaphore>,
+    pub clock: Clock,
 }
 
 enum State {
@@ -98,15 +110,27 @@ pub(super) struct Session {
 }
 
 /// The tries that a read has.
-struct Tries<'a> {
+pub(in crate::provider::vcenter) struct Tries<'a> {
     clock: &'a Clock,
     begun: Duration,
     pauses: ExponentialBackoff,
 }
 
-impl Tries<'_> {
+impl<'a> Tries<'a> {
+    /// None was made yet.
+    pub fn begin(clock: &'a Clock) -> Self {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(READ_RETRY_FIRST)
+            .with_max_delay(READ_RETRY_LONGEST)
+            .with_factor(4.0)
+            .with_jitter()
+            .with_max_times(READ_RETRIES_MAX)
+            .build();
+        Self { clock, begun: clock.monotonic(), pauses }
+    }
+
     /// Waits before the next try, or gives the error back when there is none that helps.
-    async fn after(&mut self, error: CallError) -> Result<(), CallError> {
+    pub async fn after(&mut self, error: CallError) -> Result<(), CallError> {
         let spent = self.clock.monotonic().saturating_sub(self.begun);
         match self.pauses.next() {
             Some(pause) if error.read_again_helps() && spent < READ_RETRY_WITHIN => {
@@ -140,14 +164,14 @@ impl VimClient {
             settings.patience,
         )?;
         Ok(Self {
-            http,
+            http: Arc::new(http),
             codec: Box::new(Soap),
             username: settings.username,
             password: settings.password,
             service: OnceCell::new(),
             session: Mutex::new(State::None),
-            reads: Semaphore::new(settings.reads_max.max(1)),
-            writes: Semaphore::new(settings.writes_max.max(1)),
+            reads: Arc::new(Semaphore::new(settings.reads_max.max(1))),
+            writes: Arc::new(Semaphore::new(settings.writes_max.max(1))),
             clock,
             requests: AtomicU64::new(0),
         })
@@ -156,6 +180,18 @@ impl VimClient {
     /// Where it answers.
     pub fn endpoint(&self) -> &Endpoint {
         self.http.endpoint()
+    }
+
+    /// The way to another interface of this server.
+    pub(in crate::provider::vcenter) fn door(&self) -> Door {
+        Door {
+            http: Arc::clone(&self.http),
+            username: self.username.clone(),
+            password: self.password.clone(),
+            reads: Arc::clone(&self.reads),
+            writes: Arc::clone(&self.writes),
+            clock: self.clock.clone(),
+        }
     }
 
     /// Who we are, as tasks and events name it.
@@ -210,14 +246,7 @@ impl VimClient {
     }
 
     fn tries(&self) -> Tries<'_> {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(READ_RETRY_FIRST)
-            .with_max_delay(READ_RETRY_LONGEST)
-            .with_factor(4.0)
-            .with_jitter()
-            .with_max_times(READ_RETRIES_MAX)
-            .build();
-        Tries { clock: &self.clock, begun: self.clock.monotonic(), pauses }
+        Tries::begin(&self.clock)
     }
 
     /// A call that changes something: sent once. It is sent a second time only when the

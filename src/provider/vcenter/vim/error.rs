@@ -171,7 +171,7 @@ impl CallError {
 
     /// A login that came to nothing: the call that it was for has not left, however far
     /// the login itself came.
-    pub(super) fn before_the_call(self, endpoint: &str) -> Self {
+    pub(in crate::provider::vcenter) fn before_the_call(self, endpoint: &str) -> Self {
         match self {
             CallError::Auth(_)
             | CallError::NotSent { .. }

@@ -54,17 +54,29 @@ impl SettingsError {
 
 /// One server.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(in crate::provider::vcenter) struct Http {
     client: reqwest::Client,
     endpoint: Endpoint,
 }
 
 /// What came back.
-pub(super) struct Reply {
+pub(in crate::provider::vcenter) struct Reply {
     pub status: u16,
     pub body: Vec<u8>,
     /// The session, as the server spelt it.
     pub cookie: Option<HeaderValue>,
+}
+
+/// One request to another interface of the same server.
+pub(in crate::provider::vcenter) struct Ask<'a> {
+    pub method: reqwest::Method,
+    /// Path and query.
+    pub path: &'a str,
+    pub headers: HeaderMap,
+    /// JSON.
+    pub body: Option<Vec<u8>>,
+    /// Instead of the usual patience.
+    pub patience: Option<Duration>,
 }
 
 /// What goes out, beside the body.
@@ -122,7 +134,11 @@ impl Http {
     }
 
     /// Sends one call, once.
-    pub async fn post(&self, body: Vec<u8>, post: &Post<'_>) -> Result<Reply, CallError> {
+    pub(in crate::provider::vcenter::vim) async fn post(
+        &self,
+        body: Vec<u8>,
+        post: &Post<'_>,
+    ) -> Result<Reply, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(post.content_type));
         let action = HeaderValue::from_str(post.action)
@@ -134,6 +150,19 @@ impl Http {
         let url = format!("{}/sdk", self.endpoint);
         let mut request = self.client.post(url).headers(headers).body(body);
         if let Some(patience) = post.patience {
+            request = request.timeout(patience);
+        }
+        self.reply(request).await
+    }
+
+    /// Sends one request of another interface, once.
+    pub async fn ask(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
+        let url = format!("{}{}", self.endpoint, ask.path);
+        let mut request = self.client.request(ask.method, url).headers(ask.headers);
+        if let Some(body) = ask.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        if let Some(patience) = ask.patience {
             request = request.timeout(patience);
         }
         self.reply(request).await

@@ -11,7 +11,7 @@ pub mod codec;
 pub mod collect;
 pub mod error;
 pub mod fault;
-mod http;
+pub(in crate::provider::vcenter) mod http;
 pub mod node;
 #[cfg(test)]
 mod script;
