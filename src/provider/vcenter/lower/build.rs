@@ -8,7 +8,9 @@
 use super::{
     labels,
     layout::Layout,
-    parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
+    parts::{
+        Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, snapshots_hold,
+    },
     set_pool, start, step,
 };
 use crate::{
@@ -224,6 +226,11 @@ impl Builder<'_> {
                     "a disk of a linked clone stays as large as the template's, which is {from}, and {to} is asked for"
                 );
                 self.faults.push(fault(at, why, "use `clone: full`, or leave `size:` out"));
+                continue;
+            }
+            // Snapshots of the template stay with it; those of a half-made machine somebody took.
+            if let Some(fault) = self.build.seen.and_then(|seen| snapshots_hold(seen, at)) {
+                self.faults.push(fault);
                 continue;
             }
             let (disk, slot) = (name.clone(), seat.slot.clone());

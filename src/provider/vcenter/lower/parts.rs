@@ -2,8 +2,8 @@
 
 use super::{super::slots::bus_of, layout::Layout};
 use crate::model::{
-    DeviceName, FieldKind, FieldPath, InitSpec, MacAddress, MachineSpec, Seed, SeedNic, Setting,
-    Slot, StorageName, Unsupported,
+    DeviceName, FieldKind, FieldPath, InitSpec, MacAddress, MachineSpec, ObservedMachine, Seed,
+    SeedNic, Setting, Slot, StorageName, Unsupported,
 };
 pub(super) use crate::provider::lowering::{
     Seat, Write, changing::new_disk, fault, nic_fields, processors, seed_end,
@@ -27,6 +27,13 @@ pub(super) fn attach(
     let (disk, slot) = (name.clone(), slot.clone());
     write.settings.push(Setting::AttachDisk { disk, slot, bus, size, storage });
     Ok(())
+}
+
+/// Why a disk keeps its size, where snapshots of the machine hold it.
+pub(super) fn snapshots_hold(seen: &ObservedMachine, disk_size: FieldPath) -> Option<Unsupported> {
+    let why = "a disk of a machine with snapshots cannot grow";
+    let held = !seen.snapshots.is_empty();
+    held.then(|| fault(disk_size, why, "remove the snapshots first"))
 }
 
 /// The first-boot documents of a spec, complete. `mac` knows the address of each card: the

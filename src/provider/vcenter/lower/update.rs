@@ -5,7 +5,9 @@ use super::{
     labels,
     layout::Layout,
     marker_of,
-    parts::{Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of},
+    parts::{
+        Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, snapshots_hold,
+    },
     power, set_pool, start, step, stop,
 };
 use crate::{
@@ -277,10 +279,8 @@ impl Updater<'_> {
         let Some(to) = self.spec.disks.get(name).and_then(|disk| disk.size) else { return };
         let Some(seat) = self.layout.seats.disks.get(name) else { return };
         let at = FieldPath::on(FieldKind::DiskSize, name);
-        if !self.update.seen.snapshots.is_empty() {
-            let why = "a disk of a machine with snapshots cannot grow";
-            self.faults.push(fault(at, why, "remove the snapshots first"));
-            return;
+        if let Some(fault) = snapshots_hold(self.update.seen, at.clone()) {
+            return self.faults.push(fault);
         }
         if self.runs() && bus_of(seat.slot.as_str()) == Some(Bus::Ide) {
             let why = format!("a disk in {} cannot grow while the machine runs", seat.slot);

@@ -135,6 +135,23 @@ fn a_build_that_stopped_anywhere_is_finished_without_a_second_birth() {
 }
 
 #[test]
+fn snapshots_hold_the_disks_of_a_half_made_machine_as_they_are() {
+    let machine = from_template(full_spec());
+    let lowered = build(&machine, Some(&seen_template()), None).unwrap();
+    let mut world = World::with_template();
+    world.run(&lowered.steps[..1]);
+    world.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    let found = build(&machine, Some(&seen_template()), Some(&world.seen())).unwrap_err();
+    assert_eq!(found[0].field.to_string(), "disk.boot.size");
+    assert!(found[0].why.contains("snapshots"), "{found:?}");
+    // The first disk has its size by now, and a new one does not mind.
+    world.snapshots.clear();
+    world.run(&lowered.steps[1..2]);
+    world.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    build(&machine, Some(&seen_template()), Some(&world.seen())).unwrap();
+}
+
+#[test]
 fn a_card_that_no_model_is_declared_for_keeps_its_key() {
     let mut spec = full_spec();
     let nic = spec.nics.get_mut("eth0").unwrap();
