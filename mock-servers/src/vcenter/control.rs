@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::access::{Grant, NO_ACCESS};
+use super::access::{Grant, NO_ACCESS, VIEW};
 use super::faults::FaultHook;
 use super::server::{Shared, certificates};
 use super::vm::Vm;
@@ -308,15 +308,25 @@ impl Control {
 
     /// Hides something from everybody, or shows it again: a permission on it that gives nothing.
     pub fn hide(&self, id: &str, hidden: bool) {
+        self.leave(id, NO_ACCESS, hidden);
+    }
+
+    /// Leaves everybody the sight of something, and takes the reading of it; or ends that.
+    pub fn veil(&self, id: &str, veiled: bool) {
+        self.leave(id, VIEW, veiled);
+    }
+
+    /// Sets a role on an object for everybody in person, or takes it away again.
+    fn leave(&self, id: &str, role: i32, on: bool) {
         self.edit(|world| {
             let users: Vec<String> = world.access.users.keys().cloned().collect();
             let Some(entity) = world.entities.get_mut(id) else { return };
-            entity.grants.retain(|grant| grant.role != NO_ACCESS);
-            if hidden {
+            entity.grants.retain(|grant| grant.role != role);
+            if on {
                 entity.grants.extend(users.into_iter().map(|principal| Grant {
                     principal,
                     group: false,
-                    role: NO_ACCESS,
+                    role,
                     propagate: true,
                 }));
             }

@@ -20,7 +20,8 @@ pub enum Deed {
     Unmark,
     /// Removes the machine with its disks.
     Delete,
-    /// Puts a machine of somebody else under the name that a request is about.
+    /// Puts a machine of somebody else under the name that a request is about, into the folder
+    /// that it is about.
     Occupy,
     /// Copies it under another name: notes and free keys come along, UUIDs do not.
     Clone(String),
@@ -46,6 +47,8 @@ pub enum Deed {
     Maintenance(String, bool),
     /// Hides the machine from everybody, or shows it again.
     Hide(bool),
+    /// Lets everybody see that the machine is there, and read nothing of it; or ends that.
+    Veil(bool),
     /// All sessions end.
     EndSessions,
     /// The listener shows another certificate, of another authority, or its own again.
@@ -59,16 +62,29 @@ pub enum Deed {
 impl Control {
     /// Does it. `about` is the id or the name of the machine of the request that it comes before.
     pub fn perform(&self, deed: &Deed, about: Option<&str>) {
+        self.perform_in(deed, about, None);
+    }
+
+    /// The same; `folder` is the one of the request, where it names one.
+    pub(crate) fn perform_in(&self, deed: &Deed, about: Option<&str>, folder: Option<&str>) {
         match deed {
             Deed::HostOffline(host, offline) => self.host_offline(host, *offline),
             Deed::Maintenance(host, on) => self.maintenance(host, *on),
             Deed::EndSessions => self.end_sessions(),
             Deed::Certificate(foreign) => self.certificate(*foreign),
-            Deed::All(deeds) => deeds.iter().for_each(|deed| self.perform(deed, about)),
-            Deed::To(id, deed) => self.perform(deed, Some(id)),
+            Deed::All(deeds) => {
+                deeds.iter().for_each(|deed| self.perform_in(deed, about, folder));
+            }
+            Deed::To(id, deed) => self.perform_in(deed, Some(id), folder),
             Deed::Occupy => {
                 if let Some(name) = about.filter(|name| self.find_vm(name).is_none()) {
-                    self.stranger(name);
+                    let stranger = self.stranger(name);
+                    self.edit(|world| {
+                        let made = stranger.and_then(|it| world.entities.get_mut(&it));
+                        if let (Some(entity), Some(folder)) = (made, folder) {
+                            entity.parent = Some(folder.to_owned());
+                        }
+                    });
                 }
             }
             Deed::Edit(..)
@@ -85,7 +101,8 @@ impl Control {
             | Deed::Revert
             | Deed::Question(_)
             | Deed::Connection(_)
-            | Deed::Hide(_) => {
+            | Deed::Hide(_)
+            | Deed::Veil(_) => {
                 if let Some(id) = about.and_then(|about| self.find_vm(about)) {
                     self.perform_on(deed, &id);
                 }
@@ -155,6 +172,7 @@ impl Control {
                 }
             }),
             Deed::Hide(hidden) => self.hide(id, *hidden),
+            Deed::Veil(veiled) => self.veil(id, *veiled),
             Deed::Occupy
             | Deed::HostOffline(..)
             | Deed::Maintenance(..)

@@ -198,7 +198,9 @@ async fn serve(
     let number = arrival.n;
     if let Some(Fault::Deed(deed)) = &planted {
         shared.core().deed_before = Some(number);
-        Control::new(Arc::clone(shared)).perform(deed, truth::machine_of(arrival).as_deref());
+        let folder = heard.method().and_then(truth::folder_of);
+        let about = truth::machine_of(arrival);
+        Control::new(Arc::clone(shared)).perform_in(deed, about.as_deref(), folder);
         shared.core().deed_before = None;
     }
     if let Some(Fault::HangBefore(time) | Fault::Delay(time)) = &planted {
@@ -308,8 +310,9 @@ fn remembered(shared: &Arc<Shared>, arrival: &Arrival, mut sent: Sent, stale: bo
     if arrival.call != "list" || core.fault.is_none() || sent.status != 200 {
         return sent;
     }
-    // Views have other names each time; what is asked of them is the same.
-    let key = without_views(&arrival.text);
+    // Views have other names each time, and so have requests; what is asked is the same.
+    let body = arrival.text.find("Body>").map_or("", |at| &arrival.text[at..]);
+    let key = without_views(body);
     match core.lists.get(&key) {
         Some(old) if stale => sent.text.clone_from(old),
         Some(_) | None => {

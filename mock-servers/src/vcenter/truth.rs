@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::access::NO_ACCESS;
+use super::access::{NO_ACCESS, VIEW};
 use super::vm::Vm;
 use super::world::{Entity, Kind, World};
 use super::xml::Elem;
@@ -61,6 +61,17 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
 /// The machine that a request is about, if it is there yet.
 pub(crate) fn machine_of(arrival: &Arrival) -> Option<String> {
     Some(arrival.object.as_deref()?.strip_prefix("vm/")?.to_owned())
+}
+
+/// The folder that a birth puts its machine into.
+pub(crate) fn folder_of(method: &Elem) -> Option<&str> {
+    let location = method.get("spec").and_then(|it| it.get("location"));
+    let folder = match method.name.as_str() {
+        "CloneVM_Task" => location.and_then(|it| it.get("folder")).or_else(|| method.get("folder")),
+        "CreateVM_Task" => method.get("_this"),
+        _ => None,
+    };
+    folder.map(|it| it.text.trim())
 }
 
 /// A request in neutral words. A birth is about `vm/` and the new name.
@@ -156,7 +167,7 @@ fn machine(world: &World, (id, entity): (&str, &Entity), vm: &Vm) -> Object {
     let pool = vm.pool.as_ref().and_then(|pool| world.entities.get(pool)).map(|it| &it.name);
     let config = &vm.config;
     // Who may see it is told here too: hiding it is a deed.
-    let hidden = entity.grants.iter().filter(|it| it.role == NO_ACCESS).count();
+    let hidden = entity.grants.iter().filter(|it| matches!(it.role, NO_ACCESS | VIEW)).count();
     Object {
         name: entity.name.clone(),
         uuid: Some(vm.instance_uuid.clone()),

@@ -112,6 +112,23 @@ async fn what_is_hidden_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn what_is_veiled_is_there_and_tells_its_name_alone() {
+    let center = center().await;
+    let vm = center.vm("old-print");
+    center.control.veil(&vm, true);
+    let view = center.api.view(&center, &["VirtualMachine"]).await;
+    let spec = props("VirtualMachine", &["name"]) + &through("ContainerView", &view);
+    let listed = center.api.retrieve(&spec, "").await.value();
+    assert_eq!(listed.all("objects").len(), 7);
+    let read = center.api.read(("VirtualMachine", &vm), &["name", "config.uuid"]).await;
+    assert_eq!(read.prop("name").unwrap().text, "old-print");
+    assert_eq!(read.get("missingSet/fault/fault").unwrap().attribute("xsi:type"), "NoPermission");
+    center.control.veil(&vm, false);
+    let read = center.api.read(("VirtualMachine", &vm), &["config.uuid"]).await;
+    assert!(read.prop("config.uuid").is_some());
+}
+
+#[tokio::test]
 async fn a_list_may_name_what_an_account_must_not_see() {
     for hidden_in_lists in [false, true] {
         let switches = Switches { hidden_in_lists, ..Switches::default() };

@@ -131,16 +131,10 @@ async fn deeds_come_between() {
     let args = center.clone_args("taken", "", "<powerOn>false</powerOn>");
     let info =
         api.task("CloneVM_Task", ("VirtualMachine", &center.vm("tpl-debian-13")), &args).await;
-    // The stranger lies in another folder: the same name twice, which is allowed.
-    assert_eq!(info.text("state"), "success");
-    assert_eq!(
-        center.control.inspect(|world| world
-            .entities
-            .values()
-            .filter(|it| it.name == "taken")
-            .count()),
-        2
-    );
+    // The stranger lies where the clone was to go.
+    assert_eq!(error_of(&info), "DuplicateName");
+    let named = |world: &World| world.entities.values().filter(|it| it.name == "taken").count();
+    assert_eq!(center.control.inspect(named), 1);
 }
 
 #[tokio::test]
