@@ -44,8 +44,10 @@ pub enum Bug {
     DigestNotSent,
     /// A machine is deleted without the guarded write before it.
     DeleteUnannounced,
-    /// A row that hides a machine does not make the view incomplete.
+    /// What hides a machine does not make the view incomplete.
     HiddenRowIgnored,
+    /// What may not be read of a machine counts as not set.
+    MissingIgnored,
     /// Every second plan from the same inputs is another one.
     PlanCountsItself,
     /// A certain tag is written and never seen again.
@@ -56,7 +58,7 @@ pub enum Bug {
     IntentAfterwards,
     /// A call that did not bring about its end counts as done.
     FailureIsDone,
-    /// A change whose reply was lost at the gateway is sent again at once.
+    /// A call whose reply was lost is sent again at once.
     PostSentTwice,
     /// Before `ready` nobody looks for another machine of the key.
     TwinNotSeen,
@@ -184,7 +186,14 @@ impl Bug {
             "hidden-row-ignored",
             2,
             "",
-            "a row that hides a machine does not make the view incomplete",
+            "what hides a machine does not make the view incomplete",
+        ),
+        (
+            Bug::MissingIgnored,
+            "missing-ignored",
+            2,
+            "",
+            "what may not be read of a machine counts as not set",
         ),
         (
             Bug::PlanCountsItself,
@@ -220,7 +229,7 @@ impl Bug {
             "post-sent-twice",
             7,
             "",
-            "a change whose reply was lost at the gateway is sent again at once",
+            "a call whose reply was lost is sent again at once",
         ),
         (
             Bug::TwinNotSeen,
@@ -277,7 +286,7 @@ impl Bug {
 
 impl Bug {
     /// Whether this one is planted and strikes at an object with this id. Unit tests use
-    /// short ids, so that what only goes wrong with five digits is beyond them: these bugs
+    /// short ids, so that what only goes wrong with five characters is beyond them: these bugs
     /// must be found by looking at what the whole product does.
     #[inline(always)]
     #[must_use]

@@ -46,6 +46,7 @@ pub fn lasts(name: &str) -> bool {
     matches!(
         name,
         "hides"
+            | "veils"
             | "node-offline"
             | "no-quorum"
             | "other-certificate"

@@ -69,6 +69,7 @@ pub fn people() -> Vec<(&'static str, Fault)> {
         ("asks", Deed::Question(Some("The disk is full. Retry?".into()))),
         ("loses-files", Deed::Connection("inaccessible".into())),
         ("hides", Deed::Hide(true)),
+        ("veils", Deed::Veil(true)),
         ("host-offline", Deed::HostOffline("esx2.example.test".into(), true)),
         ("maintenance", Deed::Maintenance("esx1.example.test".into(), true)),
         ("other-certificate", Deed::Certificate(true)),

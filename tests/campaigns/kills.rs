@@ -12,8 +12,11 @@ mod lab;
 mod scenario;
 mod witness;
 
-use crate::page::{self, folder, is_long};
-use lab::{Frozen, Lab, PASSWORD, Point, Position, Ran, TOKEN, locked};
+use crate::{
+    page::{self, folder, is_long},
+    stage::{Product, World},
+};
+use lab::{Asked, Frozen, Lab, Point, Position, Ran, SECRETS, locked};
 use scenario::Scenario;
 use serde_json::{Value, json};
 use std::{
@@ -29,10 +32,10 @@ use std::{
 /// Trials at a time: far more than a runner has cores, since nearly all of a trial is
 /// waiting for disks and for pauses of the program.
 const AT_ONCE: usize = 10;
-/// Single kills of the short campaign, the needed ones included.
-const SHORT_SINGLE: usize = 130;
-/// Double kills of the short campaign.
-const SHORT_DOUBLE: usize = 24;
+/// Single kills of the short campaign, the needed ones included, and double ones.
+const SHORT: (usize, usize) = (130, 24);
+/// Those over a vCenter.
+const SHORT_VCENTER: (usize, usize) = (90, 12);
 /// Double kills of each scenario in the long campaign, beside `EVERY_PAIR`.
 const LONG_DOUBLE: usize = 60;
 /// In the long campaign every kill of this scenario is followed by every second one.
@@ -43,30 +46,53 @@ const RECOVERIES_MAX: usize = 3;
 /// A scenario that was carried out once without a kill.
 struct Prepared {
     scenario: &'static Scenario,
+    /// The world before anybody came.
+    first: World,
     start: Frozen,
     /// Other people's things.
     others: Vec<String>,
-    requests: Vec<(String, String)>,
+    requests: Vec<Asked>,
     commits: Vec<String>,
 }
 
-fn prepare(scenario: &'static Scenario) -> Prepared {
-    let lab = Lab::thaw(scenario, &Frozen::first(), 7);
-    let others = lab.control.inspect(judge::others);
+/// What is interrupted at a point, and its name without a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Read,
+    Change,
+    Commit,
+}
+
+type Kind = (What, String);
+
+fn prepare(product: Product, scenario: &'static Scenario) -> Prepared {
+    let nobody = Frozen::first(product);
+    let lab = Lab::thaw(scenario, &nobody, 7);
+    // As the simulator has it: it may have been completed there.
+    let first = lab.stage.world();
+    let mut prepared = Prepared {
+        scenario,
+        others: judge::others(&first, &first),
+        first,
+        start: nobody,
+        requests: Vec::new(),
+        commits: Vec::new(),
+    };
     let mut wrong = Vec::new();
     if !scenario.before.is_empty() {
         lab.asks_for(scenario.before);
         expect(&lab.run("apply --yes", None), 0, &mut wrong);
     }
     lab.asks_for(scenario.after);
-    let start = lab.freeze();
+    prepared.start = lab.freeze();
     let census = lab.run(&scenario.apply(), None);
     expect(&census, 0, &mut wrong);
-    judge::always(&lab, &others, &mut wrong);
+    judge::always(&lab, &prepared, &mut wrong);
     expect(&lab.run("plan --detailed-exitcode", None), 0, &mut wrong);
-    judge::end(&lab, scenario, &mut wrong);
+    judge::end(&lab, &prepared, &mut wrong);
     assert!(wrong.is_empty(), "{} without a kill: {wrong:#?}", scenario.name);
-    Prepared { scenario, start, others, requests: census.requests, commits: census.commits }
+    (prepared.requests, prepared.commits) = (census.requests, census.commits);
+    prepared
 }
 
 impl Prepared {
@@ -81,15 +107,17 @@ impl Prepared {
     }
 
     /// What is interrupted there, without its number.
-    fn kind(&self, point: Point) -> String {
+    fn kind(&self, point: Point) -> Kind {
         let index = |n: u64| usize::try_from(n).unwrap();
         match point {
             Point::Http(n, position) => {
-                let (method, template) = &self.requests[index(n)];
-                format!("{method} {template} {position:?}")
+                let asked = &self.requests[index(n)];
+                let what = if asked.mutates { What::Change } else { What::Read };
+                (what, format!("{} {position:?}", asked.words))
             }
             Point::Commit(n, after) => {
-                format!("{} {}", self.commits[index(n)], if after { "after" } else { "before" })
+                let side = if after { "after" } else { "before" };
+                (What::Commit, format!("{} {side}", self.commits[index(n)]))
             }
         }
     }
@@ -132,7 +160,7 @@ fn expect(ran: &Ran, code: i32, wrong: &mut Vec<String>) {
 }
 
 fn silent(ran: &Ran, wrong: &mut Vec<String>) {
-    for secret in [TOKEN, PASSWORD] {
+    for secret in SECRETS {
         if ran.out.contains(secret) || ran.err.contains(secret) {
             wrong.push(format!("`novahost {}` tells a secret", ran.line));
         }
@@ -159,7 +187,7 @@ fn run(trial: &Trial, prepared: &Prepared) -> Outcome {
         outcome.recoveries += 1;
         let ran = lab.run(&apply, None);
         silent(&ran, &mut outcome.wrong);
-        judge::always(&lab, &prepared.others, &mut outcome.wrong);
+        judge::always(&lab, prepared, &mut outcome.wrong);
         outcome.slowest_ms = outcome.slowest_ms.max(ran.took.as_millis());
         if ran.code == Some(8) {
             outcome.wrong.push(format!("a dead run locks the next one out: {ran}"));
@@ -175,15 +203,15 @@ fn run(trial: &Trial, prepared: &Prepared) -> Outcome {
     }
     expect(&lab.run("plan --detailed-exitcode", None), 0, &mut outcome.wrong);
     expect(&lab.run("audit verify", None), 0, &mut outcome.wrong);
-    judge::always(&lab, &prepared.others, &mut outcome.wrong);
-    judge::end(&lab, prepared.scenario, &mut outcome.wrong);
+    judge::always(&lab, prepared, &mut outcome.wrong);
+    judge::end(&lab, prepared, &mut outcome.wrong);
     let mut seen = BTreeSet::new();
     outcome.wrong.retain(|it| seen.insert(it.clone()));
     outcome
 }
 
 fn after_a_kill(trial: &Trial, lab: &Lab, prepared: &Prepared, outcome: &mut Outcome) {
-    judge::always(lab, &prepared.others, &mut outcome.wrong);
+    judge::always(lab, prepared, &mut outcome.wrong);
     if !lab.journal().exists() {
         return;
     }
@@ -192,12 +220,12 @@ fn after_a_kill(trial: &Trial, lab: &Lab, prepared: &Prepared, outcome: &mut Out
         let before = judge::steps(lab);
         let ran = lab.run("runs resume", None);
         silent(&ran, &mut outcome.wrong);
-        judge::resumed(lab, &before, &ran, &mut outcome.wrong);
+        judge::resumed((lab, &prepared.first), &before, &ran, &mut outcome.wrong);
         match ran.code {
             Some(0) => outcome.resumed_known += 1,
             _ => outcome.resumed_open += 1,
         }
-        judge::always(lab, &prepared.others, &mut outcome.wrong);
+        judge::always(lab, prepared, &mut outcome.wrong);
     }
 }
 
@@ -217,7 +245,11 @@ fn seeded(points: &[Point], seed: u64) -> Point {
 
 /// Every trial of the long campaign; of the short one, first a trial for every kind of
 /// interruption, then every k-th of the rest.
-fn trials(all: &[Prepared], is_long: bool) -> Vec<Trial> {
+fn trials(
+    all: &[Prepared],
+    (most_single, most_double): (usize, usize),
+    is_long: bool,
+) -> Vec<Trial> {
     let mut singles = Vec::new();
     for (scenario, prepared) in all.iter().enumerate() {
         for point in prepared.points() {
@@ -230,7 +262,7 @@ fn trials(all: &[Prepared], is_long: bool) -> Vec<Trial> {
         let mut seen = BTreeSet::new();
         let mut chosen: BTreeSet<usize> =
             (0..singles.len()).filter(|it| seen.insert(singles[*it].0.clone())).collect();
-        let room = SHORT_SINGLE.saturating_sub(chosen.len()).max(1);
+        let room = most_single.saturating_sub(chosen.len()).max(1);
         chosen.extend((0..singles.len()).step_by(singles.len().div_ceil(room)));
         chosen.into_iter().collect()
     };
@@ -254,7 +286,7 @@ fn trials(all: &[Prepared], is_long: bool) -> Vec<Trial> {
             }));
             continue;
         }
-        let count = if is_long { LONG_DOUBLE } else { SHORT_DOUBLE.div_ceil(all.len()) };
+        let count = if is_long { LONG_DOUBLE } else { most_double.div_ceil(all.len()) };
         for turn in 0..u64::try_from(count).unwrap() {
             let seed = mix(u64::try_from(scenario).unwrap(), turn);
             // The second run has less to do; a point beyond its end would hit nothing.
@@ -297,13 +329,14 @@ fn asked_for(all: &[Prepared], wanted: &str) -> Option<Trial> {
 
 /// Runs them in their order, as far as the time that was given goes; a failure is in a
 /// file as soon as it is known.
-fn run_all(trials: &[Trial], all: &[Prepared]) -> BTreeMap<usize, Outcome> {
+fn run_all(product: Product, trials: &[Trial], all: &[Prepared]) -> BTreeMap<usize, Outcome> {
     let minutes = std::env::var("NOVAHOST_CAMPAIGN_MINUTES").ok();
     let minutes: Option<u64> = minutes.map(|it| it.parse().unwrap());
     let begun = Instant::now();
     let is_late =
         || minutes.is_some_and(|it| begun.elapsed() > Duration::from_secs(it.saturating_mul(60)));
-    let failed = Mutex::new(std::fs::File::create(folder().join("kills-failed.txt")).unwrap());
+    let file = format!("{}-failed.txt", product.file("kills"));
+    let failed = Mutex::new(std::fs::File::create(folder().join(file)).unwrap());
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -362,20 +395,16 @@ fn figures<'o>(ran: impl Iterator<Item = (&'o Trial, &'o Outcome)>) -> Value {
 
 fn report(all: &[Prepared], trials: &[Trial], outcomes: &[Outcome], seconds: u64) -> Value {
     let pairs = || trials.iter().zip(outcomes);
-    let every: BTreeSet<String> =
+    let every: BTreeSet<Kind> =
         all.iter().flat_map(|it| it.points().into_iter().map(|point| it.kind(point))).collect();
-    let hit: BTreeSet<String> = pairs()
+    let hit: BTreeSet<Kind> = pairs()
         .filter(|(_, outcome)| outcome.kills > 0)
         .map(|(trial, _)| all[trial.scenario].kind(trial.points[0]))
         .collect();
-    let of = |kinds: &BTreeSet<String>, like: fn(&str) -> bool| {
-        kinds.iter().filter(|it| like(it)).count()
+    let of = |kinds: &BTreeSet<Kind>, like: &[What]| {
+        kinds.iter().filter(|it| like.contains(&it.0)).count()
     };
-    let is_http = |it: &str| it.contains(" /");
-    let is_change = |it: &str| it.contains(" /") && !it.starts_with("GET");
-    let is_commit = |it: &str| !it.contains(" /");
-    let coverage =
-        |like: fn(&str) -> bool| json!({ "of": of(&every, like), "killed_at": of(&hit, like) });
+    let coverage = |like: &[What]| json!({ "of": of(&every, like), "killed_at": of(&hit, like) });
     let scenarios: BTreeMap<&str, Value> = all
         .iter()
         .enumerate()
@@ -398,10 +427,10 @@ fn report(all: &[Prepared], trials: &[Trial], outcomes: &[Outcome], seconds: u64
         "points": all.iter().map(|it| it.points().len()).sum::<usize>(),
         "points_tried": pairs().filter(|(it, _)| it.points.len() == 1).count(),
         "double_kills_tried": pairs().filter(|(it, _)| it.points.len() > 1).count(),
-        "kinds_of_request_and_position": coverage(is_http),
-        "kinds_of_change_and_position": coverage(is_change),
-        "kinds_of_commit_and_side": coverage(is_commit),
-        "not_hit": every.difference(&hit).collect::<Vec<_>>(),
+        "kinds_of_request_and_position": coverage(&[What::Read, What::Change]),
+        "kinds_of_change_and_position": coverage(&[What::Change]),
+        "kinds_of_commit_and_side": coverage(&[What::Commit]),
+        "not_hit": every.difference(&hit).map(|it| &it.1).collect::<Vec<_>>(),
         "total": figures(pairs()),
         "scenarios": scenarios,
         "failures": failures,
@@ -410,24 +439,33 @@ fn report(all: &[Prepared], trials: &[Trial], outcomes: &[Outcome], seconds: u64
 
 #[test]
 fn killed_anywhere_nothing_unsafe_happens_and_the_next_runs_converge() {
+    campaign(Product::Pve, SHORT);
+}
+
+#[test]
+fn killed_anywhere_over_vcenter_nothing_unsafe_happens_and_the_next_runs_converge() {
+    campaign(Product::Vcenter, SHORT_VCENTER);
+}
+
+fn campaign(product: Product, short: (usize, usize)) {
     let begun = Instant::now();
-    let all: Vec<Prepared> = scenario::ALL.iter().map(prepare).collect();
+    let all: Vec<Prepared> = scenario::all(product).iter().map(|it| prepare(product, it)).collect();
     let only = std::env::var("NOVAHOST_CAMPAIGN_ONLY").ok();
     let trials = match &only {
         Some(wanted) => match asked_for(&all, wanted) {
             Some(trial) => vec![trial],
             None => return,
         },
-        None => trials(&all, is_long()),
+        None => trials(&all, short, is_long()),
     };
-    let (planned, outcomes) = (trials.len(), run_all(&trials, &all));
+    let (planned, outcomes) = (trials.len(), run_all(product, &trials, &all));
     let trials: Vec<Trial> = outcomes.keys().map(|index| trials[*index].clone()).collect();
     let outcomes: Vec<Outcome> = outcomes.into_values().collect();
     let mut report = report(&all, &trials, &outcomes, begun.elapsed().as_secs());
     report["left_out_for_want_of_time"] = (planned - trials.len()).into();
     let text = serde_json::to_string_pretty(&report).unwrap();
     if only.is_none() {
-        page::write("kills", &report);
+        page::write(&product.file("kills"), &report);
     }
     let mut failed = String::new();
     for (trial, outcome) in trials.iter().zip(&outcomes).filter(|(_, it)| !it.wrong.is_empty()) {

@@ -2,7 +2,7 @@
 //! faults between them.
 
 use crate::{
-    oracle::{Oracle, Rules},
+    oracle::{self, Oracle, Rules},
     stage::{Fault, Product, Stage, World},
 };
 use mock_servers::harness::{FaultPlan, Fired, FiredLog};
@@ -12,7 +12,7 @@ use novahost::{
     config, inventory,
     model::{
         Allowance, Consent, Coverage, DesiredState, HypervisorConfig, HypervisorName, Inventory,
-        PoolBinding, Product as Rulebook, ProxmoxConfig, VcenterConfig, Verb,
+        NativeId, PoolBinding, Product as Rulebook, ProxmoxConfig, VcenterConfig, Verb,
     },
     provider::{
         Provider,
@@ -336,6 +336,7 @@ impl Lab {
         let providers = self.provider(runner, &desired).await;
         let scopes = inventory::scopes(&desired, &history);
         let (there, struck) = (self.oracle.keys(), self.fired().len());
+        let marked = self.oracle.machines();
         let inventory = inventory::collect(&providers, &scopes, &runner.clock).await;
         let products = products(&desired);
         let known = Known {
@@ -353,6 +354,7 @@ impl Lab {
         // A list that is older than the machine is the simulator's lie alone.
         if self.fired()[struck..].iter().all(|it| it.rule != "stale-list") {
             self.believes_no_absence(&made, &there);
+            self.sees_what_is_there(&inventory, &marked);
         }
         let yes = Consent { yes: true, ..Consent::default() };
         let consent = if full { everything(&desired, &made) } else { yes };
@@ -395,6 +397,29 @@ impl Lab {
                 .any(|it| it.key == action.key && it.verb == Verb::Replace);
             if before.contains(&key) && now.contains(&key) && !goes {
                 self.oracle.blame(format!("{key} is there, and planned to be made"));
+            }
+        }
+    }
+
+    /// A machine of ours that was read was read with its mark; and a view that is called
+    /// whole shows every one, or says of that very one that it cannot be read.
+    fn sees_what_is_there(&self, inventory: &Inventory, before: &BTreeMap<String, String>) {
+        let now = self.oracle.machines();
+        for seen in inventory.hypervisors.values() {
+            for (id, key) in before.iter().filter(|(id, key)| now.get(*id) == Some(*key)) {
+                let native = NativeId::from(oracle::native(id));
+                let read = seen.machines.get(&native);
+                let marker = read.and_then(|it| it.marker.found());
+                let wrong = match read {
+                    Some(_) => marker.is_none_or(|it| it.key.to_string() != *key),
+                    None => {
+                        seen.coverage == Coverage::Complete
+                            && !seen.unreadable.contains_key(&native)
+                    }
+                };
+                if wrong {
+                    self.oracle.blame(format!("{id} is {key}, and is not seen as that"));
+                }
             }
         }
     }

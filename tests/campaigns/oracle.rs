@@ -219,6 +219,14 @@ impl Oracle {
         self.state().disturbed_keys.clone()
     }
 
+    /// Machines that are bound to the mark that they bear, with their keys.
+    pub fn machines(&self) -> BTreeMap<String, String> {
+        let state = self.state();
+        let ours = state.now.iter().filter(|(id, _)| id.starts_with("vm/"));
+        ours.filter_map(|(id, it)| Some((id.clone(), is_ours(&state.rules.project, id, it)?.key)))
+            .collect()
+    }
+
     /// Keys with a machine that bears their mark and is bound to it.
     pub fn keys(&self) -> BTreeSet<String> {
         let state = self.state();

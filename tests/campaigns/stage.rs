@@ -2,7 +2,7 @@
 //! of every configuration, and faults by the words of [`mock_servers::harness`].
 
 use mock_servers::{
-    harness::{AnswerSink, ArrivalSink, EffectSink, FaultPlan, Object},
+    harness::{AnswerSink, Arrival, ArrivalSink, EffectSink, FaultPlan, Object},
     pve, vcenter,
 };
 use std::{
@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::OnceCell;
 
@@ -41,7 +42,32 @@ pub enum Stage {
     Vcenter(vcenter::Server, vcenter::Control),
 }
 
+/// A request at the door, before anything is done about it.
+pub struct Knock<'a> {
+    pub arrival: &'a Arrival,
+    /// What it asks for, in the product's own words.
+    pub words: String,
+    /// How many like it have been answered so far.
+    pub answered: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+/// Where the connection of a request breaks.
+pub enum Cut {
+    /// Before anything is done about it.
+    Before,
+    /// When it is done, and nobody was told.
+    After,
+}
+
 impl Product {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Product::Pve => "Proxmox VE",
+            Product::Vcenter => "vCenter",
+        }
+    }
+
     /// The hypervisor's name in every configuration.
     pub fn hypervisor(self) -> &'static str {
         match self {
@@ -94,6 +120,11 @@ impl Stage {
     /// The seed decides the release, where there are several, and which reading of the
     /// points that the sources leave open is played.
     pub async fn start(world: World, seed: u64) -> Self {
+        Self::with_idle(world, seed, None).await
+    }
+
+    /// The same; a connection that rests for so long is closed.
+    pub async fn with_idle(world: World, seed: u64, idle: Option<Duration>) -> Self {
         let flipped = seed.is_multiple_of(2);
         match world {
             World::Pve(world) => {
@@ -103,6 +134,7 @@ impl Stage {
                 };
                 let mut options = pve::Options::new(release, seed);
                 options.timing = pve::Timing::instant();
+                options.timing.keep_alive = idle.unwrap_or(options.timing.keep_alive);
                 if flipped {
                     options.switches = pve::Switches::flipped();
                 }
@@ -113,6 +145,7 @@ impl Stage {
             World::Vcenter(world) => {
                 let mut options = vcenter::Options::new(seed);
                 options.timing = vcenter::Timing::instant();
+                options.timing.keep_alive = idle.unwrap_or(options.timing.keep_alive);
                 if flipped {
                     options.switches = vcenter::Switches::flipped();
                 }
@@ -201,6 +234,60 @@ impl Stage {
         }
     }
 
+    /// Whether no task runs.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Pve(_, control) => control.is_idle(),
+            Self::Vcenter(_, control) => control.is_idle(),
+        }
+    }
+
+    /// Stands at the door: sees each request first, and may break its connection.
+    pub fn at_the_door(&self, mut hook: impl FnMut(&Knock<'_>) -> Option<Cut> + Send + 'static) {
+        match self {
+            Self::Pve(_, control) => {
+                let log = control.clone();
+                control.set_fault(Box::new(move |point| {
+                    let (log, method, path) = (log.clone(), point.method.clone(), &point.path);
+                    let path = path.clone();
+                    let answered = move || {
+                        let same = |it: &&pve::RequestLog| it.method == method && it.path == path;
+                        log.requests().iter().filter(same).count()
+                    };
+                    let words = format!("{} {}", point.method, point.template);
+                    let arrival = &point.arrival;
+                    let cut = hook(&Knock { arrival, words, answered: Arc::new(answered) });
+                    cut.map(|cut| match cut {
+                        Cut::Before => pve::Fault::DropBefore,
+                        Cut::After => pve::Fault::DropAfter,
+                    })
+                }));
+            }
+            Self::Vcenter(_, control) => {
+                let log = control.clone();
+                control.set_fault(Box::new(move |point| {
+                    let (log, method, on) = (log.clone(), point.method.clone(), &point.on);
+                    let on = on.clone();
+                    let answered = move || {
+                        let same = |it: &&vcenter::RequestLog| it.method == method && it.on == on;
+                        log.requests().iter().filter(same).count()
+                    };
+                    // One method reads everything; what is read is another matter each time.
+                    let words = match point.arrival.mutates {
+                        true => point.method.clone(),
+                        false => format!("{} {}", point.method, point.arrival.call),
+                    };
+                    let arrival = &point.arrival;
+                    let cut = hook(&Knock { arrival, words, answered: Arc::new(answered) });
+                    cut.map(|cut| match cut {
+                        Cut::Before => vcenter::Fault::DropBefore,
+                        Cut::After => vcenter::Fault::DropAfter,
+                    })
+                }));
+            }
+        }
+    }
+
     /// Everything that the operator or a fault has broken for a while is whole again.
     pub fn heal(&self) {
         match self {
@@ -223,7 +310,8 @@ impl Stage {
                 control.edit(|world| {
                     use vcenter::world::Kind;
                     for entity in world.entities.values_mut() {
-                        entity.grants.retain(|it| it.role != vcenter::access::NO_ACCESS);
+                        let hides = [vcenter::access::NO_ACCESS, vcenter::access::VIEW];
+                        entity.grants.retain(|it| !hides.contains(&it.role));
                         match &mut entity.kind {
                             Kind::Host(host) => {
                                 host.connection = "connected".to_owned();

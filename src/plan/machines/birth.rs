@@ -108,7 +108,8 @@ impl Builder<'_> {
         let build = Build { machine, spec: &spec, template, snapshot, allotted, seen };
         let mut lowered =
             product.lower(&Change::Build(build)).map_err(|all| unsupported(machine, &all))?;
-        let id = allotment.allotted.id.as_ref().map_or("", |id| id.as_str());
+        // Where the product chooses ids, there is none yet.
+        let id = allotment.allotted.id.as_ref().map_or("pending", |id| id.as_str());
         if let [.., ready, start] = lowered.steps.as_mut_slice()
             && start.op == StepOp::Start
             && Bug::StartedUnready.strikes(id)

@@ -12,6 +12,7 @@ use crate::{
     model::{
         At, FreshObject, Intent, Kind, Located, ProviderError, Receipt, StepOp, TaskRef, TaskState,
     },
+    planted::Bug,
     provider::evidence::{Evidence, judge_object},
 };
 
@@ -33,6 +34,9 @@ async fn try_locate(inner: &Inner, intent: &Intent) -> Result<Located, ProviderE
             Some(TaskState::Failed(refusal)) => failed = Some(refusal.text),
             Some(TaskState::Unknown(_)) | None => {}
         }
+    }
+    if matches!(intent.target.at, At::Birth(_)) && Bug::LostBirthDenied.is_planted() {
+        return Ok(Located::DidNotHappen("nobody has seen it".to_owned()));
     }
     let evidence = look(inner, intent).await?;
     match (evidence, failed) {

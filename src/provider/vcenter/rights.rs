@@ -13,7 +13,7 @@ use super::{
         collect::{ObjectContent, Paths},
     },
 };
-use crate::model::ProviderError;
+use crate::{model::ProviderError, planted::Bug};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Without it an object cannot be read, and is not in a view.
@@ -130,7 +130,8 @@ pub(super) async fn sight(inner: &Inner, held: &[i64]) -> Result<Sight, Provider
             help: "tick `Propagate to children` on that permission".to_owned(),
         });
     }
-    let found = rows.iter().find(|row| row.may_hide_from(account));
+    let unseen = Bug::HiddenRowIgnored.is_planted();
+    let found = rows.iter().find(|row| row.may_hide_from(account) && !unseen);
     Ok(match found {
         None => Sight::Whole,
         Some(row) => Sight::Partial {
@@ -195,7 +196,7 @@ pub(super) fn same_account(a: &str, b: &str) -> bool {
 /// How many of these machines, which hosts say they have and which no view shows, are kept
 /// from the account. Others were made or removed between the two looks.
 pub(super) async fn hidden(inner: &Inner, machines: &[MoRef]) -> Result<usize, ProviderError> {
-    if machines.is_empty() {
+    if machines.is_empty() || Bug::HiddenRowIgnored.is_planted() {
         return Ok(0);
     }
     let operation = "look for what is hidden";

@@ -19,6 +19,7 @@ use crate::{
         SnapshotSeen,
     },
     ownership,
+    planted::Bug,
     provider::guest_init,
 };
 use std::{
@@ -112,6 +113,9 @@ fn power_of(object: &ObjectContent) -> PowerState {
 /// Why a machine cannot be read, when it cannot. One that is being made, or whose files
 /// cannot be reached, has no configuration; it exists, and it holds its name.
 pub(super) fn unreadable(object: &ObjectContent) -> Option<String> {
+    if Bug::MissingIgnored.is_planted() && !object.missing.is_empty() {
+        return None;
+    }
     if let Some((path, fault)) = object.missing.iter().next() {
         return Some(format!("`{path}` may not be read: {}", fault.kind.name()));
     }
@@ -199,10 +203,11 @@ impl Reader<'_> {
         } else if let Some(digest) = marker.found().and_then(|found| found.init.clone()) {
             spec.init = Some(crate::model::InitSpec { digest: Some(digest), ..Default::default() });
         }
-        ObservedMachine {
+        let uuid = word(object, "config.instanceUuid").and_then(|uuid| uuid.parse().ok());
+        let machine = ObservedMachine {
             id: id_of(object),
             node: self.node(object),
-            uuid: word(object, "config.instanceUuid").and_then(|uuid| uuid.parse().ok()),
+            uuid,
             template: flag(object, "config.template"),
             snapshots: snapshots(object),
             hot: hot(object),
@@ -216,7 +221,8 @@ impl Reader<'_> {
             known_labels: BTreeMap::new(),
             addresses: addresses(object, seen.as_ref()),
             devices,
-        }
+        };
+        as_planted(machine)
     }
 
     fn spec(&self, object: &ObjectContent, devices: &[Device], tree: &[Node]) -> MachineSpec {
@@ -244,6 +250,16 @@ impl Reader<'_> {
             init: None,
         }
     }
+}
+
+/// What a planted bug makes of whose a machine is; in every other build, nothing.
+fn as_planted(mut machine: ObservedMachine) -> ObservedMachine {
+    let MarkerState::Found(marker) = &machine.marker else { return machine };
+    let id_binds = marker.id.as_ref().is_none_or(|id| *id == machine.id);
+    if Bug::UuidHalfNotCompared.is_planted() && id_binds {
+        machine.uuid = marker.uuid;
+    }
+    machine
 }
 
 /// A machine that waits for an answer does nothing else until it has one.

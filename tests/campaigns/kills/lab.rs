@@ -1,10 +1,11 @@
 //! A cluster that lives on, a project, and the real program that is killed in it.
 
 use super::{scenario::Scenario, witness::Witness};
-use crate::oracle::{Oracle, Rules};
-use mock_servers::pve::{
-    Control, Fault, FaultPoint, Options, Release, Server, Timing, World, serve,
+use crate::{
+    oracle::{Oracle, Rules},
+    stage::{Cut, Knock, Product, Stage, World},
 };
+use mock_servers::{harness::Arrival, pve, vcenter};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -17,12 +18,13 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// The token that the simulator takes.
+/// What the simulators let us in for: the token of one, the password of the other.
 pub const TOKEN: &str = "00000000-0000-4000-8000-00000000a11a";
+pub const ENTRY: &str = "sandbox-password";
 /// A password for a guest, as no text has it by accident.
 pub const PASSWORD: &str = "correct-horse-7f3a9";
-/// The world before anybody came.
-const WORLD: &str = include_str!("../../../fixtures/worlds/proxmox.yaml");
+/// What nobody may be told.
+pub const SECRETS: [&str; 3] = [TOKEN, ENTRY, PASSWORD];
 /// No command here takes a tenth of it; a program that hangs must not hang the campaign.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -73,6 +75,13 @@ impl fmt::Display for Point {
     }
 }
 
+/// A request, as the product words it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub words: String,
+    pub mutates: bool,
+}
+
 /// How one command ended.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -83,7 +92,7 @@ pub struct Ran {
     pub err: String,
     pub took: Duration,
     /// Requests that it sent, in the order of their arrival.
-    pub requests: Vec<(String, String)>,
+    pub requests: Vec<Asked>,
     /// What its commits were for; empty without the feature.
     pub commits: Vec<String>,
 }
@@ -104,8 +113,18 @@ pub struct Frozen {
 
 impl Frozen {
     /// Nobody was here yet.
-    pub fn first() -> Self {
-        Self { world: World::from_yaml(WORLD).unwrap(), journal: Vec::new() }
+    pub fn first(product: Product) -> Self {
+        let world = match product {
+            Product::Pve => {
+                let text = include_str!("../../../fixtures/worlds/proxmox.yaml");
+                World::Pve(pve::World::from_yaml(text).unwrap())
+            }
+            Product::Vcenter => {
+                let text = include_str!("../../../fixtures/worlds/vcenter.yaml");
+                World::Vcenter(vcenter::World::from_yaml(text).unwrap())
+            }
+        };
+        Self { world, journal: Vec::new() }
     }
 }
 
@@ -116,7 +135,7 @@ struct Desk {
     turn: AtomicU64,
     arrived: AtomicU64,
     point: Mutex<Option<Point>>,
-    requests: Mutex<Vec<(String, String)>>,
+    requests: Mutex<Vec<Asked>>,
     witness: Mutex<Witness>,
 }
 
@@ -132,24 +151,26 @@ impl Desk {
     }
 
     /// Judges a request, and kills its sender if this is the moment.
-    fn hook(self: &Arc<Self>, point: &FaultPoint, control: &Control) -> Option<Fault> {
-        if point.arrival.mutates {
-            locked(&self.witness).sees(&point.arrival);
+    fn hook(self: &Arc<Self>, knock: &Knock<'_>) -> Option<Cut> {
+        let mutates = knock.arrival.mutates;
+        if mutates {
+            locked(&self.witness).sees(knock.arrival);
         }
         let n = self.arrived.fetch_add(1, Ordering::SeqCst);
-        locked(&self.requests).push((point.method.clone(), point.template.clone()));
+        locked(&self.requests).push(Asked { words: knock.words.clone(), mutates });
         let turn = self.turn.load(Ordering::SeqCst);
         match *locked(&self.point) {
             Some(Point::Http(at, Position::Before)) if at == n => {
                 self.kill(turn);
-                Some(Fault::DropBefore)
+                Some(Cut::Before)
             }
             Some(Point::Http(at, Position::Effect)) if at == n => {
                 self.kill(turn);
-                Some(Fault::DropAfter)
+                Some(Cut::After)
             }
             Some(Point::Http(at, Position::Reply)) if at == n => {
-                self.kill_after_reply(turn, point, control.clone());
+                let answered = Arc::clone(&knock.answered);
+                self.kill_after_reply(turn, knock.arrival.n, answered);
                 None
             }
             _ => None,
@@ -157,17 +178,18 @@ impl Desk {
     }
 
     /// A reply is noted by the simulator as it is handed to the connection.
-    fn kill_after_reply(self: &Arc<Self>, turn: u64, point: &FaultPoint, control: Control) {
+    fn kill_after_reply(
+        self: &Arc<Self>,
+        turn: u64,
+        number: u64,
+        answered: Arc<dyn Fn() -> usize + Send + Sync>,
+    ) {
         let desk = Arc::clone(self);
-        let (method, path, number) = (point.method.clone(), point.path.clone(), point.n);
         std::thread::spawn(move || {
-            let same = |it: &&mock_servers::pve::RequestLog| it.method == method && it.path == path;
             // No other request of this kind is open in a run: one action, one object.
-            let before = control.requests().iter().filter(same).count();
+            let before = answered();
             let begun = Instant::now();
-            while control.requests().iter().filter(same).count() == before
-                && begun.elapsed() < Duration::from_millis(40)
-            {
+            while answered() == before && begun.elapsed() < Duration::from_millis(40) {
                 std::thread::yield_now();
             }
             // Some replies are just on their way then, others have been read.
@@ -179,8 +201,7 @@ impl Desk {
 
 /// One cluster with one project.
 pub struct Lab {
-    server: Server,
-    pub control: Control,
+    pub stage: Stage,
     /// Judges each change as it happens; the rows of the journal are the witness's.
     pub oracle: Oracle,
     project: TempDir,
@@ -191,12 +212,9 @@ pub struct Lab {
 impl Lab {
     /// Takes everything up from where it was frozen.
     pub fn thaw(scenario: &Scenario, frozen: &Frozen, seed: u64) -> Self {
-        let mut options = Options::new(Release::V9_2, seed);
-        options.timing = Timing::instant();
         // A killed client leaves its connections behind.
-        options.timing.keep_alive = Duration::from_millis(500);
-        let server = RUNTIME.block_on(serve(frozen.world.clone(), options)).unwrap();
-        let control = server.control();
+        let idle = Some(Duration::from_millis(500));
+        let stage = RUNTIME.block_on(Stage::with_idle(frozen.world.clone(), seed, idle));
         let words = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
         // The installer's machine is the only one that is not told anything at its start.
         let ends = scenario.ends.iter().map(|it| it.key).filter(|it| *it != "vm/wall");
@@ -206,19 +224,20 @@ impl Lab {
                 project: "kills".to_owned(),
                 may_delete: words(scenario.deletes),
                 seeded: words(&ends.collect::<Vec<_>>()),
-                secrets: vec![TOKEN.to_owned(), PASSWORD.to_owned()],
+                secrets: SECRETS.map(str::to_owned).to_vec(),
             },
-            control.objects(),
+            stage.objects(),
         );
         let (watcher, reader) = (oracle.clone(), oracle.clone());
-        control.watch(Box::new(move |effect| watcher.happened(effect)));
-        control.witness(Box::new(move |arrival| {
+        let looks = move |arrival: &Arrival| {
             if !arrival.mutates {
                 reader.arrived(arrival);
             }
-        }));
+        };
+        let (effects, answers) = (move |effect| watcher.happened(effect), |_, _| {});
+        stage.tells(Box::new(effects), Box::new(looks), Box::new(answers));
         let (project, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(project.path().join("ca.pem"), server.ca_pem()).unwrap();
+        std::fs::write(project.path().join("ca.pem"), stage.ca_pem()).unwrap();
         std::fs::create_dir_all(home.path().join("state")).unwrap();
         for (name, bytes) in &frozen.journal {
             std::fs::write(home.path().join("state").join(name), bytes).unwrap();
@@ -239,9 +258,9 @@ impl Lab {
             requests: Mutex::default(),
             witness: Mutex::new(Witness::new(home.path().join("state/journal.db"))),
         });
-        let it = Self { server, control, oracle, project, home, desk };
-        let (desk, control) = (Arc::clone(&it.desk), it.control.clone());
-        it.control.set_fault(Box::new(move |point| desk.hook(point, &control)));
+        let it = Self { stage, oracle, project, home, desk };
+        let desk = Arc::clone(&it.desk);
+        it.stage.at_the_door(move |knock| desk.hook(knock));
         it
     }
 
@@ -257,20 +276,20 @@ impl Lab {
                 journal.push((name, std::fs::read(path).unwrap()));
             }
         }
-        Frozen { world: self.control.snapshot(), journal }
+        Frozen { world: self.stage.world(), journal }
     }
 
     /// Waits until no task of the cluster runs.
     pub fn quiet(&self) {
         let begun = Instant::now();
-        while !self.control.is_idle() {
+        while !self.stage.is_idle() {
             assert!(begun.elapsed() < PATIENCE, "a task of the cluster never ends");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     pub fn asks_for(&self, body: &str) {
-        let yaml = Scenario::yaml(body, &self.server.endpoint());
+        let yaml = Scenario::yaml(self.stage.product(), body, &self.stage.endpoint());
         std::fs::write(self.project.path().join("novahost.yaml"), yaml).unwrap();
     }
 
@@ -308,6 +327,7 @@ impl Lab {
             .env("NO_COLOR", "1")
             .env("NOVAHOST_TRUST", at("trust.toml"))
             .env("NOVAHOST_PVE_TOKEN", TOKEN)
+            .env("NOVAHOST_VC_PASSWORD", ENTRY)
             .env("GUEST_PASSWORD", PASSWORD)
             .stdin(Stdio::null())
             .stdout(file("stdout"))
@@ -368,7 +388,7 @@ fn search(folder: &Path, found: &mut Vec<String>) {
             continue;
         }
         let bytes = std::fs::read(&path).unwrap();
-        for secret in [TOKEN, PASSWORD] {
+        for secret in SECRETS {
             if bytes.windows(secret.len()).any(|it| it == secret.as_bytes()) {
                 found.push(format!("{} holds a secret", path.display()));
             }

@@ -42,8 +42,11 @@ impl Witness {
     fn row(&self, ops: &[&str], native: &str) -> rusqlite::Result<Option<i64>> {
         let conn = Connection::open_with_flags(&self.journal, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         conn.busy_timeout(Duration::from_secs(10))?;
+        // A birth whose id the product chooses is written down under its name.
         let mut statement = conn.prepare(
-            "SELECT id, op FROM steps WHERE outcome IS NULL AND native_id = ?1 ORDER BY id DESC",
+            "SELECT id, op FROM steps WHERE outcome IS NULL AND (native_id = ?1
+                 OR birth AND native_id = ''
+                 AND json_extract(intent, '$.target.birth.name') = ?1) ORDER BY id DESC",
         )?;
         let mut rows = statement.query([native])?;
         while let Some(row) = rows.next()? {

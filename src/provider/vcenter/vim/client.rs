@@ -6,7 +6,7 @@
 
 use super::{
     codec::{Codec, DecodeError, Request},
-    error::CallError,
+    error::{CallError, Proof},
     fault::{Fault, FaultKind, starred},
     http::{Http, Post, Reply, SettingsError},
     node::Node,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    planted::Bug,
     provider::{endpoint::Endpoint, tls::TlsTrust},
 };
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -256,7 +257,12 @@ impl VimClient {
     /// [`CallError::proof`] says whether it may have happened all the same.
     pub async fn mutate(&self, request: &Request<'_>) -> Result<Node, CallError> {
         let _permit = self.writes.acquire().await.ok();
-        self.exchange(request).await
+        let mut answer = self.exchange(request).await;
+        let twice = Bug::PostSentTwice.is_planted() && request.method == "CloneVM_Task";
+        if twice && answer.as_ref().is_err_and(|error| error.proof() == Proof::Unknown) {
+            answer = self.exchange(request).await;
+        }
+        answer
     }
 
     /// Ends the session. Errors are of no use to anyone and are swallowed.

@@ -1,0 +1,193 @@
+//! Over a vCenter.
+
+use super::{End, Scenario};
+
+/// What every project here has.
+pub(super) const HEAD: &str = r#"
+version: 1
+project: kills
+hypervisors:
+  vc:
+    type: vcenter
+    endpoint: ENDPOINT
+    tls: { ca_file: ca.pem }
+    auth: { username: novahost@vsphere.local, password: env:NOVAHOST_VC_PASSWORD }
+    defaults: { datacenter: DC0, cluster: DC0_C0, datastore: fast, folder: novahost }
+networks:
+  web: { cidr: 10.20.0.0/24, gateway: 10.20.0.1, dns: [10.20.0.2], at: { vc: { portgroup: web } } }
+  back: { cidr: 10.30.0.0/24, at: { vc: { portgroup: dvs-app } } }
+images:
+  debian: { os: linux, init: cloud-init, firmware: uefi, at: { vc: { template: tpl-debian-13 } } }
+  linked: { os: linux, init: cloud-init, firmware: uefi, at: { vc: { template: tpl-debian-13, clone: linked, snapshot: base } } }
+  installer: { os: bsd, init: none, at: { vc: { iso: "[local] iso/opnsense.iso" } } }
+plans:
+  small: { cpu: 2, memory: 2GiB, disk: 16GiB }
+"#;
+
+const ONE: &str = r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+";
+
+/// All of them.
+pub(super) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "create-from-template",
+        before: "",
+        // Another kind of card is another card, and the boot order comes in a write of its own.
+        after: r#"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    nics: { eth0: { network: web, ip: 10.20.0.71, model: e1000 } }
+    boot: [network, disk]
+    init: { user: deploy, password: { from: "secret:first", version: 1 } }
+    power: running
+  b:
+    hypervisor: vc
+    image: linked
+    resources: { cpu: 1, memory: 1GiB, disk: 8GiB }
+    disks: { data: { size: 4GiB } }
+    nics: { eth0: { network: back, ip: 10.30.0.72 } }
+    power: running
+    after: [a]
+"#,
+        allow: "",
+        deletes: &[],
+        ends: &[
+            End { key: "vm/a", boots: 1, holds: &[("memoryMB", "2048")], volumes: 1 },
+            End { key: "vm/b", boots: 1, holds: &[("numCPUs", "1")], volumes: 2 },
+        ],
+        pools: &[],
+    },
+    Scenario {
+        name: "create-from-iso",
+        before: "",
+        after: r"
+vms:
+  wall:
+    hypervisor: vc
+    image: installer
+    plan: small
+    disks: { logs: { size: 8GiB } }
+    nics: { lan: { network: back } }
+    boot: [disk, cdrom]
+    power: running
+",
+        allow: "",
+        deletes: &[],
+        ends: &[End { key: "vm/wall", boots: 1, holds: &[("numCPUs", "2")], volumes: 2 }],
+        pools: &[],
+    },
+    Scenario {
+        name: "update",
+        before: ONE,
+        after: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    resources: { cpu: 4, memory: 4GiB, disk: 16GiB }
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    notes: Changed at night
+    power: running
+",
+        allow: "--allow restart",
+        deletes: &[],
+        ends: &[End {
+            key: "vm/a",
+            boots: 2,
+            holds: &[("numCPUs", "4"), ("memoryMB", "4096"), ("annotation", "Changed at night")],
+            volumes: 1,
+        }],
+        pools: &[],
+    },
+    Scenario {
+        name: "disks",
+        before: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    disks:
+      data: { size: 4GiB, bus: scsi, slot: 1, on_remove: detach }
+      scratch: { size: 4GiB, bus: scsi, slot: 2, on_remove: delete }
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+",
+        after: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    disks:
+      data: { size: 6GiB, bus: scsi, slot: 1, on_remove: detach }
+      extra: { size: 4GiB, bus: scsi, slot: 3 }
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+",
+        allow: "--allow data-loss",
+        deletes: &[],
+        ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 3 }],
+        pools: &[],
+    },
+    Scenario {
+        name: "replace",
+        before: r"
+vms:
+  wall:
+    hypervisor: vc
+    image: installer
+    firmware: bios
+    plan: small
+    nics: { lan: { network: back } }
+    power: running
+",
+        after: r"
+vms:
+  wall:
+    hypervisor: vc
+    image: installer
+    firmware: uefi
+    plan: small
+    nics: { lan: { network: back } }
+    power: running
+",
+        allow: "--allow replace",
+        deletes: &["vm/wall"],
+        ends: &[End { key: "vm/wall", boots: 1, holds: &[("firmware", "efi")], volumes: 1 }],
+        pools: &[],
+    },
+    Scenario {
+        name: "delete",
+        before: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+  b:
+    hypervisor: vc
+    image: debian
+    plan: small
+    nics: { eth0: { network: back, ip: 10.30.0.72 } }
+    power: running
+",
+        after: ONE,
+        allow: "--allow delete",
+        deletes: &["vm/b"],
+        ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 1 }],
+        pools: &[],
+    },
+];
