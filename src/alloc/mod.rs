@@ -50,7 +50,7 @@ pub struct Request<'a> {
     pub template: Option<&'a ObservedMachine>,
     /// Of a half-made or existing machine: itself. Its host and id are then given.
     pub seen: Option<&'a ObservedMachine>,
-    /// The disks that need a place; all others have one.
+    /// The disks that need a place, or another one; all others have one.
     pub new_disks: &'a BTreeSet<DeviceName>,
     /// The cards that need an address; all others have one.
     pub new_nics: &'a BTreeSet<DeviceName>,
@@ -377,7 +377,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// What a disk will take: its size, or that of the template's disk.
+/// What a disk will take: its size, that of the template's disk, or that of the one that moves.
 fn disk_need(request: &Request<'_>, disk: &DeviceName) -> Bytes {
     let declared = request.spec.disks.get(disk).and_then(|it| it.size);
     let from_template = || {
@@ -387,7 +387,8 @@ fn disk_need(request: &Request<'_>, disk: &DeviceName) -> Bytes {
             .iter()
             .find_map(|device| device.size.filter(|_| device.kind == DeviceKind::Disk))
     };
-    declared.or_else(from_template).unwrap_or_default()
+    let moves = || request.seen?.settled().disks.get(disk)?.size;
+    declared.or_else(from_template).or_else(moves).unwrap_or_default()
 }
 
 /// The first eight bytes of a SHA-256 over parts with their lengths.

@@ -80,6 +80,7 @@ fn template(storage: &str) -> ObservedMachine {
             volume: Some(format!("{storage}:base-9000-disk-0")),
             storage: Some(storage.into()),
             size: Some(Bytes::gib(8)),
+            linked: false,
             mac: None,
             network: None,
             vlan: None,

@@ -168,6 +168,15 @@ impl Effects {
                     self.grow(machine, slot, *to, node);
                     continue;
                 }
+                StepOp::MoveDisks(moves) => {
+                    for it in moves {
+                        let device = machine.and_then(|seen| seen.device(it.slot.as_str()));
+                        let size = device.and_then(|it| it.size).unwrap_or_default();
+                        self.put(Some(&it.to), node, size.0);
+                        self.freed += size.0;
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             for setting in settings {

@@ -33,6 +33,7 @@ fn disk(slot: &str, storage: &str, gib: u64) -> Device {
         volume: Some(format!("{storage}:{slot}")),
         storage: Some(storage.into()),
         size: Some(Bytes::gib(gib)),
+        linked: false,
         mac: None,
         network: None,
         vlan: None,

@@ -198,6 +198,7 @@ impl Session {
             folder: config.folder.clone().unwrap_or_default(),
             pools: self.pools_at(name),
             labels: vcenter::DeclaredLabels::of(&self.desired, name),
+            keys: vcenter::declared_keys(&self.desired, name),
             reads_max: config.reads_max,
             writes_max: config.writes_max,
             expected_identity: agreed.identity,

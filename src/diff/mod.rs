@@ -116,12 +116,27 @@ impl Comparison<'_> {
         scalar!(self, path(FieldKind::Memory), want.memory, next.memory, now.memory);
         scalar!(self, path(FieldKind::Firmware), want.firmware, next.firmware, now.firmware);
         scalar!(self, path(FieldKind::Tpm), want.tpm, next.tpm, now.tpm);
+        scalar!(
+            self,
+            path(FieldKind::HardwareVersion),
+            want.hardware_version,
+            next.hardware_version,
+            now.hardware_version
+        );
         scalar!(self, path(FieldKind::Boot), want.boot, next.boot, now.boot);
         scalar!(self, path(FieldKind::Cdrom), want.cdrom, next.cdrom, now.cdrom);
         scalar!(self, path(FieldKind::Autostart), want.autostart, next.autostart, now.autostart);
         scalar!(self, path(FieldKind::Tags), want.tags, next.tags, now.tags);
         scalar!(self, path(FieldKind::Notes), want.notes, next.notes, now.notes);
         scalar!(self, path(FieldKind::Pool), want.pool, next.pool, now.pool);
+        for (key, value) in &want.extra {
+            // An empty value is none.
+            let set = |spec: &MachineSpec| {
+                Some(spec.extra.get(key).map_or("", String::as_str).to_owned())
+            };
+            let at = FieldPath::on(FieldKind::Extra, key);
+            scalar!(self, at.clone(), Some(value.clone()), set(next), set(now));
+        }
         // Protection stands in two places; either one missing is a difference.
         if let Some(protect) = want.protect
             && (next.protect != Some(protect) || self.marker.protect != protect)

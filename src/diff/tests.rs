@@ -175,6 +175,7 @@ impl Pair {
                 volume: Some(format!("fast:{name}")),
                 storage: Some("fast".into()),
                 size,
+                linked: false,
                 mac: None,
                 network: None,
                 vlan: None,

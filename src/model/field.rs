@@ -17,6 +17,7 @@ pub enum FieldKind {
     Memory,
     Firmware,
     Tpm,
+    HardwareVersion,
     Boot,
     Cdrom,
     Autostart,
@@ -26,6 +27,8 @@ pub enum FieldKind {
     Label,
     Notes,
     Pool,
+    /// One key of the product's free configuration.
+    Extra,
     DiskSize,
     DiskBus,
     DiskStorage,
@@ -60,7 +63,7 @@ pub enum FieldKind {
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 37] = {
+    pub const ALL: [FieldKind; 39] = {
         use FieldKind::*;
         [
             Name,
@@ -69,6 +72,7 @@ impl FieldKind {
             Memory,
             Firmware,
             Tpm,
+            HardwareVersion,
             Boot,
             Cdrom,
             Autostart,
@@ -77,6 +81,7 @@ impl FieldKind {
             Label,
             Notes,
             Pool,
+            Extra,
             DiskSize,
             DiskBus,
             DiskStorage,
@@ -113,6 +118,7 @@ impl FieldKind {
             Memory => ("memory", ""),
             Firmware => ("firmware", ""),
             Tpm => ("tpm", ""),
+            HardwareVersion => ("hardware_version", ""),
             Boot => ("boot", ""),
             Cdrom => ("cdrom", ""),
             Autostart => ("autostart", ""),
@@ -120,6 +126,7 @@ impl FieldKind {
             Tags => ("tags", ""),
             Notes => ("notes", ""),
             Pool => ("pool", ""),
+            Extra => ("extra_config", ""),
             DiskSize => ("disk", "size"),
             DiskBus => ("disk", "bus"),
             DiskStorage => ("disk", "storage"),
@@ -147,12 +154,13 @@ impl FieldKind {
         }
     }
 
-    /// Whether a path of this kind names a disk, a card or the key of a label.
+    /// Whether a path of this kind names a disk, a card, a label or a key.
     pub fn has_device(self) -> bool {
         use FieldKind::*;
         matches!(
             self,
-            DiskSize
+            Extra
+                | DiskSize
                 | DiskBus
                 | DiskStorage
                 | DiskOnRemove
@@ -192,7 +200,7 @@ impl FieldKind {
 pub struct FieldPath {
     /// Which field.
     pub kind: FieldKind,
-    /// Which disk, card or label, for kinds that have one.
+    /// Which disk, card, label or key, for kinds that have one.
     pub device: Option<DeviceName>,
 }
 
@@ -208,7 +216,7 @@ impl FieldPath {
         Self::on(FieldKind::Label, &DeviceName::new(key.shared()))
     }
 
-    /// A field of one of its disks, cards or labels.
+    /// A field of one of its disks or cards, or one of its labels or keys.
     pub fn on(kind: FieldKind, device: &DeviceName) -> Self {
         debug_assert!(kind.has_device());
         Self { kind, device: Some(device.clone()) }
@@ -343,6 +351,7 @@ impl MachineSpec {
         field(K::Memory, self.memory.map(Value::Size));
         field(K::Firmware, self.firmware.map(|it| it.as_str().into()));
         field(K::Tpm, self.tpm.map(Value::Flag));
+        field(K::HardwareVersion, self.hardware_version.map(|n| Value::Count(n.into())));
         field(K::Boot, self.boot.as_deref().map(boot_value));
         field(K::Cdrom, self.cdrom.as_ref().map(cdrom_value));
         field(K::Autostart, self.autostart.map(autostart_value));
@@ -352,6 +361,9 @@ impl MachineSpec {
         field(K::Pool, self.pool.as_ref().map(text));
         for (key, values) in &self.labels {
             each(FieldPath::label(key), Value::set(values));
+        }
+        for (key, value) in self.extra.iter().filter(|(_, value)| !value.is_empty()) {
+            each(FieldPath::on(K::Extra, key), value.as_str().into());
         }
         for (name, disk) in &self.disks {
             disk.visit(name, &mut each);
@@ -374,6 +386,10 @@ impl MachineSpec {
             }
             (Some(device), FieldKind::DiskOnRemove) => {
                 return self.disks.get(device).map(|disk| disk.on_remove.as_str().into());
+            }
+            (Some(key), FieldKind::Extra) => {
+                let value = self.extra.get(key).filter(|value| !value.is_empty());
+                return value.map(|value| value.as_str().into());
             }
             (Some(device), FieldKind::Nic) => {
                 return self.nics.contains_key(device).then_some(Value::Flag(true));

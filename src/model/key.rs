@@ -67,7 +67,8 @@ name_type! {
     HypervisorName,
     /// The name of an entry in any section but `hypervisors`.
     Name,
-    /// A disk or network card of one machine, as the YAML calls it.
+    /// A disk or network card of one machine, or a key of its free configuration, as the YAML
+    /// calls it.
     DeviceName,
     /// Where a device sits on its hypervisor, in the product's words (`scsi0`, `net1`).
     Slot,

@@ -34,6 +34,9 @@ pub struct MachineSpec {
     /// Whether there is a virtual TPM 2.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpm: Option<bool>,
+    /// The version of the virtual hardware, as the product counts it. It only goes up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware_version: Option<u32>,
     /// Boot order, first to last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Vec<BootDevice>>,
@@ -59,6 +62,11 @@ pub struct MachineSpec {
     /// The pool it is a member of, by native name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Name>,
+    /// Free configuration of the product by key. Only declared keys are compared; an empty
+    /// value and no value are the same, and an observed spec holds only keys that were asked
+    /// for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<DeviceName, String>,
     /// Disks by name; an observed spec holds only those that the marker's map names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub disks: BTreeMap<DeviceName, DiskSpec>,
@@ -396,6 +404,10 @@ pub struct Device {
     /// The size of a disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Bytes>,
+    /// Whether a disk's volume holds only the differences to another one: a linked clone's,
+    /// or one with snapshots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub linked: bool,
     /// The hardware address of a card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddress>,

@@ -58,6 +58,15 @@ pub enum StepOp {
         /// The size afterwards.
         to: Bytes,
     },
+    /// Move volumes of disks to other storages, running or not. With the boot disk goes what
+    /// else the machine has in files of its own.
+    MoveDisks(Vec<DiskMove>),
+    /// Raise the version of the virtual hardware of a machine that is off. There is no way
+    /// back.
+    UpgradeHardware {
+        /// The version afterwards.
+        to: u32,
+    },
     /// Put the machine into a pool, or out of all.
     SetPool {
         /// The pool; `None` = none.
@@ -119,6 +128,8 @@ impl StepOp {
             StepOp::Create(_) => "create",
             StepOp::Configure(_) => "configure",
             StepOp::GrowDisk { .. } => "grow-disk",
+            StepOp::MoveDisks(_) => "move-disks",
+            StepOp::UpgradeHardware { .. } => "upgrade-hardware",
             StepOp::SetPool { .. } => "set-pool",
             StepOp::DefineLabel { .. } => "define-label",
             StepOp::DefineLabelValue { .. } => "define-label-value",
@@ -152,6 +163,11 @@ impl StepOp {
     /// The same as [`StepOp::is_birth`], asked of a name: what a journal row holds.
     pub fn is_birth_name(name: &str) -> bool {
         matches!(name, "clone" | "create" | "create-pool")
+    }
+
+    /// Whether nothing that is called later can undo it, though it deletes nothing.
+    pub fn is_one_way(&self) -> bool {
+        matches!(self, StepOp::UpgradeHardware { .. })
     }
 
     /// Whether the call ends an object's life.
@@ -203,6 +219,18 @@ pub struct CloneFrom {
     pub marker: MarkerDraft,
 }
 
+/// A disk that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskMove {
+    /// Its name.
+    pub disk: DeviceName,
+    /// Where it sits.
+    pub slot: Slot,
+    /// Where its volume lies afterwards.
+    pub to: StorageName,
+}
+
 /// A machine made from nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -247,6 +275,16 @@ pub enum Setting {
         present: bool,
         /// Where its state goes when it is added.
         storage: Option<StorageName>,
+    },
+    /// The version of the virtual hardware of a machine that is made; `UpgradeHardware` is
+    /// for one that exists.
+    HardwareVersion(u32),
+    /// One key of the product's free configuration; an empty value takes it out.
+    Extra {
+        /// The key.
+        key: DeviceName,
+        /// Its value.
+        value: String,
     },
     /// Boot order, as kinds and as the slots that they mean.
     Boot {

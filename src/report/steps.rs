@@ -1,7 +1,7 @@
 //! Steps in words, one line each.
 
 use super::layout::Canvas;
-use crate::model::{CloneFrom, Setting, Step, StepOp, Wait};
+use crate::model::{CloneFrom, DiskMove, Setting, Step, StepOp, Wait};
 
 /// What one step does.
 pub(super) fn step_line(canvas: &Canvas, step: &Step) -> String {
@@ -30,6 +30,14 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         StepOp::GrowDisk { disk, slot, to } => {
             format!("grow disk {} ({}) to {to}", data(disk.as_str()), data(slot.as_str()))
         }
+        StepOp::MoveDisks(moves) => {
+            let one = |it: &DiskMove| {
+                let (disk, slot) = (data(it.disk.as_str()), data(it.slot.as_str()));
+                format!("move disk {disk} ({slot}) to {}", data(it.to.as_str()))
+            };
+            moves.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        StepOp::UpgradeHardware { to } => format!("upgrade the virtual hardware to version {to}"),
         StepOp::SetPool { pool: Some(pool) } => format!("put into pool {}", data(pool.as_str())),
         StepOp::SetPool { pool: None } => "take out of its pool".to_owned(),
         StepOp::DefineLabel { label } => format!("make label {} known", data(label.as_str())),
@@ -85,6 +93,8 @@ fn setting(setting: &Setting) -> String {
         Setting::Memory(_) => "memory".to_owned(),
         Setting::Firmware { .. } => "firmware".to_owned(),
         Setting::Tpm { .. } => "tpm".to_owned(),
+        Setting::HardwareVersion(_) => "hardware version".to_owned(),
+        Setting::Extra { key, .. } => format!("extra_config {key}"),
         Setting::Boot { .. } => "boot order".to_owned(),
         Setting::Cdrom { .. } => "cdrom".to_owned(),
         Setting::Autostart(_) => "autostart".to_owned(),

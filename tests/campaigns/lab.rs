@@ -314,6 +314,7 @@ impl Lab {
                 .filter_map(|(key, it)| Some((key.name.clone(), place(it.at.get(name)?))))
                 .collect(),
             labels: vcenter::DeclaredLabels::of(desired, name),
+            keys: vcenter::declared_keys(desired, name),
             reads_max: config.reads_max,
             writes_max: config.writes_max,
             expected_identity: None,

@@ -214,6 +214,7 @@ fn device(slot: &str, kind: DeviceKind, index: usize) -> Device {
         volume: disk.then(|| format!("fast:vm-{index}-{slot}")),
         storage: disk.then(|| "fast".into()),
         size: disk.then(|| novahost::model::Bytes::gib(8)),
+        linked: false,
         mac: (!disk).then(|| format!("BC:24:11:00:00:{:02X}", index % 256).parse().unwrap()),
         network: None,
         vlan: None,

@@ -48,6 +48,7 @@ impl Lab {
             folder: "novahost".into(),
             pools: BTreeMap::new(),
             labels: self.labels.clone(),
+            keys: BTreeMap::new(),
             reads_max: 4,
             writes_max: 4,
             expected_identity: None,

@@ -86,6 +86,7 @@ const PURE: &[&str] = &[
     "src/provider/vcenter/device_change.rs",
     "src/provider/vcenter/devices.rs",
     "src/provider/vcenter/extra.rs",
+    "src/provider/vcenter/guarded.rs",
     "src/provider/vcenter/places.rs",
     "src/provider/vcenter/refusal.rs",
     "src/provider/vcenter/translate.rs",

@@ -21,6 +21,7 @@ pub(crate) fn privileges(core: &Core, call: &Call<'_>) -> Vec<&'static str> {
             Some("poweredOn") => "Resource.HotMigrate",
             Some(_) | None => "Resource.ColdMigrate",
         }],
+        ("UpgradeVM_Task", _) => vec!["VirtualMachine.Config.UpgradeVirtualHardware"],
         ("PowerOnVM_Task", _) => vec!["VirtualMachine.Interact.PowerOn"],
         ("PowerOffVM_Task" | "ShutdownGuest", _) => vec!["VirtualMachine.Interact.PowerOff"],
         ("ResetVM_Task" | "RebootGuest", _) => vec!["VirtualMachine.Interact.Reset"],
@@ -101,6 +102,9 @@ pub(crate) fn need_others(core: &Core, call: &Call<'_>) -> Outcome<()> {
         "CreateVM_Task" => on(call.elem.get("pool"), "Resource.AssignVMToPool"),
         "RelocateVM_Task" => {
             on(spec.and_then(|it| it.get("pool")), "Resource.AssignVMToPool")?;
+            for locator in spec.into_iter().flat_map(|it| it.all("disk")) {
+                on(locator.get("datastore"), "Datastore.AllocateSpace")?;
+            }
             on(spec.and_then(|it| it.get("datastore")), "Datastore.AllocateSpace")
         }
         _ => Ok(()),
@@ -113,6 +117,7 @@ pub(crate) fn receiver(method: &str) -> &'static [&'static str] {
         "CloneVM_Task"
         | "ReconfigVM_Task"
         | "RelocateVM_Task"
+        | "UpgradeVM_Task"
         | "PowerOnVM_Task"
         | "PowerOffVM_Task"
         | "ResetVM_Task"

@@ -21,7 +21,7 @@ pub(crate) fn has_turn(core: &mut Core, id: &str) -> bool {
             Some("createNewChildDiskBacking") => 1,
             Some(_) | None => FULL_COPY,
         },
-        "RelocateVM_Task" if spec.is_some_and(|it| it.get("datastore").is_some()) => FULL_COPY,
+        "RelocateVM_Task" if spec.is_some_and(moves_files) => FULL_COPY,
         _ => return true,
     };
     let used: u32 = core.slots.values().filter(|(at, _)| *at == host).map(|(_, units)| units).sum();
@@ -30,6 +30,11 @@ pub(crate) fn has_turn(core: &mut Core, id: &str) -> bool {
     }
     core.slots.insert(id.to_owned(), (host, cost));
     true
+}
+
+/// Whether a relocation copies files.
+fn moves_files(spec: &Elem) -> bool {
+    spec.get("datastore").is_some() || spec.get("disk").is_some()
 }
 
 /// Takes the machines that a task works on, or tells who has them.
@@ -132,6 +137,10 @@ pub(crate) fn finish(core: &mut Core, id: &str) -> Outcome<Option<Val>> {
         "RelocateVM_Task" => {
             birth::relocate(core, &vm, &call)?;
             said(core, "VmRelocatedEvent", &vm, "relocated");
+        }
+        "UpgradeVM_Task" => {
+            reconfigure::upgrade(core, &vm, call.text_of("version"))?;
+            said(core, "VmUpgradeCompleteEvent", &vm, "virtual hardware upgraded");
         }
         "PowerOnVM_Task" => {
             power::on(core, &vm, call.text_of("host"))?;

@@ -38,6 +38,7 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
         ("ReconfigVM_Task", _) => "configure",
         ("Rename_Task", "ResourcePool") => "change-pool",
         ("Rename_Task", _) => "rename",
+        ("UpgradeVM_Task", _) => "upgrade",
         ("RelocateVM_Task", _) => "relocate",
         ("PowerOnVM_Task", _) => "start",
         ("PowerOffVM_Task", _) => "stop",

@@ -66,6 +66,75 @@ async fn running_machines_take_only_what_was_prepared() {
 }
 
 #[tokio::test]
+async fn hardware_gets_newer_while_it_is_off_and_never_older() {
+    let center = center().await;
+    let vm = center.cloned("tpl-debian-13", "web").await;
+    let on = ("VirtualMachine", vm.as_str());
+    let to = |version: &str| format!("<version>{version}</version>");
+    for (version, fault) in
+        [("vmx-19", "AlreadyUpgraded"), ("vmx-17", "AlreadyUpgraded"), ("vmx-12", "NotSupported")]
+    {
+        let info = center.api.task("UpgradeVM_Task", on, &to(version)).await;
+        assert_eq!(error_of(&info), fault, "{version}");
+    }
+    let before = center.change(&vm);
+    center.api.done("UpgradeVM_Task", on, &to("vmx-20")).await;
+    let version =
+        |id: &str| center.control.inspect(|world| world.vm(id).unwrap().config.version.clone());
+    assert_eq!(version(&vm), "vmx-20");
+    assert_ne!(center.change(&vm), before);
+    center.api.done("PowerOnVM_Task", on, "").await;
+    let info = center.api.task("UpgradeVM_Task", on, &to("vmx-21")).await;
+    assert_eq!(error_of(&info), "InvalidPowerState");
+    let template = center.vm("tpl-debian-13");
+    let info = center.api.task("UpgradeVM_Task", ("VirtualMachine", &template), "").await;
+    assert_eq!(error_of(&info), "InvalidState");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_named_moves_and_the_others_with_the_machine_unless_named_too() {
+    let center = center().await;
+    let vm = center.cloned("tpl-debian-13", "web").await;
+    let on = ("VirtualMachine", vm.as_str());
+    let store = |name: &str| {
+        let found =
+            center.control.inspect(|world| world.find("Datastore", name).map(str::to_owned));
+        format!("<datastore type=\"Datastore\">{}</datastore>", found.unwrap())
+    };
+    let files = || {
+        center.control.inspect(|world| {
+            let vm = world.vm(&vm).unwrap();
+            let disks: Vec<String> = vm.config.disks().map(|it| it.file.clone()).collect();
+            (disks, vm.path.clone(), world.volumes.len())
+        })
+    };
+    let (before, path, count) = files();
+    let locator =
+        |key: i64, name: &str| format!("<disk><diskId>{key}</diskId>{}</disk>", store(name));
+    let spec = |inside: String| format!("<spec>{inside}</spec>");
+    let key = center.control.inspect(|world| {
+        let all = &world.vm(&vm).unwrap().config.devices;
+        all.iter().find(|it| it.kind.type_name() == "VirtualDisk").unwrap().key
+    });
+    center.api.done("RelocateVM_Task", on, &spec(locator(key, "local-lvm"))).await;
+    let (moved, same, now) = files();
+    assert!(moved[0].starts_with("[local-lvm] ") && moved != before, "{moved:?}");
+    assert_eq!((same, now), (path, count), "one file went, one came, and nothing else moved");
+    // With the machine's own files go the disks that are not named.
+    center.api.done("RelocateVM_Task", on, &spec(store("fast"))).await;
+    assert!(files().0[0].starts_with("[fast] "));
+    let pinned = format!("{}{}", store("local-lvm"), locator(key, "fast"));
+    center.api.done("RelocateVM_Task", on, &spec(pinned)).await;
+    let (disks, path, _) = files();
+    assert!(
+        disks[0].starts_with("[fast] ") && path.starts_with("[local-lvm] "),
+        "{disks:?} {path}"
+    );
+    let info = center.api.task("RelocateVM_Task", on, &spec(locator(9, "fast"))).await;
+    assert_eq!(error_of(&info), "InvalidArgument");
+}
+
+#[tokio::test]
 async fn disks_grow_and_do_not_shrink() {
     let center = center().await;
     let vm = center.cloned("tpl-debian-13", "web").await;

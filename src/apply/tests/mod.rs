@@ -651,6 +651,7 @@ async fn a_delete_takes_no_volume_that_the_plan_did_not_show() {
         volume: Some(volume.to_owned()),
         storage: None,
         size: Some(Bytes::gib(1)),
+        linked: false,
         mac: None,
         network: None,
         vlan: None,

@@ -44,6 +44,7 @@ fn unmanaged() -> ObservedMachine {
         volume: Some("fast:disk-0".to_owned()),
         storage: Some("fast".into()),
         size: Some(Bytes::gib(8)),
+        linked: false,
         mac: None,
         network: None,
         vlan: None,

@@ -71,9 +71,11 @@ record! {
         was: Option<Spanned<Arc<str>>>,
         /// What only Proxmox VE has.
         proxmox: Option<Keyed<RawProxmoxExtras>>,
+        /// What only a vCenter has.
+        vcenter: Option<Keyed<RawVcenterExtras>>,
     }
     later {
-        client, devices, ready, ha, snapshots, request, ignore, vcenter, nutanix,
+        client, devices, ready, ha, snapshots, request, ignore, nutanix,
         workstation
     }
 }
@@ -174,8 +176,12 @@ record! {
     pub struct RawPlacement {
         /// A node that it must be on, or `auto`. On a vCenter, a cluster or a host that is in none.
         node: Option<Spanned<NodeOrCluster>>,
+        /// On a vCenter: the same as `node`, by its own word.
+        cluster: Option<Spanned<NodeOrCluster>>,
+        /// Where those of its disks lie that say nothing else. Another one later moves them, where the product can.
+        storage: Option<Spanned<StorageOrDatastore>>,
     }
-    later { prefer, spread, hosts, cluster, folder, storage }
+    later { prefer, spread, hosts, folder }
 }
 
 record! {
@@ -185,6 +191,17 @@ record! {
         vmid: Option<Spanned<Int<100, 999_999_999>>>,
     }
     later { cpu_type, machine, display, serial0, numa }
+}
+
+record! {
+    /// What only a vCenter has.
+    pub struct RawVcenterExtras {
+        /// The version of the virtual hardware: 21 for `vmx-21`. It only goes up, while the machine is off, and never back.
+        hardware_version: Option<Spanned<Int<7, 99>>>,
+        /// Keys of the machine's advanced configuration, with values as texts (`"TRUE"`). Only these keys are compared;
+        /// an empty value takes a key out. Keys that reach the host, or say what a field says, are refused.
+        extra_config: BTreeMap<String, Spanned<Arc<str>>>,
+    }
 }
 
 /// The section of profiles. They are read when they have been merged into a machine,

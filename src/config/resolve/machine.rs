@@ -110,6 +110,7 @@ impl<'a> Builder<'a> {
         let at = known.map(|(name, _)| name);
         let birth = self.image(at, cx);
         self.plain_fields();
+        self.vcenter_extras();
         self.sizes(cx);
         self.disks();
         let networks = self.nics(at, cx);
@@ -284,6 +285,19 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// What only a vCenter has; whether the machine is on one is looked at apart.
+    fn vcenter_extras(&mut self) {
+        let Some(extras) = self.raw.vcenter.as_ref().map(|extras| &extras.value) else { return };
+        let version = |version: &Int<7, 99>| u32::try_from(version.0).unwrap_or(u32::MAX);
+        self.spec.hardware_version =
+            self.take(FieldKind::HardwareVersion, extras.hardware_version.as_ref(), version);
+        for (key, value) in &extras.extra_config {
+            let key = DeviceName::new(key.as_str());
+            self.written.push((FieldPath::on(FieldKind::Extra, &key), value.span));
+            self.spec.extra.insert(key, value.value.to_string());
+        }
+    }
+
     /// Processors, memory and the size of the boot disk, from the service plan or from `resources`.
     fn sizes(&mut self, cx: &mut Cx<'_>) {
         use FieldKind as K;
@@ -346,6 +360,12 @@ impl<'a> Builder<'a> {
             }
             spec.slot = raw.slot.as_ref().and_then(|slot| u8::try_from(slot.value.0).ok());
             spec.on_remove = raw.on_remove;
+        }
+        let common = self.raw.placement.as_ref().and_then(|placement| placement.storage.as_ref());
+        let Some(common) = common else { return };
+        for (name, disk) in self.spec.disks.iter_mut().filter(|(_, it)| it.storage.is_none()) {
+            disk.storage = Some(StorageName::new(common.value.0.clone()));
+            self.written.push((FieldPath::on(K::DiskStorage, name), common.span));
         }
     }
 
@@ -413,7 +433,18 @@ impl<'a> Builder<'a> {
         settings: Option<&HypervisorConfig>,
         cx: &mut Cx<'_>,
     ) -> Option<NodeName> {
-        let node = self.raw.placement.as_ref()?.node.as_ref()?;
+        let placement = self.raw.placement.as_ref()?;
+        if let (Some(node), Some(cluster)) = (&placement.node, &placement.cluster) {
+            let problem =
+                Diagnostic::error("conflict", cluster.span, "a node and a cluster at once")
+                    .related(node.span, "also written here")
+                    .help("keep one of `node` and `cluster`: on a vCenter they are the same");
+            self.refuse(problem, cx);
+        }
+        // That another product has no clusters of its own is told apart.
+        let has_clusters = settings.is_none_or(|it| Product::of(it) == Product::Vcenter);
+        let cluster = placement.cluster.as_ref().filter(|_| has_clusters);
+        let node = placement.node.as_ref().or(cluster)?;
         if &*node.value.0 == "auto" {
             return None;
         }
@@ -439,14 +470,18 @@ impl<'a> Builder<'a> {
         cx: &mut Cx<'_>,
     ) {
         let Some((name, settings)) = at.zip(settings) else { return };
-        let extras = match Product::of(settings) {
-            Product::Proxmox => None,
-            Product::Vcenter => self.raw.proxmox.as_ref().map(|extras| extras.key),
+        let own = Product::of(settings);
+        let other = match own {
+            Product::Proxmox => Product::Vcenter,
+            Product::Vcenter => Product::Proxmox,
+        };
+        let (word, extras) = match other {
+            Product::Proxmox => ("proxmox", self.raw.proxmox.as_ref().map(|extras| extras.key)),
+            Product::Vcenter => ("vcenter", self.raw.vcenter.as_ref().map(|extras| extras.key)),
         };
         if let Some(span) = extras {
-            let product = Product::of(settings).shown();
-            let message =
-                format!("`proxmox` is for machines on Proxmox VE, and `{name}` is {product}");
+            let (other, own) = (other.shown(), own.shown());
+            let message = format!("`{word}` is for machines on {other}, and `{name}` is {own}");
             let problem = Diagnostic::error("other-product", span, message);
             self.refuse(problem.help("remove it, or name another `hypervisor`"), cx);
         }

@@ -17,14 +17,24 @@ pub(super) fn check(raw: &RawMachine, product: Product, cx: &mut Cx<'_>) {
     if let Some(name) = &raw.name {
         native_name(name, product, cx);
     }
-    if let Some(node) = raw.placement.as_ref().and_then(|placement| placement.node.as_ref()) {
+    let placement = raw.placement.as_ref();
+    let cluster = placement.and_then(|placement| placement.cluster.as_ref());
+    if let (Some(cluster), Product::Proxmox) = (cluster, product) {
+        let message = "a machine on Proxmox VE is in the cluster that its `hypervisor` is";
+        let problem = Diagnostic::error("other-product", cluster.span, message);
+        cx.push(problem.help("remove it, or write `node: NAME`"));
+    }
+    let cluster = cluster.filter(|_| product == Product::Vcenter);
+    if let Some(node) = placement.and_then(|it| it.node.as_ref()).or(cluster) {
         let (fits, what) = match product {
             Product::Proxmox => (is_label(&node.value.0), "the name of a node"),
             Product::Vcenter => (is_inventory_name(&node.value.0), "the name of a cluster"),
         };
         expect(fits, &node.value.0, what, node.span, cx);
     }
-    for storage in raw.disks.values().filter_map(|disk| disk.value.storage.as_ref()) {
+    let common = placement.and_then(|placement| placement.storage.as_ref());
+    let own = raw.disks.values().filter_map(|disk| disk.value.storage.as_ref());
+    for storage in own.chain(common) {
         let (fits, what) = match product {
             Product::Proxmox => {
                 (is_storage(&storage.value.0), "the name of a storage, such as `local-lvm`")

@@ -95,7 +95,10 @@ impl Builder<'_> {
                 .filter_map(|it| it.field.device.clone())
                 .collect()
         };
-        let (new_disks, new_nics) = (added(FieldKind::Disk), added(FieldKind::Nic));
+        // One that moves needs room where it goes, as a new one does.
+        let mut new_disks = added(FieldKind::Disk);
+        new_disks.extend(added(FieldKind::DiskStorage));
+        let new_nics = added(FieldKind::Nic);
         if new_disks.is_empty() && new_nics.is_empty() {
             return Ok(crate::alloc::Allotment {
                 allotted: Allotted {
@@ -192,7 +195,7 @@ fn update_action(
         fields,
         classes,
         data_loss: DataLoss { on_a_machine_that_stays: !volumes.is_empty(), volumes },
-        reversible: group != Group::DataLoss,
+        reversible: group != Group::DataLoss && !steps.iter().any(|it| it.op.is_one_way()),
         place: Some(machine.place.clone()),
         steps,
         base: Some(machine_base(seen, read)),

@@ -148,6 +148,10 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
                 .with("size", print_size(*to));
             Ok(guarded(call, request, &guest))
         }
+        StepOp::MoveDisks(_) => Err("disks are not moved here".to_owned()),
+        StepOp::UpgradeHardware { .. } => {
+            Err("virtual hardware has no version of its own here".to_owned())
+        }
         StepOp::SetPool { pool } => set_pool(call, pool.as_ref().map(Name::as_str)),
         StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }

@@ -41,6 +41,18 @@ pub(super) fn marker_room<'a>(names: impl Iterator<Item = &'a DeviceName>) -> us
     MARKER_ROOM + map
 }
 
+/// What Proxmox VE has under other names, which are not declared yet.
+fn not_here(check: &mut Check, spec: &mut MachineSpec) {
+    if spec.hardware_version.take().is_some() {
+        let why = "virtual hardware has no number here: its version is part of the machine type";
+        check.fail_of(FieldKind::HardwareVersion, why, "leave `hardware_version:` out");
+    }
+    for key in std::mem::take(&mut spec.extra).into_keys() {
+        let why = "there is no free configuration here";
+        check.fail(FieldPath::on(FieldKind::Extra, &key), why, "leave `extra_config:` out");
+    }
+}
+
 pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Unsupported>> {
     let mut check = Check::default();
     let mut spec = machine.spec.clone();
@@ -49,6 +61,7 @@ pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Uns
     checks::memory(&mut check, &spec, Bytes::mib(1), Bytes::mib(16));
     tags(&mut check, &mut spec);
     labels(&mut check, &spec);
+    not_here(&mut check, &mut spec);
     let names = spec.disks.keys().chain(spec.nics.keys());
     let room = NOTES_MAX.saturating_sub(marker_room(names));
     checks::notes(&mut check, &mut spec, Some(room));

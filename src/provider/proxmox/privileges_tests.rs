@@ -172,6 +172,7 @@ fn a_first_boot_drive_that_the_template_brings_is_not_made() {
         volume: None,
         storage: None,
         size: None,
+        linked: false,
         mac: None,
         network: None,
         vlan: None,

@@ -70,6 +70,9 @@ impl<'a> Edit<'a> {
             Setting::Memory(memory) => self.memory(*memory),
             Setting::Firmware { firmware, storage } => self.firmware(*firmware, storage.as_ref()),
             Setting::Tpm { present, storage } => self.tpm(*present, storage.as_ref())?,
+            Setting::HardwareVersion(_) | Setting::Extra { .. } => {
+                return Err("this product has no such setting".to_owned());
+            }
             Setting::Boot { slots, .. } => {
                 let slots: Vec<&str> = slots.iter().map(Slot::as_str).collect();
                 self.put("boot", print_boot(&slots));

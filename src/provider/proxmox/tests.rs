@@ -344,6 +344,7 @@ fn full_spec() -> MachineSpec {
         memory: Some(Bytes::gib(4)),
         firmware: Some(Firmware::SecureBoot),
         tpm: Some(true),
+        hardware_version: None,
         boot: Some(vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network]),
         cdrom: Some(Cdrom::Iso("local:iso/tools.iso".into())),
         autostart: Some(Autostart { enabled: true, order: Some(2), wait_s: Some(30) }),
@@ -352,6 +353,7 @@ fn full_spec() -> MachineSpec {
         labels: [].into(),
         notes: Some("Front end\nsecond line".into()),
         pool: Some("acme".into()),
+        extra: BTreeMap::new(),
         disks: [
             ("boot".into(), disk(Some(Bytes::gib(32)))),
             ("data".into(), DiskSpec { bus: Some(Bus::Virtio), ..disk(Some(Bytes::gib(100))) }),
@@ -561,7 +563,7 @@ fn our_tag_can_be_left_out_where_it_is_refused() {
 #[test]
 fn every_field_has_a_cost_or_is_known_to_be_fixed() {
     use FieldKind as K;
-    let refused = [K::Label, K::LabelValues];
+    let refused = [K::Label, K::LabelValues, K::HardwareVersion, K::Extra];
     let fixed = [K::DiskBus, K::DiskStorage, K::InitPassword].into_iter().chain(refused);
     let fixed: Vec<FieldKind> = fixed.collect();
     let capabilities = Proxmox.capabilities();
@@ -605,6 +607,8 @@ fn what_the_product_cannot_have_is_an_error_on_its_field() {
             faults(|it| drop(it.labels.insert("tenant".into(), ["acme".to_owned()].into()))),
         ),
         ("tags", faults(|it| it.tags = Some(["nh-other".to_owned()].into()))),
+        ("hardware_version", faults(|it| it.hardware_version = Some(21))),
+        ("extra_config.a.b", faults(|it| drop(it.extra.insert("a.b".into(), "1".into())))),
         ("notes", faults(|it| it.notes = Some("novahost/1 x".into()))),
         ("notes", faults(|it| it.notes = Some("x".repeat(8000)))),
         ("boot", faults(|it| it.boot = Some(vec![BootDevice::Disk, BootDevice::Disk]))),

@@ -17,7 +17,7 @@ const EVENTS_MAX: usize = 1000;
 /// Our clock and the server's may differ by this much.
 const CLOCK_SKEW_MS: i64 = 60_000;
 /// Kinds of events that can explain a difference.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "VmReconfiguredEvent",
     "VmRenamedEvent",
     "VmRelocatedEvent",
@@ -29,6 +29,7 @@ const KINDS: [&str; 11] = [
     "VmResettingEvent",
     "VmRemovedEvent",
     "VmRegisteredEvent",
+    "VmUpgradeCompleteEvent",
 ];
 
 /// Reads the events and names whom they name.
@@ -144,17 +145,19 @@ fn explains(kind: &str, machine: &Altered) -> bool {
         return true;
     }
     let is_power = |field: &FieldKind| *field == FieldKind::Power;
+    let is_place = |field: &FieldKind| matches!(field, FieldKind::Pool | FieldKind::DiskStorage);
     match kind {
         "VmPoweredOnEvent" | "VmPoweredOffEvent" | "VmSuspendedEvent" | "VmResettingEvent" => {
             machine.fields.iter().any(is_power)
         }
         "VmRenamedEvent" => machine.fields.contains(&FieldKind::Name),
         "VmRelocatedEvent" | "VmMigratedEvent" | "VmResourcePoolMovedEvent" => {
-            machine.fields.contains(&FieldKind::Pool)
+            machine.fields.iter().any(is_place)
         }
+        "VmUpgradeCompleteEvent" => machine.fields.contains(&FieldKind::HardwareVersion),
         // A configuration says nothing of power, nor of where a machine is filed.
         "VmReconfiguredEvent" => {
-            let elsewhere = |field: &FieldKind| is_power(field) || *field == FieldKind::Pool;
+            let elsewhere = |field: &FieldKind| is_power(field) || is_place(field);
             !machine.fields.iter().all(elsewhere)
         }
         _ => !machine.fields.iter().all(is_power),

@@ -4,8 +4,8 @@
 //! forward cursor.
 
 use super::{
-    device_change::DeviceChanges,
-    devices::{in_slot, nic_model},
+    device_change::{DeviceChanges, key_of},
+    devices::{datastore_in, in_slot, is_linked, nic_model},
     extra,
     places::{NodePlace, Places, PoolPlace},
     translate::machine_ref,
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     model::{
-        Birth, BirthSource, BootDevice, Cdrom, CloneFrom, DeviceMap, Firmware, FreshObject,
-        GuestOs, Marker, MarkerDraft, MarkerState, Name, NicModel, NicSetting, NodeName,
-        PowerState, Seed, Setting, Slot, StepOp,
+        Birth, BirthSource, BootDevice, Cdrom, CloneFrom, DeviceMap, DiskMove, Firmware,
+        FreshObject, GuestOs, Marker, MarkerDraft, MarkerState, Name, NicModel, NicSetting,
+        NodeName, PowerState, Seed, Setting, Slot, StepOp,
     },
     ownership,
     planted::Bug,
@@ -111,6 +111,14 @@ pub(super) fn native_call(
         StepOp::Configure(settings) => {
             let spec = Editor::of(call, around)?.configure(settings)?;
             Ok(task("ReconfigVM_Task", machine(call)?, vec![("spec", spec)]))
+        }
+        StepOp::MoveDisks(moves) => {
+            let spec = Editor::of(call, around)?.relocation(moves)?;
+            Ok(task("RelocateVM_Task", machine(call)?, vec![("spec", spec)]))
+        }
+        StepOp::UpgradeHardware { to } => {
+            let args = vec![("version", hardware(*to).into())];
+            Ok(task("UpgradeVM_Task", machine(call)?, args))
         }
         StepOp::SetPool { pool } => {
             let this = machine(call)?;
@@ -252,6 +260,11 @@ fn create(call: &Call<'_>, birth: &Birth, around: &Surroundings<'_>) -> Result<N
     Ok(NativeCall { method: "CreateVM_Task", this: folder, args, answers: Answers::Task })
 }
 
+/// A version of the virtual hardware as the product spells it; the old ones have a zero.
+fn hardware(version: u32) -> String {
+    format!("vmx-{version:02}")
+}
+
 /// What the product is told of the guest; it decides defaults of hardware, nothing more.
 fn guest_id(source: &BirthSource) -> &'static str {
     match source.os {
@@ -276,12 +289,13 @@ struct Editor<'a> {
     notes: Option<String>,
     cpu: Option<(u32, u32)>,
     memory_mib: Option<u64>,
+    hardware: Option<u32>,
     firmware: Option<Firmware>,
     boot: Option<Vec<(BootDevice, Slot)>>,
     changes: DeviceChanges,
     /// Keys that stand for devices which this call adds.
     new_keys: BTreeMap<Slot, i64>,
-    extra: BTreeMap<&'static str, String>,
+    extra: BTreeMap<String, String>,
     first_datastore: Option<String>,
 }
 
@@ -316,6 +330,7 @@ impl<'a> Editor<'a> {
             notes: None,
             cpu: None,
             memory_mib: None,
+            hardware: None,
             firmware: None,
             boot: None,
             changes: DeviceChanges::default(),
@@ -332,6 +347,47 @@ impl<'a> Editor<'a> {
         self.spec()
     }
 
+    /// Where each disk of the machine goes or stays. All are named, also those that are not
+    /// ours: where the machine's own files move, the server moves every disk along that it
+    /// is told nothing of.
+    fn relocation(&self, moves: &[DiskMove]) -> Result<Val, String> {
+        let (mut home, mut locators) = (None, Vec::new());
+        for it in moves {
+            let device = self.device(&it.slot)?;
+            if !device.is_a("VirtualDisk") {
+                return Err(format!("there is no disk in {}", it.slot));
+            }
+            if is_linked(&device) {
+                return Err(format!(
+                    "the disk in {} holds only the differences to another",
+                    it.slot
+                ));
+            }
+            let to = self.around.datastore(it.to.as_str())?;
+            locators.push((key_of(&device)?, to.clone()));
+            if it.disk.is_boot() {
+                home = Some(to);
+            }
+        }
+        for device in self.devices.iter().filter(|it| home.is_some() && it.is_a("VirtualDisk")) {
+            let key = key_of(device)?;
+            if locators.iter().any(|(moved, _)| *moved == key) {
+                continue;
+            }
+            let file = device.word_at("backing.fileName").unwrap_or_default();
+            let is = datastore_in(file).ok_or_else(|| format!("`{file}` is on no datastore"))?;
+            locators.push((key, self.around.datastore(is.as_str())?));
+        }
+        let locator = |(key, datastore): (i64, MoRef)| {
+            Val::obj("VirtualMachineRelocateSpecDiskLocator")
+                .with("diskId", key)
+                .with("datastore", datastore)
+        };
+        Ok(Val::obj("VirtualMachineRelocateSpec")
+            .with_some("datastore", home)
+            .with("disk", Val::arr(locators.into_iter().map(locator))))
+    }
+
     fn device(&self, slot: &Slot) -> Result<Node, String> {
         let missing = || format!("there is no device in {slot}");
         in_slot(&self.devices, &self.map, slot).cloned().ok_or_else(missing)
@@ -346,6 +402,13 @@ impl<'a> Editor<'a> {
             Setting::Tpm { present: false, .. } => {}
             Setting::Tpm { present: true, .. } => {
                 return Err("a TPM cannot be added here".to_owned());
+            }
+            Setting::HardwareVersion(_) if self.birth.is_none() => {
+                return Err("hardware that exists is upgraded by a call of its own".to_owned());
+            }
+            Setting::HardwareVersion(version) => self.hardware = Some(*version),
+            Setting::Extra { key, value } => {
+                self.extra.insert(key.to_string(), value.clone());
             }
             Setting::Boot { order, slots } => {
                 self.boot = Some(order.iter().copied().zip(slots.iter().cloned()).collect());
@@ -385,8 +448,7 @@ impl<'a> Editor<'a> {
             Setting::MachineUuid => {}
             Setting::Marker(draft) => self.mark(draft)?,
             Setting::Unmark => {
-                self.extra.insert(extra::ID, String::new());
-                self.extra.insert(extra::MAP, String::new());
+                self.keys([(extra::ID, String::new()), (extra::MAP, String::new())]);
             }
         }
         Ok(())
@@ -408,8 +470,12 @@ impl<'a> Editor<'a> {
             }
         };
         let marker = marker(self.call, draft, old, &taken);
-        self.extra.extend(marker_keys(&marker));
+        self.keys(marker_keys(&marker));
         Ok(())
+    }
+
+    fn keys<const N: usize>(&mut self, keys: [(&str, String); N]) {
+        self.extra.extend(keys.map(|(key, value)| (key.to_owned(), value)));
     }
 
     fn cdrom(&mut self, cdrom: &Cdrom, slot: &Slot) -> Result<(), String> {
@@ -484,10 +550,12 @@ impl<'a> Editor<'a> {
             (None, _) => None,
         };
         let documents = guest_init::documents(seed, &name, hash.as_deref());
-        self.extra.insert(extra::METADATA, extra::encode(&documents.metadata)?);
-        self.extra.insert(extra::METADATA_ENCODING, extra::PACKED.to_owned());
-        self.extra.insert(extra::USERDATA, extra::encode(&documents.userdata)?);
-        self.extra.insert(extra::USERDATA_ENCODING, extra::PACKED.to_owned());
+        self.keys([
+            (extra::METADATA, extra::encode(&documents.metadata)?),
+            (extra::METADATA_ENCODING, extra::PACKED.to_owned()),
+            (extra::USERDATA, extra::encode(&documents.userdata)?),
+            (extra::USERDATA_ENCODING, extra::PACKED.to_owned()),
+        ]);
         Ok(())
     }
 
@@ -549,7 +617,7 @@ impl<'a> Editor<'a> {
             None => (self.name.clone(), None, None, None),
         };
         let cores = self.cpu.map(|(total, sockets)| total / sockets.max(1));
-        let extra = self.extra.iter().map(|(key, value)| match *key {
+        let extra = self.extra.iter().map(|(key, value)| match key.as_str() {
             // Packed is not hidden: what a server repeats of it must not be shown.
             extra::METADATA | extra::USERDATA => hidden_option(key, value),
             _ => option(key, value),
@@ -557,6 +625,7 @@ impl<'a> Editor<'a> {
         Ok(Val::obj("VirtualMachineConfigSpec")
             .with_some("changeVersion", version)
             .with_some("name", name)
+            .with_some("version", self.hardware.map(hardware))
             .with_some("instanceUuid", uuid)
             .with_some("guestId", guest)
             .with_some("annotation", self.notes.clone())

@@ -75,7 +75,7 @@ fn with_fields(device: &Node, changes: &[(&'static str, Val)]) -> Val {
     Val::Obj { type_name, fields }
 }
 
-fn key_of(device: &Node) -> Result<i64, String> {
+pub(super) fn key_of(device: &Node) -> Result<i64, String> {
     device.i64_at("key").ok_or_else(|| "a device was read without its key".to_owned())
 }
 

@@ -142,6 +142,11 @@ pub(super) fn datastore_in(path: &str) -> Option<StorageName> {
     Some(name.into())
 }
 
+/// Whether a disk's file holds only the differences to another one.
+pub(super) fn is_linked(device: &Node) -> bool {
+    device.at("backing.parent").is_some()
+}
+
 /// The ISO in a drive; none when it is empty or passes a client's drive through.
 pub(super) fn iso_of(device: &Node) -> Option<&str> {
     let backing = device.child("backing")?;
@@ -165,6 +170,7 @@ pub(super) fn observed(
             volume: None,
             storage: None,
             size: None,
+            linked: false,
             mac: None,
             network: None,
             vlan: None,
@@ -175,6 +181,7 @@ pub(super) fn observed(
             one.size = disk_size(device);
             one.volume = device.word_at("backing.fileName").map(str::to_owned);
             one.storage = one.volume.as_deref().and_then(datastore_in);
+            one.linked = is_linked(device);
             let key = device.i64_at("key");
             // The first of the boot order; without an order the firmware takes the first
             // by slot, which is what comes first below.

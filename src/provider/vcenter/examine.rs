@@ -4,8 +4,10 @@
 
 use super::{observe::observe, provider::Inner, rights};
 use crate::model::{
-    Check, Coverage, DesiredState, ErrorKind, Examination, Finding, HypervisorInventory, Scope,
+    Check, Coverage, DesiredState, ErrorKind, Examination, FieldKind, Finding, HypervisorInventory,
+    Scope,
 };
+use std::collections::BTreeSet;
 
 /// What is needed for all that is done here, wherever machines of ours are.
 const NEEDED: [&str; 30] = [
@@ -46,6 +48,9 @@ const FOR_LABELS: [&str; 3] = [
     "InventoryService.Tagging.CreateCategory",
     "InventoryService.Tagging.CreateTag",
 ];
+/// What a field needs beside that, where machines declare it.
+const NEEDED_BY_FIELD: [(FieldKind, &str); 1] =
+    [(FieldKind::HardwareVersion, "VirtualMachine.Config.UpgradeVirtualHardware")];
 /// A clock that is this far off is on its way out of what is allowed.
 const CLOCK_WARN_S: i64 = 30;
 /// A clock that is this far off makes logs and claims useless.
@@ -56,7 +61,7 @@ const NEWEST_MAJOR: u32 = 9;
 /// Names listed before the rest is counted.
 const NAMES_MAX: usize = 12;
 
-pub(super) async fn examine(inner: &Inner, _: &DesiredState, scope: &Scope) -> Examination {
+pub(super) async fn examine(inner: &Inner, desired: &DesiredState, scope: &Scope) -> Examination {
     let mut exam = Examination::default();
     let endpoint = inner.client.endpoint().clone();
     let service = match inner.client.service().await {
@@ -104,7 +109,7 @@ pub(super) async fn examine(inner: &Inner, _: &DesiredState, scope: &Scope) -> E
     exam.findings.push(clock(inner.clock.now_ms(), &time));
     let seen = observe(inner, scope).await;
     exam.findings.push(hosts(&seen));
-    privileges(inner, &mut exam).await;
+    privileges(inner, needed(inner, desired), &mut exam).await;
     exam.findings.push(coverage_of(&seen));
     exam
 }
@@ -203,7 +208,19 @@ fn hosts(seen: &HypervisorInventory) -> Finding {
     down.into_iter().take(NAMES_MAX).fold(finding, Finding::detail)
 }
 
-async fn privileges(inner: &Inner, exam: &mut Examination) {
+/// The privileges that what is declared here needs.
+fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
+    let mut used = BTreeSet::new();
+    for machine in desired.machines.values().filter(|it| it.hypervisor == inner.name) {
+        machine.spec.visit(|path, _| {
+            used.insert(path.kind);
+        });
+    }
+    let by_field = NEEDED_BY_FIELD.into_iter().filter(|(kind, _)| used.contains(kind));
+    NEEDED.into_iter().chain(by_field.map(|(_, privilege)| privilege)).collect()
+}
+
+async fn privileges(inner: &Inner, needed: Vec<&'static str>, exam: &mut Examination) {
     let rights = match rights::on_root(inner).await {
         Ok(rights) => rights,
         Err(error) => {
@@ -215,7 +232,7 @@ async fn privileges(inner: &Inner, exam: &mut Examination) {
     };
     let labels = FOR_LABELS.into_iter().filter(|_| inner.tagging.is_used());
     let missing: Vec<&str> =
-        NEEDED.into_iter().chain(labels).filter(|it| !rights.has(it)).collect();
+        needed.into_iter().chain(labels).filter(|it| !rights.has(it)).collect();
     exam.findings.push(if missing.is_empty() {
         Finding::ok(Check::Privileges, "the account may do all that is needed")
     } else {

@@ -1,28 +1,49 @@
-//! The free keys of a machine: the marker and the first-boot documents.
+//! The free keys of a machine: the marker, the first-boot documents, and what an entry sets.
 //!
 //! Pure. Keys are asked for one by one; a server that does not know how to answer that is
 //! asked for all of them. Values come from a place that the guest can write to, so they are
 //! bounded in size before and after they are unpacked.
 
 use super::vim::collect::ObjectContent;
+use crate::model::{DesiredState, HypervisorName, ResourceKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use std::io::{Read as _, Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read as _, Write as _},
+};
 
 /// A key of the free configuration.
-pub(super) type Extra = &'static str;
+pub(super) type Extra<'a> = &'a str;
+
+/// Free keys that entries declare, by entry: of all that a machine has, only these are read.
+pub(super) type DeclaredKeys = BTreeMap<ResourceKey, BTreeSet<String>>;
+
+/// The free keys that entries on one vCenter declare.
+#[must_use]
+pub fn declared_keys(
+    desired: &DesiredState,
+    at: &HypervisorName,
+) -> BTreeMap<ResourceKey, BTreeSet<String>> {
+    let here = desired.machines.values().filter(|it| it.hypervisor == *at);
+    let keys = here.map(|it| {
+        let own: BTreeSet<String> = it.spec.extra.keys().map(ToString::to_string).collect();
+        (it.key.clone(), own)
+    });
+    keys.filter(|(_, own)| !own.is_empty()).collect()
+}
 
 /// The first line of the marker.
-pub(super) const ID: Extra = "novahost.id";
+pub(super) const ID: Extra<'_> = "novahost.id";
 /// Its second line: which device is which.
-pub(super) const MAP: Extra = "novahost.map";
+pub(super) const MAP: Extra<'_> = "novahost.map";
 /// Names and addresses for the guest.
-pub(super) const METADATA: Extra = "guestinfo.metadata";
+pub(super) const METADATA: Extra<'_> = "guestinfo.metadata";
 /// How they are packed.
-pub(super) const METADATA_ENCODING: Extra = "guestinfo.metadata.encoding";
+pub(super) const METADATA_ENCODING: Extra<'_> = "guestinfo.metadata.encoding";
 /// Users and the rest.
-pub(super) const USERDATA: Extra = "guestinfo.userdata";
+pub(super) const USERDATA: Extra<'_> = "guestinfo.userdata";
 /// How it is packed.
-pub(super) const USERDATA_ENCODING: Extra = "guestinfo.userdata.encoding";
+pub(super) const USERDATA_ENCODING: Extra<'_> = "guestinfo.userdata.encoding";
 
 /// What a document may take in a key, packed. The server's own limit is not documented;
 /// this is what other tools stay below.
@@ -34,7 +55,7 @@ const UNPACKED_MAX: u64 = 1024 * 1024;
 pub(super) const PACKED: &str = "gzip+base64";
 
 /// The property path of one key.
-pub(super) fn path(key: Extra) -> String {
+pub(super) fn path(key: Extra<'_>) -> String {
     format!("config.extraConfig[\"{key}\"].value")
 }
 
@@ -42,7 +63,7 @@ pub(super) fn path(key: Extra) -> String {
 pub(super) const WHOLE: &str = "config.extraConfig";
 
 /// The value of a key, however it was asked for.
-pub(super) fn value(object: &ObjectContent, key: Extra) -> Option<String> {
+pub(super) fn value(object: &ObjectContent, key: Extra<'_>) -> Option<String> {
     if let Some(single) = object.props.get(&path(key)) {
         return Some(single.text.clone());
     }

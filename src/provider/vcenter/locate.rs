@@ -123,7 +123,8 @@ struct Running {
 fn described(op: &str) -> Option<&'static str> {
     match op {
         "configure" => Some(".reconfigure"),
-        "set-pool" => Some(".relocate"),
+        "upgrade-hardware" => Some(".upgradeVirtualHardware"),
+        "move-disks" | "set-pool" => Some(".relocate"),
         "start" => Some(".powerOn"),
         "stop" => Some(".powerOff"),
         "delete" => Some(".destroy"),

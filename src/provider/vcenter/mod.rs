@@ -1,7 +1,7 @@
 //! VMware vCenter.
 //!
 //! [`vim`] speaks the product's own interface and knows nothing of novahost's model. Pure:
-//! `product`, `normalize`, `slots` and `lower` say what can be done and in which calls;
+//! `product`, `normalize`, `guarded`, `slots` and `lower` say what can be done and in which calls;
 //! `places`, `devices`, `translate` and `extra` read answers into the model; `call` and
 //! `device_change` turn a step into one native call; `refusal` reads faults. Effectful:
 //! `provider`, `observe`, `rights`, `locate`, `authors` and `examine`.
@@ -12,6 +12,7 @@ mod device_change;
 mod devices;
 mod examine;
 mod extra;
+mod guarded;
 mod locate;
 mod lower;
 mod normalize;
@@ -31,6 +32,7 @@ pub mod vim;
 
 /// The port of a vCenter. The path of the service is always the same.
 pub const PORT: u16 = 443;
+pub use extra::declared_keys;
 pub use places::PoolPlace;
 pub use product::Vcenter;
 pub use provider::{Settings, VcenterProvider};

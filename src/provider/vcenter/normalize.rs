@@ -2,6 +2,7 @@
 //! cannot have, or that is not made there yet, as errors.
 
 use super::{
+    guarded,
     product::MACS,
     slots::{places, wish},
 };
@@ -30,6 +31,8 @@ pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Uns
     checks::processors(&mut check, &spec);
     checks::memory(&mut check, &spec, MEMORY_STEP, MEMORY_STEP);
     not_yet(&mut check, &mut spec);
+    hardware_version(&mut check, &spec);
+    extra(&mut check, &spec);
     text(&mut check, &spec);
     // The marker does not lie in the notes here, so they have all the room.
     checks::notes(&mut check, &mut spec, None);
@@ -81,6 +84,28 @@ fn not_yet(check: &mut Check, spec: &mut MachineSpec) {
     if spec.tpm.take() == Some(true) {
         let why = "a virtual TPM needs a key provider, and novahost does not set one up yet";
         check.fail_of(FieldKind::Tpm, why, "leave `tpm:` out");
+    }
+}
+
+/// The first version that current hosts still run, and one that is far from any that is out.
+const HARDWARE_VERSIONS: std::ops::RangeInclusive<u32> = 7..=99;
+
+fn hardware_version(check: &mut Check, spec: &MachineSpec) {
+    let Some(version) = spec.hardware_version else { return };
+    if !HARDWARE_VERSIONS.contains(&version) {
+        let why = format!("there is no version {version} of the virtual hardware");
+        let help = "write the number in `vmx-21`, as the host's documentation has it";
+        check.fail_of(FieldKind::HardwareVersion, why, help);
+    }
+}
+
+/// Free keys; those that reach the host or say what a field says are refused.
+fn extra(check: &mut Check, spec: &MachineSpec) {
+    for (key, value) in &spec.extra {
+        let checked = guarded::check(key.as_str(), value, wants_seed(spec));
+        if let Err(guarded::Refused { why, help }) = checked {
+            check.fail(FieldPath::on(FieldKind::Extra, key), why, help);
+        }
     }
 }
 

@@ -90,7 +90,8 @@ async fn unlisted(
     if asked.is_empty() || Bug::HiddenRowIgnored.is_planted() {
         return Ok(Vec::new());
     }
-    let found = inner.machines(&asked, "read machines that are in no list").await?;
+    let none = BTreeSet::new();
+    let found = inner.machines(&asked, &none, "read machines that are in no list").await?;
     let words = |object: &ObjectContent| {
         let why = unreadable(object).unwrap_or_else(|| "the list is older".to_owned());
         format!("{} exists, and is in no list: {why}", object.obj)
@@ -168,19 +169,30 @@ async fn take_machines(
     asked: &[&ObjectContent],
     inventory: &mut HypervisorInventory,
 ) -> Result<(), ProviderError> {
-    let mut readable = Vec::new();
+    // Those of entries that declare free keys are read apart, so that nobody else's are.
+    let (mut readable, mut keyed) = (Vec::new(), Vec::new());
+    let mut declared = BTreeSet::new();
     for object in asked {
         match unreadable(object) {
             Some(why) => {
                 inventory.unreadable.insert(id_of(object), why);
             }
-            None => readable.push(object.obj.clone()),
+            None => {
+                let marker = marker_of(object);
+                let own = marker.found().map(|it| inner.declared(&it.key)).unwrap_or_default();
+                let into = if own.is_empty() { &mut readable } else { &mut keyed };
+                into.push(object.obj.clone());
+                declared.extend(own);
+            }
         }
     }
-    if readable.is_empty() {
-        return Ok(());
+    let mut found = Vec::new();
+    for (of, keys) in [(&readable, &BTreeSet::new()), (&keyed, &declared)] {
+        if !of.is_empty() {
+            found.extend(inner.machines(of, keys, "read the machines").await?);
+        }
     }
-    for object in inner.machines(&readable, "read the machines").await? {
+    for object in found {
         let id = id_of(&object);
         match unreadable(&object) {
             Some(why) => {
@@ -193,7 +205,7 @@ async fn take_machines(
     }
     // One that went between the two reads is gone from both, or it would look like one
     // that was listed and could not be read.
-    for reference in &readable {
+    for reference in readable.iter().chain(&keyed) {
         let id = NativeId::from(reference.value.as_str());
         if !inventory.machines.contains_key(&id) && !inventory.unreadable.contains_key(&id) {
             inventory.listed.remove(&id);

@@ -20,9 +20,9 @@ pub struct Vcenter;
 /// first-boot documents; a card that comes or goes changes these, since they know each
 /// card by its hardware address.
 ///
-/// `DiskBus` and `DiskStorage` are not here: a disk stays where it was made. `Tags`,
+/// `DiskBus` is not here: a disk stays on the controller it was put on. `Tags`,
 /// `Autostart`, `Tpm` and `NicVlan` are not here either: `normalize` refuses them.
-const CHANGES: [(FieldKind, Disruption); 29] = {
+const CHANGES: [(FieldKind, Disruption); 32] = {
     use {Disruption as D, FieldKind as K};
     [
         (K::Name, D::Online),
@@ -30,6 +30,8 @@ const CHANGES: [(FieldKind, Disruption); 29] = {
         (K::Sockets, D::Restart),
         (K::Memory, D::Restart),
         (K::Firmware, D::Replace),
+        // Only upwards, which `cost` knows, and only while it is off.
+        (K::HardwareVersion, D::Restart),
         // Can be written while it runs, and counts when it boots.
         (K::Boot, D::NextBoot),
         (K::Cdrom, D::Online),
@@ -37,7 +39,11 @@ const CHANGES: [(FieldKind, Disruption); 29] = {
         (K::Notes, D::Online),
         (K::Pool, D::Online),
         (K::Label, D::Online),
+        // Taken while it runs; the host reads them when it starts the machine.
+        (K::Extra, D::NextBoot),
         (K::DiskSize, D::Online),
+        // The volume is copied while it is in use.
+        (K::DiskStorage, D::Online),
         (K::DiskOnRemove, D::Online),
         (K::NicNetwork, D::Online),
         (K::NicMac, D::Restart),
@@ -97,6 +103,11 @@ impl Product for Vcenter {
         running: bool,
     ) -> Option<Disruption> {
         let by_field = self.capabilities().cost(change.field.kind, running)?;
+        // Virtual hardware never gets older.
+        let raises = direction(change) != Some(Ordering::Less);
+        if change.field.kind == FieldKind::HardwareVersion && !raises {
+            return None;
+        }
         Some(if running {
             while_running(change, seen, by_field)
         } else {
@@ -129,7 +140,10 @@ fn while_running(
     // A new disk says here only how large it is; on which bus it may come is for `lower`.
     let goes = kind == FieldKind::Disk && change.after.is_none();
     let grows = kind == FieldKind::DiskSize;
-    if hot.is_some_and(|hot| seen.hot.contains(&hot)) {
+    // What stands below this name is handed to the guest whenever it asks.
+    let told = kind == FieldKind::Extra
+        && change.field.device.as_ref().is_some_and(|key| key.as_str().starts_with("guestinfo."));
+    if told || hot.is_some_and(|hot| seen.hot.contains(&hot)) {
         Disruption::Online
     } else if goes && !sits_on(seen, change, &[Bus::Scsi])
         || grows && !sits_on(seen, change, &[Bus::Scsi, Bus::Sata])

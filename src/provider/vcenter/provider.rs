@@ -5,7 +5,9 @@
 
 use super::{
     call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
-    examine, locate,
+    examine,
+    extra::DeclaredKeys,
+    locate,
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
     refusal::{of_fault, refused},
@@ -22,8 +24,8 @@ use crate::{
     model::{
         Altered, At, Authors, Birthplace, DesiredState, ErrorKind, Examination, Fresh, FreshObject,
         HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, ProjectName,
-        ProviderError, Receipt, Refusal, RefusalKind, Retry, Scope, Submitted, Target, TaskRef,
-        TaskState,
+        ProviderError, Receipt, Refusal, RefusalKind, ResourceKey, Retry, Scope, Submitted, Target,
+        TaskRef, TaskState,
     },
     provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
@@ -68,6 +70,8 @@ pub struct Settings {
     pub pools: BTreeMap<Name, PoolPlace>,
     /// The labels of the configuration; without any, tags are not asked about at all.
     pub labels: DeclaredLabels,
+    /// Keys of the free configuration that entries declare, by entry: no others are read.
+    pub keys: BTreeMap<ResourceKey, BTreeSet<String>>,
     /// Requests in flight when reading.
     pub reads_max: usize,
     /// Requests in flight when writing.
@@ -101,6 +105,7 @@ pub(super) struct Inner {
     pub datacenter: Option<String>,
     pub folder: String,
     pub pools: BTreeMap<Name, PoolPlace>,
+    pub keys: DeclaredKeys,
     pub expected_identity: Option<String>,
     pub settle: Duration,
     pub clock: Clock,
@@ -178,6 +183,7 @@ impl VcenterProvider {
             datacenter: settings.datacenter,
             folder: settings.folder,
             pools: settings.pools,
+            keys: settings.keys,
             expected_identity: settings.expected_identity,
             settle: settings.settle,
             clock,
@@ -271,7 +277,8 @@ impl Inner {
     }
 
     pub fn reader<'a>(&'a self, places: &'a Places) -> Reader<'a> {
-        Reader { project: self.project.as_ref(), places, pools: &self.pools, folder: &self.folder }
+        let (project, keys) = (self.project.as_ref(), &self.keys);
+        Reader { project, places, pools: &self.pools, folder: &self.folder, keys }
     }
 
     pub fn around<'a>(&'a self, places: &'a Places) -> Surroundings<'a> {
@@ -283,12 +290,13 @@ impl Inner {
         }
     }
 
-    /// Paths of machines: those of a listing, or of a full look.
-    pub fn machine_paths(&self, full: bool) -> Paths {
+    /// Paths of machines: those of a listing, or of a full look with the free keys that are
+    /// declared of them.
+    pub fn machine_paths(&self, declared: Option<&BTreeSet<String>>) -> Paths {
         use super::extra;
         let mut paths = Paths::of("VirtualMachine", &LEAN);
         let mut keys = vec![extra::ID];
-        if full {
+        if let Some(declared) = declared {
             paths.required.extend(DETAIL.map(str::to_owned));
             keys.extend([
                 extra::MAP,
@@ -297,6 +305,7 @@ impl Inner {
                 extra::USERDATA,
                 extra::USERDATA_ENCODING,
             ]);
+            keys.extend(declared.iter().map(String::as_str));
         }
         let dropped = lock(&self.dropped);
         let wanted: Vec<String> = keys.into_iter().map(extra::path).collect();
@@ -326,7 +335,7 @@ impl Inner {
         let root = root.map_err(spell)?;
         for _ in 0..2 {
             let mut paths = places::paths();
-            paths.push(self.machine_paths(false));
+            paths.push(self.machine_paths(None));
             let mut read = self.client.collect(&root, &paths, operation).await.map_err(spell)?;
             if self.note_dropped(&read) {
                 continue;
@@ -414,15 +423,21 @@ impl Inner {
         Ok(Arc::new(Places::of(&read, &root, self.datacenter.as_deref())))
     }
 
-    /// Machines in full, by their references.
+    /// The free keys that an entry declares.
+    pub fn declared(&self, key: &ResourceKey) -> BTreeSet<String> {
+        self.keys.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Machines in full, by their references, with these free keys.
     pub async fn machines(
         &self,
         of: &[MoRef],
+        declared: &BTreeSet<String>,
         operation: &str,
     ) -> Result<Vec<ObjectContent>, ProviderError> {
         let spell = |error: CallError| error.into_provider(operation);
         for _ in 0..2 {
-            let paths = self.machine_paths(true);
+            let paths = self.machine_paths(Some(declared));
             let read = self.client.properties(of, &paths, operation).await.map_err(spell)?;
             if !self.note_dropped(&read) {
                 let mut objects = read.objects;
@@ -444,7 +459,8 @@ impl Inner {
             At::Birth(place) => self.find(place, &operation).await?,
         };
         let Some(reference) = reference else { return Ok(Fresh::absent()) };
-        let read = self.machines(std::slice::from_ref(&reference), &operation).await?;
+        let declared = self.declared(&target.key);
+        let read = self.machines(std::slice::from_ref(&reference), &declared, &operation).await?;
         let Some(object) = read.into_iter().next() else { return Ok(Fresh::absent()) };
         let mut fresh = self.fresh(&object, &operation).await?;
         if let FreshObject::Machine(machine) = &mut fresh.object

@@ -79,6 +79,7 @@ fn full_spec() -> MachineSpec {
         memory: Some(Bytes::gib(4)),
         firmware: Some(Firmware::SecureBoot),
         tpm: None,
+        hardware_version: Some(21),
         boot: Some(vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network]),
         cdrom: Some(Cdrom::Iso("[fast] iso/tools.iso".into())),
         autostart: None,
@@ -87,6 +88,7 @@ fn full_spec() -> MachineSpec {
         labels: [].into(),
         notes: Some("Front end\nsecond line".into()),
         pool: Some("acme".into()),
+        extra: [("disk.EnableUUID".into(), "TRUE".into())].into(),
         disks: [
             ("boot".into(), disk(Bytes::gib(32))),
             ("data".into(), DiskSpec { on_remove: OnRemove::Delete, ..disk(Bytes::gib(100)) }),
@@ -114,6 +116,7 @@ fn template() -> World {
         sockets: 2,
         memory: Bytes::gib(2),
         firmware: Some(Firmware::Uefi),
+        hardware: 19,
         ..World::default()
     };
     world.disks.insert("scsi0:0".into(), (Bytes::gib(8), "fast".into()));

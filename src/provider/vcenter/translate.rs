@@ -6,7 +6,7 @@
 
 use super::{
     devices::{iso_of, nic_model, observed},
-    extra::{self, Extra},
+    extra::{self, DeclaredKeys, Extra},
     places::{Places, PoolPlace, path_names, unescape},
     slots::bus_of,
     vim::{MoRef, Node, collect::ObjectContent},
@@ -43,10 +43,11 @@ pub(super) const LEAN: [&str; 11] = [
 ];
 
 /// What is read besides of a machine that somebody asks about.
-pub(super) const DETAIL: [&str; 12] = [
+pub(super) const DETAIL: [&str; 13] = [
     "config.changeVersion",
     "config.annotation",
     "config.firmware",
+    "config.version",
     "config.bootOptions",
     "config.hardware.numCoresPerSocket",
     "config.hardware.device",
@@ -69,6 +70,8 @@ pub(super) struct Reader<'a> {
     pub pools: &'a BTreeMap<Name, PoolPlace>,
     /// The folder of machines in no pool.
     pub folder: &'a str,
+    /// Free keys that entries declare.
+    pub keys: &'a DeclaredKeys,
 }
 
 fn word<'a>(object: &'a ObjectContent, path: &str) -> Option<&'a str> {
@@ -195,6 +198,12 @@ impl Reader<'_> {
         let seen = seen_init(object);
         let mut spec = self.spec(object, &devices, tree);
         spec.protect = marker.found().map(|marker| marker.protect);
+        let declared = marker.found().and_then(|marker| self.keys.get(&marker.key));
+        spec.extra = declared
+            .into_iter()
+            .flatten()
+            .filter_map(|key| Some((key.as_str().into(), extra::value(object, key)?)))
+            .collect();
         name_devices(&mut spec, map, &devices, tree, seen.as_ref());
         if let (Some(found), Some(seen)) = (marker.found(), &seen) {
             let mut init = seen.init.clone();
@@ -237,6 +246,7 @@ impl Reader<'_> {
             memory: number(object, "config.hardware.memoryMB").map(Bytes::mib),
             firmware: Some(firmware(object)),
             tpm: Some(tree.iter().any(|it| it.is_a("VirtualTPM"))),
+            hardware_version: hardware_version(object),
             boot: boot_order(object, devices, tree),
             cdrom: Some(cd.map_or(Cdrom::None, |path| Cdrom::Iso(path.to_owned()))),
             autostart: None,
@@ -245,6 +255,7 @@ impl Reader<'_> {
             labels: BTreeMap::new(),
             notes: Some(notes.unwrap_or_default()),
             pool: self.pool(object),
+            extra: BTreeMap::new(),
             disks: BTreeMap::new(),
             nics: BTreeMap::new(),
             init: None,
@@ -281,6 +292,11 @@ fn firmware(object: &ObjectContent) -> Firmware {
         (Some("efi"), _) => Firmware::Uefi,
         (Some(_) | None, _) => Firmware::Bios,
     }
+}
+
+/// The number in `vmx-21`.
+fn hardware_version(object: &ObjectContent) -> Option<u32> {
+    word(object, "config.version")?.strip_prefix("vmx-")?.parse().ok()
 }
 
 /// Keys of the disks of the boot order, first to last.
@@ -357,7 +373,7 @@ fn hot(object: &ObjectContent) -> BTreeSet<Hot> {
 /// The first-boot documents as they are in the machine now. The guest can rewrite them, so
 /// that they say what the guest was told only as long as the digest agrees.
 fn seen_init(object: &ObjectContent) -> Option<guest_init::SeenInit> {
-    let read = |key: Extra, encoding: Extra| {
+    let read = |key: Extra<'_>, encoding: Extra<'_>| {
         let text = extra::value(object, key)?;
         extra::decode(&text, extra::value(object, encoding).as_deref())
     };

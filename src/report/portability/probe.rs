@@ -27,6 +27,11 @@ fn nic() -> DeviceName {
     "eth0".into()
 }
 
+/// A key that does no harm anywhere.
+fn key() -> DeviceName {
+    "disk.EnableUUID".into()
+}
+
 /// A machine that every product takes.
 fn plain() -> MachineSpec {
     let network = Some(NetworkBinding { name: None, native: "lan".to_owned() });
@@ -47,6 +52,7 @@ pub(super) fn declares(product: &dyn Product, kind: FieldKind) -> Option<Desired
     let path = FieldPath {
         kind,
         device: match kind.has_device() {
+            true if kind == FieldKind::Extra => Some(key()),
             true if spec.get(&FieldPath::on(kind, &nic())).is_some() => Some(nic()),
             true => Some(disk()),
             false => None,
@@ -85,6 +91,8 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
         K::Sockets => spec.sockets = Some(2),
         K::Firmware => spec.firmware = Some(Firmware::Uefi),
         K::Tpm => spec.tpm = Some(true),
+        K::HardwareVersion => spec.hardware_version = Some(19),
+        K::Extra => drop(spec.extra.insert(key(), "TRUE".to_owned())),
         K::Boot => spec.boot = Some(vec![BootDevice::Disk]),
         K::Cdrom => spec.cdrom = Some(Cdrom::None),
         K::Autostart => {

@@ -197,6 +197,7 @@ impl Lab {
                         folder: config.folder.clone().unwrap_or_default(),
                         pools: pools_at(desired, name),
                         labels: vc::DeclaredLabels::of(desired, name),
+                        keys: vc::declared_keys(desired, name),
                         reads_max: config.reads_max,
                         writes_max: config.writes_max,
                         expected_identity: None,

@@ -218,6 +218,8 @@ impl Lab {
             memory: Some(Bytes::gib(4)),
             firmware: Some(Firmware::Uefi),
             tpm: self.has_field(FieldKind::Tpm).then_some(true),
+            // The template has 19.
+            hardware_version: self.has_field(FieldKind::HardwareVersion).then_some(20),
             boot: Some(vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network]),
             cdrom: Some(Cdrom::Iso(props.iso.clone())),
             autostart: self.has_field(FieldKind::Autostart).then_some(Autostart {
@@ -232,6 +234,11 @@ impl Lab {
             labels: [].into(),
             notes: Some("Front end: a=b; c&d, 100 % + ä\n\nzweite Zeile  \n".into()),
             pool: Some(props.pool.as_str().into()),
+            extra: self
+                .has_field(FieldKind::Extra)
+                .then(|| ("disk.EnableUUID".into(), "TRUE".to_owned()))
+                .into_iter()
+                .collect(),
             disks: [("boot".into(), disk(boot_gib)), ("data".into(), disk(3))].into(),
             nics: [("eth0".into(), eth0), ("eth1".into(), eth1)].into(),
             init: Some(init),
@@ -699,6 +706,8 @@ fn words(op: &StepOp) -> Vec<String> {
         | StepOp::DefineLabelValue { .. }
         | StepOp::SetLabel { .. }
         | StepOp::ClearLabel { .. }
+        | StepOp::MoveDisks(_)
+        | StepOp::UpgradeHardware { .. }
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
@@ -718,6 +727,8 @@ fn setting_word(setting: &Setting) -> &'static str {
         Setting::Memory(_) => "memory",
         Setting::Firmware { .. } => "firmware",
         Setting::Tpm { .. } => "tpm",
+        Setting::HardwareVersion(_) => "hardware-version",
+        Setting::Extra { .. } => "extra",
         Setting::Boot { .. } => "boot",
         Setting::Cdrom { .. } => "cdrom",
         Setting::Autostart(_) => "autostart",
@@ -745,6 +756,8 @@ pub fn vocabulary() -> BTreeSet<String> {
         "create",
         "configure",
         "grow-disk",
+        "move-disks",
+        "upgrade-hardware",
         "set-pool, one",
         "set-pool, none",
         "define-label",
@@ -765,6 +778,8 @@ pub fn vocabulary() -> BTreeSet<String> {
         "memory",
         "firmware",
         "tpm",
+        "hardware-version",
+        "extra",
         "boot",
         "cdrom",
         "autostart",

@@ -127,13 +127,15 @@ pub async fn a_machine_changes_hands_by_its_marker_alone(lab: Lab) {
     let machine = lab.desired(true);
     lab.build(&machine).await;
     let ours = lab.seen().await;
-    // What lies in the marker goes with it, and the handles that its map gives to devices.
+    // What lies in the marker goes with it, and the handles that its map gives to devices;
+    // free keys are read of what an entry of ours declares.
     let bare = |seen: &ObservedMachine| {
         let protect = seen.spec.protect.filter(|_| lab.props().protects_itself);
         let spec = MachineSpec {
             protect,
             disks: BTreeMap::default(),
             nics: BTreeMap::default(),
+            extra: BTreeMap::default(),
             ..seen.spec.clone()
         };
         (
@@ -245,7 +247,7 @@ pub async fn a_device_is_in_the_map_from_the_call_that_makes_it(lab: Lab) {
 pub async fn every_change_reads_back_as_declared(lab: Lab) {
     let mut machine = lab.desired(lab.props().linked_grows);
     lab.build(&machine).await;
-    let edits: [(&str, Edit); 18] = [
+    let edits: [(&str, Edit); 20] = [
         ("protect", |it| it.protect = Some(false)),
         ("name", |it| {
             it.name = Some("web-7b".into());
@@ -262,6 +264,11 @@ pub async fn every_change_reads_back_as_declared(lab: Lab) {
         }),
         ("medium", |it| it.cdrom = Some(Cdrom::None)),
         ("no tpm", |it| it.tpm = Some(false)),
+        ("newer hardware", |it| it.hardware_version = Some(21)),
+        ("free keys", |it| {
+            it.extra.insert("disk.EnableUUID".into(), String::new());
+            it.extra.insert("tools.syncTime".into(), "FALSE".into());
+        }),
         ("first boot", |it| {
             let init = it.init.as_mut().unwrap();
             init.ssh_keys = Some(vec!["ssh-ed25519 AAAAnew third".into()]);
@@ -309,6 +316,8 @@ pub async fn every_change_reads_back_as_declared(lab: Lab) {
         ("no tags", FieldKind::Tags),
         ("autostart", FieldKind::Autostart),
         ("no tpm", FieldKind::Tpm),
+        ("newer hardware", FieldKind::HardwareVersion),
+        ("free keys", FieldKind::Extra),
     ];
     for (what, edit) in edits {
         // What the product has not cannot be changed on it.
@@ -325,6 +334,47 @@ pub async fn every_change_reads_back_as_declared(lab: Lab) {
     // what was to go is gone.
     let left = 1 + usize::from(lab.has_field(FieldKind::Tpm));
     assert_eq!(lab.world.detached(&lab.target().at), left);
+}
+
+/// Running or not; what hangs on the machine and is nobody's stays where it is.
+pub async fn a_disk_moves_to_another_storage_and_no_other_does(lab: Lab) {
+    let other = lab.props().other_storage.clone();
+    for runs in [false, true] {
+        let lab = lab.again().await;
+        let mut machine = lab.desired(false);
+        // Its disk is left unmanaged, as one that somebody hung on.
+        lab.build(&machine).await;
+        if runs {
+            machine.power = Power::Running;
+            for step in lab.lower(&Change::Start) {
+                lab.must(&step).await;
+            }
+        }
+        let volumes = |seen: &ObservedMachine| {
+            let at = |name: &str| {
+                let slot = &seen.marker.found().unwrap().map.disks[name].slot;
+                seen.device(slot.as_str()).unwrap().volume.clone().unwrap()
+            };
+            (at("boot"), at("data"))
+        };
+        let before = volumes(&lab.seen().await);
+        for name in ["data", "boot"] {
+            machine.spec.disks.get_mut(name).unwrap().storage = Some(other.clone());
+            lab.update(&machine).await;
+            let seen = lab.seen().await;
+            lab.assert_as_declared(&machine, &seen);
+            let now = volumes(&seen);
+            assert_ne!(now.1, before.1);
+            assert_eq!(now.0 == before.0, name == "data", "{name}: {now:?}");
+        }
+        // The boot disk alone, with the machine's own files: the other one stays.
+        machine.spec.disks.get_mut("boot").unwrap().storage = Some(lab.props().storage.clone());
+        let before = volumes(&lab.seen().await);
+        lab.update(&machine).await;
+        let now = volumes(&lab.seen().await);
+        assert!(now.0 != before.0 && now.1 == before.1, "{now:?}");
+        assert_eq!(lab.world.detached(&lab.target().at), 0, "nothing is left behind");
+    }
 }
 
 pub async fn a_machine_changes_its_pool(lab: Lab) {

@@ -149,18 +149,24 @@ impl Subject for Cluster {
             (Need::Sessions, "tickets end by themselves"),
             (Need::Labels, "labels are not made there yet"),
             (Need::Snapshots, "a linked clone hangs on the template itself"),
+            (Need::DiskMoves, "a disk stays where it was made"),
         ]
         .into()
     }
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
         let labels = "labels are not made there yet";
+        let nothing = "there is no such thing there";
         [
             ("setting disk-size", "a disk grows in a call of its own"),
             ("define-label", labels),
             ("define-label-value", labels),
             ("set-label", labels),
             ("clear-label", labels),
+            ("move-disks", "a disk stays where it was made"),
+            ("upgrade-hardware", nothing),
+            ("setting hardware-version", nothing),
+            ("setting extra", nothing),
         ]
         .into()
     }
@@ -190,6 +196,7 @@ fn props() -> Props {
         foreign: target("20500", "pve2"),
         free: Some(["20071".into(), "20072".into()]),
         storage: "fast".into(),
+        other_storage: "local-lvm".into(),
         outsider: "root@pam".into(),
         networks: ["vmbr0".into(), "vmbr1".into()],
         iso: "local:iso/opnsense.iso".into(),

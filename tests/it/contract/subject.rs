@@ -72,6 +72,8 @@ pub enum Need {
     Snapshots,
     /// Labels of machines, by key.
     Labels,
+    /// Disks that move to another storage.
+    DiskMoves,
 }
 
 /// What kind of world a rule wants.
@@ -233,6 +235,8 @@ pub struct Props {
     pub free: Option<[NativeId; 2]>,
     /// A storage that every host sees.
     pub storage: StorageName,
+    /// Another one that the first host sees.
+    pub other_storage: StorageName,
     /// The account of [`Act::Work`], as the product files it.
     pub outsider: String,
     /// Two networks.

@@ -141,6 +141,7 @@ rules! {
     15 births::a_machine_that_needs_a_person_is_locked Usual faulty Nobody Mock;
     15 life::addresses_are_told_to_a_guest_without_users Usual clean Schema Mock;
     15 life::a_disk_on_every_bus_reads_back Usual clean Schema Mock;
+    15 life::a_disk_moves_to_another_storage_and_no_other_does Usual clean Nobody Mock [DiskMoves];
     15 life::a_pool_that_was_made_since_is_found Usual faulty Nobody Mock;
     16 life::what_cannot_be_had_is_an_error_while_planning Usual clean Nobody Mock;
     17 life::every_end_of_a_build_holds_when_it_is_done Usual clean Schema Mock;

@@ -41,7 +41,7 @@ const PASSWORD: &str = "sandbox-password";
 const OPERATORS: &str = "operators@vsphere.local";
 
 /// Every method that the client can send.
-const CALLS: [&str; 32] = [
+const CALLS: [&str; 33] = [
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
     "CreateContainerView",
@@ -62,6 +62,7 @@ const CALLS: [&str; 32] = [
     "RetrievePropertiesEx",
     "RetrieveServiceContent",
     "ShutdownGuest",
+    "UpgradeVM_Task",
     "tags.attach",
     "tags.categories",
     "tags.category",
@@ -236,6 +237,7 @@ fn props(world: &World) -> Props {
         foreign: target("team-web", "esx2.example.test"),
         free: None,
         storage: "fast".into(),
+        other_storage: "local-lvm".into(),
         outsider: r"VSPHERE.LOCAL\ops".into(),
         networks: ["VM Network".into(), "dvs-app".into()],
         iso: "[local] iso/opnsense.iso".into(),
@@ -297,6 +299,11 @@ impl Played {
             folder: "novahost".into(),
             pools,
             labels: if self.labelled { labels() } else { DeclaredLabels::default() },
+            keys: [(
+                super::lab::key(),
+                ["disk.EnableUUID", "tools.syncTime"].map(str::to_owned).into(),
+            )]
+            .into(),
             reads_max: 8,
             writes_max: 4,
             expected_identity: None,

@@ -41,6 +41,7 @@ const MACHINES: &str = r#"vms:
     nics: { eth0: { network: web, ip: 10.20.0.71-10.20.0.72 }, eth1: { network: back } }
     init: { hostname: "web-{n}", user: deploy, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO+/abc= deploy"] }
     notes: Front end
+    vcenter: { hardware_version: 19, extra_config: { disk.EnableUUID: "TRUE" } }
     power: running
   router:
     hypervisor: vc
@@ -172,6 +173,8 @@ async fn the_whole_road_is_walked_and_nothing_beside_it() {
             "key=vm/",
             "stage=ready",
             "\"powerState\":\"poweredOn\"",
+            "\"version\":\"vmx-19\"",
+            "\"key\":\"disk.EnableUUID\"",
         ] {
             let squeezed = |text: &str| text.split_whitespace().collect::<String>();
             assert!(squeezed(&info).contains(&squeezed(wanted)), "{name}: no {wanted} in {info}");

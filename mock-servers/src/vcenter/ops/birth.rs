@@ -1,5 +1,7 @@
 //! New machines: created, cloned; and moved ones.
 
+use std::collections::BTreeMap;
+
 use super::devices::{Files, Subject, free_file};
 use super::place::{host_for, maybe, named, need_space, need_vm_folder, new_name};
 use super::reconfigure::{allocation, apply, new_uuid, readable};
@@ -251,19 +253,8 @@ fn copy_disks(
     config: &mut Config,
     files: &mut Files,
 ) -> Outcome<()> {
-    let mut targets = std::collections::BTreeMap::new();
-    for locator in location.all("disk") {
-        only(locator, &["diskId", "datastore"])?;
-        let store =
-            locator.get("datastore").ok_or_else(|| Fault::argument("spec.location.disk"))?;
-        targets.insert(locator.number("diskId").unwrap_or(0), named(core, store, "Datastore")?);
-    }
-    let keys: Vec<i64> = config
-        .devices
-        .iter()
-        .filter(|it| matches!(it.kind, crate::vcenter::vm::DeviceKind::Disk(_)))
-        .map(|it| it.key)
-        .collect();
+    let targets = locators(core, location)?;
+    let keys: Vec<i64> = config.devices.iter().filter(|it| is_disk(it)).map(|it| it.key).collect();
     let fresh: Vec<String> = keys.iter().map(|_| core.world.new_uuid()).collect();
     let folder = home.split_once("] ").map_or("", |(_, folder)| folder);
     for ((disk, key), uuid) in config.disks_mut().zip(keys).zip(fresh) {
@@ -296,6 +287,17 @@ fn copy_disks(
     Ok(())
 }
 
+/// Datastores of single disks, by the disk's key.
+fn locators(core: &Core, spec: &Elem) -> Outcome<BTreeMap<i64, String>> {
+    let mut targets = BTreeMap::new();
+    for locator in spec.all("disk") {
+        only(locator, &["diskId", "datastore"])?;
+        let store = locator.get("datastore").ok_or_else(|| Fault::argument("spec.disk"))?;
+        targets.insert(locator.number("diskId").unwrap_or(0), named(core, store, "Datastore")?);
+    }
+    Ok(targets)
+}
+
 /// Space that a disk takes with all it goes on from.
 fn chain_use(core: &Core, file: &str) -> u64 {
     let (mut at, mut sum, mut bytes) = (Some(file.to_owned()), 0, 0);
@@ -325,7 +327,7 @@ pub(crate) fn relocate(core: &mut Core, id: &str, args: &Elem) -> Outcome<()> {
     };
     readable(core, &vm)?;
     let Some(spec) = args.get("spec") else { return Err(Fault::argument("spec")) };
-    only(spec, &["folder", "datastore", "pool", "host"])?;
+    only(spec, &["folder", "datastore", "pool", "host", "disk"])?;
     let pool = maybe(core, Some(spec), "pool", "ResourcePool")?;
     let host = maybe(core, Some(spec), "host", "HostSystem")?;
     let datastore = maybe(core, Some(spec), "datastore", "Datastore")?;
@@ -350,8 +352,9 @@ pub(crate) fn relocate(core: &mut Core, id: &str, args: &Elem) -> Outcome<()> {
             host_for(core, &pool, Some(host), &vm.config, None)?
         };
     }
-    if let Some(store) = &datastore {
-        move_disks(core, id, &mut moved, store)?;
+    let targets = locators(core, spec)?;
+    if datastore.is_some() || !targets.is_empty() {
+        move_disks(core, id, &mut moved, datastore.as_deref(), &targets)?;
     }
     if let Some(folder) = &folder {
         need_vm_folder(core, folder)?;
@@ -369,41 +372,62 @@ pub(crate) fn relocate(core: &mut Core, id: &str, args: &Elem) -> Outcome<()> {
     Ok(())
 }
 
-fn move_disks(core: &mut Core, id: &str, vm: &mut Vm, store: &str) -> Outcome<()> {
-    if !vm.snapshots.is_empty() {
-        return Err(Fault::unsupported("moving disks with snapshots in this simulator"));
+/// Moves disks: each to where its locator says, the others and the machine's own files to
+/// `store`; without that they stay.
+fn move_disks(
+    core: &mut Core,
+    id: &str,
+    vm: &mut Vm,
+    store: Option<&str>,
+    targets: &BTreeMap<i64, String>,
+) -> Outcome<()> {
+    let keys: Vec<i64> =
+        vm.config.devices.iter().filter(|it| is_disk(it)).map(|it| it.key).collect();
+    if targets.keys().any(|key| !keys.contains(key)) {
+        return Err(Fault::argument("spec.disk.diskId"));
     }
-    let name = core.world.entities.get(store).map_or_else(String::new, |it| it.name.clone());
+    let reached = core.world.host(&vm.host).map(|host| host.datastores.clone()).unwrap_or_default();
+    if let Some(far) =
+        targets.values().map(String::as_str).chain(store).find(|it| !reached.contains(*it))
+    {
+        let on = Val::Ref("Datastore".into(), far.to_owned());
+        let message = "The datastore is not accessible from the host.";
+        return Err(Fault::new("InvalidDatastore", message, vec![("datastore", on)]));
+    }
+    let has_snapshots = !vm.snapshots.is_empty();
     let old: Vec<String> = vm.config.disks().map(|disk| disk.file.clone()).collect();
-    let home = vm.path.split_once("] ").map_or_else(String::new, |(_, path)| path.to_owned());
     let mut files = Files::default();
-    for disk in vm.config.disks_mut() {
+    for (disk, key) in vm.config.disks_mut().zip(keys) {
         let Some(volume) = core.world.volumes.get(&disk.file).cloned() else { continue };
-        if volume.datastore == store {
-            continue;
+        let wanted = targets.get(&key).map(String::as_str).or(store);
+        let Some(to) = wanted.filter(|to| *to != volume.datastore) else { continue };
+        if has_snapshots {
+            return Err(Fault::unsupported("moving disks with snapshots in this simulator"));
         }
+        let name = core.world.entities.get(to).map_or("", |it| it.name.as_str());
         let used = chain_use(core, &disk.file);
         let stem =
             disk.file.split_once("] ").map_or("", |(_, path)| path).trim_end_matches(".vmdk");
         let file = free_file(core, &files, &format!("[{name}] {stem}"));
-        files.new.insert(
-            file.clone(),
-            Volume {
-                datastore: store.to_owned(),
-                bytes: volume.bytes,
-                used,
-                parent: None,
-                owner: id.to_owned(),
-            },
-        );
+        let (datastore, bytes) = (to.to_owned(), volume.bytes);
+        let new = Volume { datastore, bytes, used, parent: None, owner: id.to_owned() };
+        files.new.insert(file.clone(), new);
         disk.file = file;
     }
     files.check(core)?;
     let now: Vec<String> = vm.config.disks().map(|disk| disk.file.clone()).collect();
     files.gone = old.into_iter().filter(|file| !now.contains(file)).collect();
     files.apply(core);
-    vm.path = format!("[{name}] {home}");
+    if let Some(store) = store {
+        let name = core.world.entities.get(store).map_or("", |it| it.name.as_str());
+        let home = vm.path.split_once("] ").map_or("", |(_, path)| path);
+        vm.path = format!("[{name}] {home}");
+    }
     Ok(())
+}
+
+fn is_disk(device: &crate::vcenter::vm::Device) -> bool {
+    matches!(device.kind, crate::vcenter::vm::DeviceKind::Disk(_))
 }
 
 /// The allocation of a new pool: every field has to be there.

@@ -89,6 +89,43 @@ pub(crate) fn reconfigure(core: &mut Core, id: &str, spec: &Elem) -> Outcome<()>
     Ok(())
 }
 
+/// The versions that hosts here run. The numbers have holes.
+const HARDWARE: [&str; 15] = [
+    "vmx-04", "vmx-07", "vmx-08", "vmx-09", "vmx-10", "vmx-11", "vmx-13", "vmx-14", "vmx-15",
+    "vmx-16", "vmx-17", "vmx-18", "vmx-19", "vmx-20", "vmx-21",
+];
+
+/// Gives a machine that is off newer virtual hardware; without a version, the newest.
+pub(crate) fn upgrade(core: &mut Core, id: &str, version: Option<&str>) -> Outcome<()> {
+    let Some(vm) = core.world.vm(id).cloned() else {
+        return Err(Fault::gone("VirtualMachine", id));
+    };
+    readable(core, &vm)?;
+    if vm.power != "poweredOff" {
+        return Err(Fault::power(Some("poweredOff"), &vm.power));
+    }
+    if vm.template {
+        return Err(Fault::state("A template takes no new hardware."));
+    }
+    let place = |wanted: &str| HARDWARE.iter().position(|it| *it == wanted);
+    let newest = HARDWARE[HARDWARE.len() - 1];
+    let wanted = version.filter(|it| !it.is_empty()).unwrap_or(newest);
+    let Some(to) = place(wanted) else {
+        return Err(Fault::unsupported(&format!("virtual hardware {wanted}")));
+    };
+    if place(&vm.config.version).is_some_and(|now| now >= to) {
+        let message = "The virtual machine has this version of the virtual hardware already.";
+        return Err(Fault::new("AlreadyUpgraded", message, vec![]));
+    }
+    let now = core.now_ms();
+    let change = core.world.new_change(now);
+    if let Some(vm) = core.world.vm_mut(id) {
+        wanted.clone_into(&mut vm.config.version);
+        (vm.change, vm.modified_ms) = (change, now);
+    }
+    Ok(())
+}
+
 /// Refuses a machine whose files cannot be reached.
 pub(crate) fn readable(core: &Core, vm: &Vm) -> Outcome<()> {
     if vm.connection != "connected" || vm.forming.is_some() {
@@ -178,6 +215,15 @@ pub(crate) fn apply(
             off_only(value != slot.as_str())?;
             value.clone_into(slot);
         }
+    }
+    if spec.get("version").is_some() && !HARDWARE.contains(&config.version.as_str()) {
+        let host = vec![
+            ("hostName", crate::vcenter::val::text(subject.host)),
+            ("host", crate::vcenter::val::Val::Ref("HostSystem".into(), subject.host.to_owned())),
+        ];
+        let message =
+            format!("Virtual machine hardware version '{}' is not supported.", config.version);
+        return Err(Fault::new("VirtualHardwareVersionNotSupported", message, host));
     }
     if !matches!(config.firmware.as_str(), "bios" | "efi") {
         return Err(Fault::argument("configSpec.firmware"));

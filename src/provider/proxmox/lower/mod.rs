@@ -44,6 +44,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::Create(_) => [Fact::Volume].into(),
         StepOp::Configure(settings) => learns(settings),
         StepOp::GrowDisk { .. }
+        | StepOp::MoveDisks(_)
+        | StepOp::UpgradeHardware { .. }
         | StepOp::SetPool { .. }
         | StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }
@@ -73,6 +75,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Create(_)
         | StepOp::Configure(_)
         | StepOp::GrowDisk { .. }
+        | StepOp::MoveDisks(_)
+        | StepOp::UpgradeHardware { .. }
         | StepOp::Start
         | StepOp::Stop
         | StepOp::Delete => Wait::Task,

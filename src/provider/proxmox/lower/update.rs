@@ -140,7 +140,14 @@ impl Updater<'_> {
             }
             // A start or stop that comes with other changes is a step after them.
             K::Power => {}
-            K::Firmware | K::DiskBus | K::DiskStorage | K::Comment | K::Label | K::LabelValues => {
+            K::Firmware
+            | K::HardwareVersion
+            | K::Extra
+            | K::DiskBus
+            | K::DiskStorage
+            | K::Comment
+            | K::Label
+            | K::LabelValues => {
                 self.refuse(change);
             }
         }

@@ -9,9 +9,10 @@ use super::{
     labels,
     layout::Layout,
     parts::{
-        Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, snapshots_hold,
+        Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, set_extra,
+        snapshots_hold,
     },
-    set_pool, start, step,
+    set_pool, start, step, upgrade,
 };
 use crate::{
     model::{
@@ -66,6 +67,7 @@ impl Builder<'_> {
             steps.extend(self.create_step(birth));
         } else {
             steps.extend(self.pool());
+            steps.extend(self.upgrade());
             self.hardware(&mut write);
             if self.sets_boot() && self.boot_names_new() {
                 made = true;
@@ -126,6 +128,16 @@ impl Builder<'_> {
         if let Some(memory) = spec.memory.filter(|_| self.lacks(FieldKind::Memory)) {
             write.set(spec, FieldKind::Memory, Setting::Memory(memory));
         }
+        if let (Some(version), None) = (spec.hardware_version, self.base) {
+            write.set(spec, FieldKind::HardwareVersion, Setting::HardwareVersion(version));
+        }
+        for key in spec.extra.keys() {
+            let path = FieldPath::on(FieldKind::Extra, key);
+            let held = self.build.seen.map(|seen| seen.settled().get(&path));
+            if held != Some(spec.get(&path)) {
+                set_extra(spec, key, write);
+            }
+        }
         self.firmware(write);
         self.disks(write);
         self.nics(write);
@@ -133,6 +145,22 @@ impl Builder<'_> {
         if let Some(notes) = spec.notes.clone().filter(|_| self.lacks(FieldKind::Notes)) {
             write.set(spec, FieldKind::Notes, Setting::Notes(notes));
         }
+    }
+
+    /// Newer virtual hardware than what it was copied from has. Everything else of the
+    /// hardware comes after it: some of it needs the new version.
+    fn upgrade(&mut self) -> Option<Step> {
+        let wanted = self.spec.hardware_version?;
+        let has = self.base?.settled().hardware_version;
+        if has > Some(wanted) {
+            let why = format!(
+                "what it is made from has version {}, and virtual hardware never gets older",
+                has.unwrap_or_default()
+            );
+            let help = "declare that version or a newer one, or use another template";
+            self.faults.push(fault(FieldPath::of(FieldKind::HardwareVersion), why, help));
+        }
+        (has != Some(wanted)).then(|| upgrade(wanted, Some(Stage::New)))
     }
 
     fn sets_boot(&self) -> bool {
@@ -325,6 +353,10 @@ impl Builder<'_> {
                 Err(faults) => self.faults.extend(faults),
             }
             seed_end(self.spec, &mut write.end);
+        }
+        if self.spec.hardware_version.is_some() {
+            // The template may have been upgraded since it was read.
+            write.holds(self.spec, FieldPath::of(FieldKind::HardwareVersion));
         }
         write.settings.push(Setting::Marker(self.draft(Stage::Ready)));
         write.end.stage = Some(Stage::Ready);

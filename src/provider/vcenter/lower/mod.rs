@@ -14,9 +14,9 @@ mod update;
 
 use crate::{
     model::{
-        Change, DeviceKind, DeviceName, Expect, Fact, FieldKind, FieldPath, Lowered, Marker,
-        MarkerDraft, Name, ObservedMachine, PowerState, Setting, Stage, Step, StepOp, Unsupported,
-        Value, Wait,
+        Change, DeviceKind, DeviceName, DiskMove, Expect, Fact, FieldKind, FieldPath, Lowered,
+        Marker, MarkerDraft, Name, ObservedMachine, PowerState, Setting, Stage, Step, StepOp,
+        Unsupported, Value, Wait,
     },
     provider::{
         lowering::{self, fault},
@@ -51,6 +51,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::Clone(_) | StepOp::Create(_) => [Fact::NativeId].into(),
         StepOp::Configure(settings) => learns(settings),
         StepOp::GrowDisk { .. }
+        | StepOp::MoveDisks(_)
+        | StepOp::UpgradeHardware { .. }
         | StepOp::SetPool { .. }
         | StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }
@@ -77,6 +79,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Create(_)
         | StepOp::Configure(_)
         | StepOp::GrowDisk { .. }
+        | StepOp::MoveDisks(_)
+        | StepOp::UpgradeHardware { .. }
         | StepOp::SetPool { .. }
         | StepOp::Start
         | StepOp::Stop
@@ -123,6 +127,26 @@ fn stop(from: PowerState, otherwise: Option<StepOp>) -> Step {
 fn set_pool(pool: Option<Name>) -> Step {
     let (op, begin, end) = lowering::set_pool(pool);
     step(op, begin, end)
+}
+
+/// Newer virtual hardware, of a machine that is off.
+fn upgrade(to: u32, stage: Option<Stage>) -> Step {
+    let begin = Expect { stage, ..power(PowerState::Stopped) };
+    let at = FieldPath::of(FieldKind::HardwareVersion);
+    let fields = [(at, Some(Value::Count(to.into())))].into();
+    step(StepOp::UpgradeHardware { to }, begin, Expect { fields, ..Expect::default() })
+}
+
+/// Volumes that go elsewhere, all in one call.
+fn move_disks(moves: Vec<DiskMove>) -> Step {
+    let mut end = Expect::default();
+    for it in &moves {
+        let at = FieldPath::on(FieldKind::DiskStorage, &it.disk);
+        end.fields.insert(at, Some(Value::Text(it.to.to_string())));
+        end.slots.insert(it.slot.clone(), true);
+    }
+    let begin = Expect { exists: Some(true), slots: end.slots.clone(), ..Expect::default() };
+    step(StepOp::MoveDisks(moves), begin, end)
 }
 
 fn no_pools() -> Unsupported {

@@ -36,6 +36,13 @@ pub(super) fn snapshots_hold(seen: &ObservedMachine, disk_size: FieldPath) -> Op
     held.then(|| fault(disk_size, why, "remove the snapshots first"))
 }
 
+/// One key of the free configuration.
+pub(super) fn set_extra(spec: &MachineSpec, key: &DeviceName, write: &mut Write) {
+    let value = spec.extra.get(key).cloned().unwrap_or_default();
+    write.holds(spec, FieldPath::on(FieldKind::Extra, key));
+    write.settings.push(Setting::Extra { key: key.clone(), value });
+}
+
 /// The first-boot documents of a spec, complete. `mac` knows the address of each card: the
 /// guest knows them by nothing else.
 pub(super) fn seed_of(

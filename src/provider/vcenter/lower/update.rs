@@ -4,17 +4,18 @@
 use super::{
     labels,
     layout::Layout,
-    marker_of,
+    marker_of, move_disks,
     parts::{
-        Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, snapshots_hold,
+        Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, set_extra,
+        snapshots_hold,
     },
-    power, set_pool, start, step, stop,
+    power, set_pool, start, step, stop, upgrade,
 };
 use crate::{
     model::{
-        BootDevice, Bus, Cdrom, DeviceName, Disruption, Expect, FieldChange, FieldKind, FieldPath,
-        Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, PowerState, Setting,
-        Slot, Stage, Step, StepOp, Unsupported, Update,
+        BootDevice, Bus, Cdrom, DeviceName, DiskMove, Disruption, Expect, FieldChange, FieldKind,
+        FieldPath, Lowered, MacAddress, MachineSpec, Marker, MarkerDraft, NicSetting, PowerState,
+        Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
     },
     provider::{
         lowering::changing::{self, doomed_volume, kept_seed, reads},
@@ -31,6 +32,8 @@ struct Updater<'a> {
     write: Write,
     pool: Option<Step>,
     labels: Vec<Step>,
+    upgrade: Option<Step>,
+    moves: Vec<DiskMove>,
     /// Cards that were set already: several fields of one make one setting.
     set_nics: BTreeSet<DeviceName>,
     seeds: bool,
@@ -52,6 +55,8 @@ pub(super) fn lower(update: &Update<'_>) -> Result<Lowered, Vec<Unsupported>> {
         write: Write::default(),
         pool: None,
         labels: Vec::new(),
+        upgrade: None,
+        moves: Vec::new(),
         set_nics: BTreeSet::new(),
         seeds: false,
         marks: false,
@@ -90,6 +95,10 @@ impl Updater<'_> {
                     self.write.set(spec, kind, Setting::Memory(memory));
                 }
             }
+            K::HardwareVersion => self.upgrade = spec.hardware_version.map(|to| upgrade(to, None)),
+            K::Extra => {
+                device.iter().for_each(|key| set_extra(spec, key, &mut self.write));
+            }
             K::Boot => self.boots = true,
             K::Cdrom => self.cdrom(),
             K::Protect => {
@@ -120,6 +129,7 @@ impl Updater<'_> {
                 None => self.refuse(change),
             },
             K::DiskSize => device.iter().for_each(|name| self.grow(name)),
+            K::DiskStorage => device.iter().for_each(|name| self.move_disk(name)),
             K::Nic => match device {
                 Some(name) if wanted.is_some() => self.nic(name),
                 Some(name) => self.remove_nic(name),
@@ -136,7 +146,6 @@ impl Updater<'_> {
             | K::Tags
             | K::NicVlan
             | K::DiskBus
-            | K::DiskStorage
             | K::Comment
             | K::LabelValues => self.refuse(change),
         }
@@ -293,6 +302,24 @@ impl Updater<'_> {
         self.write.settings.push(Setting::DiskSize { disk, slot, to });
     }
 
+    fn move_disk(&mut self, name: &DeviceName) {
+        let storage = self.spec.disks.get(name).and_then(|disk| disk.storage.clone());
+        let (Some(to), Some(seat)) = (storage, self.layout.seats.disks.get(name)) else { return };
+        let seen = self.update.seen;
+        let device = seen.device(seat.slot.as_str());
+        let is = device.and_then(|it| it.storage.as_ref()).map_or("", |it| it.as_str());
+        let why = if !seen.snapshots.is_empty() {
+            "its snapshots stay where they were taken, so that a machine with snapshots is not moved"
+        } else if device.is_some_and(|it| it.linked) {
+            "it shares the blocks of another disk, and moving would make a full copy of both"
+        } else {
+            self.moves.push(DiskMove { disk: name.clone(), slot: seat.slot.clone(), to });
+            return;
+        };
+        let help = format!("write `storage: {is}` again, or remove what it hangs on");
+        self.faults.push(fault(FieldPath::on(FieldKind::DiskStorage, name), why, &help));
+    }
+
     fn remove_nic(&mut self, name: &DeviceName) {
         self.marks = true;
         let Some(seat) = self.layout.seats.nics.remove(name) else { return };
@@ -435,11 +462,15 @@ impl Updater<'_> {
             begin.power = Some(PowerState::Stopped);
         }
         let boot = self.boot();
+        steps.extend(self.upgrade.take());
         let Write { settings, end } = std::mem::take(&mut self.write);
         if !settings.is_empty() {
             steps.push(step(StepOp::Configure(settings), begin, end));
         }
         steps.extend(boot);
+        if !self.moves.is_empty() {
+            steps.push(move_disks(std::mem::take(&mut self.moves)));
+        }
         steps.extend(self.pool.take());
         steps.append(&mut self.labels);
         if stops && self.update.restart {

@@ -10,9 +10,9 @@ fn seen_template() -> ObservedMachine {
 fn a_machine_from_a_template_converges_in_every_field() {
     let machine = from_template(full_spec());
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
-    assert_eq!(ops(&lowered), ["clone", "configure", "configure", "start"]);
+    assert_eq!(ops(&lowered), ["clone", "upgrade-hardware", "configure", "configure", "start"]);
     let guarded: Vec<bool> = lowered.steps.iter().map(|step| step.guarded).collect();
-    assert_eq!(guarded, [false, true, true, false]);
+    assert_eq!(guarded, [false, false, true, true, false]);
     assert_eq!(lowered.steps[0].learns, [Fact::NativeId].into());
     let mut world = World::with_template();
     world.run(&lowered.steps);
@@ -35,11 +35,11 @@ fn words(step: &Step) -> Vec<String> {
 fn a_boot_order_that_names_what_a_write_makes_comes_after_it() {
     let machine = from_template(full_spec());
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
-    let first = words(&lowered.steps[1]);
+    let first = words(&lowered.steps[2]);
     assert!(first.contains(&"Cdrom".to_owned()) && !first.contains(&"Boot".to_owned()));
-    assert_eq!(lowered.steps[1].op.writes_stage(), Some(Stage::New));
-    assert_eq!(words(&lowered.steps[2]), ["Boot", "Protect", "Seed", "Marker"]);
-    assert_eq!(lowered.steps[2].op.writes_stage(), Some(Stage::Ready));
+    assert_eq!(lowered.steps[2].op.writes_stage(), Some(Stage::New));
+    assert_eq!(words(&lowered.steps[3]), ["Boot", "Protect", "Seed", "Marker"]);
+    assert_eq!(lowered.steps[3].op.writes_stage(), Some(Stage::Ready));
 }
 
 #[test]
@@ -47,6 +47,7 @@ fn one_write_sets_everything_in_this_order() {
     // A card of any kind stays the card that it is, and no drive is added.
     let mut spec = full_spec();
     spec.nics.get_mut("eth0").unwrap().model = None;
+    spec.hardware_version = None;
     spec.boot = Some(vec![BootDevice::Disk, BootDevice::Network]);
     let machine = from_template(spec);
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
@@ -54,6 +55,7 @@ fn one_write_sets_everything_in_this_order() {
     let expected = [
         "Cpu",
         "Memory",
+        "Extra",
         "Firmware",
         "DiskSize",
         "AttachDisk",
@@ -123,7 +125,8 @@ fn a_build_that_stopped_anywhere_is_finished_without_a_second_birth() {
         let rest = build(&machine, template.as_ref(), Some(&world.seen())).unwrap();
         let ops = ops(&rest);
         assert_eq!((ops[0], ops[ops.len() - 1]), ("set-pool", "start"));
-        assert!(ops[1..ops.len() - 1].iter().all(|op| *op == "configure"), "{ops:?}");
+        let between = ["configure", "upgrade-hardware"];
+        assert!(ops[1..ops.len() - 1].iter().all(|op| between.contains(op)), "{ops:?}");
         let step = &rest.steps[0];
         assert!(step.wait == Wait::Task && !step.guarded);
         let has = |it: &Setting| matches!(it, Setting::Seed(_));
@@ -206,6 +209,25 @@ fn what_a_template_cannot_become_is_refused_with_its_field() {
 fn a_machine_that_shall_be_stopped_is_not_started() {
     let machine = DesiredMachine { power: Power::Stopped, ..from_template(full_spec()) };
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
-    assert_eq!(ops(&lowered), ["clone", "configure", "configure"]);
-    assert_eq!(lowered.steps[2].op.writes_stage(), Some(Stage::Ready));
+    assert_eq!(ops(&lowered), ["clone", "upgrade-hardware", "configure", "configure"]);
+    assert_eq!(lowered.steps[3].op.writes_stage(), Some(Stage::Ready));
+}
+
+#[test]
+fn hardware_is_upgraded_before_the_rest_and_never_made_older() {
+    let machine = from_template(full_spec());
+    let lowered = build(&machine, Some(&seen_template()), None).unwrap();
+    let begin = &lowered.steps[1].begin;
+    assert_eq!((begin.stage, begin.power), (Some(Stage::New), Some(PowerState::Stopped)));
+    // As it is already: nothing is sent, and the end of the build holds it to that.
+    let mut spec = full_spec();
+    spec.hardware_version = Some(19);
+    let lowered = build(&from_template(spec.clone()), Some(&seen_template()), None).unwrap();
+    assert!(!ops(&lowered).contains(&"upgrade-hardware"));
+    let ready = &lowered.steps[lowered.steps.len() - 2];
+    let at = FieldPath::of(FieldKind::HardwareVersion);
+    assert_eq!(ready.end.fields.get(&at), Some(&Some(Value::Count(19))));
+    spec.hardware_version = Some(17);
+    let found = build(&from_template(spec), Some(&seen_template()), None).unwrap_err();
+    assert!(found[0].why.contains("never gets older"), "{found:?}");
 }

@@ -111,7 +111,7 @@ fn a_name_need_not_be_a_host_name_where_the_guest_is_not_told() {
 #[test]
 fn every_field_is_lowered_or_refused_or_known_to_be_unreadable() {
     let refused = [FieldKind::Tpm, FieldKind::Autostart, FieldKind::Tags, FieldKind::NicVlan];
-    let fixed = [FieldKind::DiskBus, FieldKind::DiskStorage];
+    let fixed = [FieldKind::DiskBus];
     // What no file declares.
     let undeclared = [FieldKind::LabelValues];
     let capabilities = Vcenter.capabilities();
@@ -148,7 +148,8 @@ fn prices_go_by_the_values_and_by_the_machine() {
     let gone = || [Some(Value::Flag(true)), None];
     assert_eq!(cost(FieldKind::Disk, Some("data"), gone(), true), Some(D::Online));
     assert_eq!(cost(FieldKind::Disk, Some("unknown"), gone(), true), Some(D::Restart));
-    assert_eq!(cost(FieldKind::DiskStorage, Some("data"), [None, None], false), None);
+    assert_eq!(cost(FieldKind::DiskBus, Some("data"), [None, None], false), None);
+    assert_eq!(cost(FieldKind::DiskStorage, Some("data"), [None, None], true), Some(D::Online));
     // A card's address is in the guest's documents, whether it runs or not.
     assert_eq!(cost(FieldKind::NicMac, Some("eth0"), [None, None], true), Some(D::Restart));
     assert_eq!(cost(FieldKind::NicMac, Some("eth0"), [None, None], false), Some(D::Reinit));

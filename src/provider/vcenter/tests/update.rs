@@ -75,6 +75,39 @@ fn more_card() -> NicSpec {
 }
 
 #[test]
+fn newer_hardware_is_a_call_of_its_own_between_shutdown_and_start() {
+    let (world, ops, lowered) = change(|it| it.hardware_version = Some(22));
+    assert_eq!(ops, ["shutdown", "upgrade-hardware", "start"]);
+    assert!(world.running && lowered.steps[1].op.is_one_way());
+    assert_eq!(lowered.steps[1].begin.power, Some(PowerState::Stopped));
+    let mut spec = full_spec();
+    spec.hardware_version = Some(19);
+    let (machine, seen) = (from_template(spec.clone()), world.seen());
+    let found = diff::compare(&machine, &spec, &seen, seen.marker.found().unwrap(), &Vcenter);
+    assert_eq!(found.fields, []);
+    assert!(found.problems[0].message.contains("cannot change that"), "{found:?}");
+}
+
+#[test]
+fn an_empty_key_is_no_key_and_what_the_guest_is_told_is_online() {
+    let extra = |key: &str, value: &str| {
+        let (key, value) = (DeviceName::new(key), value.to_owned());
+        move |it: &mut MachineSpec| drop(it.extra.insert(key, value))
+    };
+    let (world, ops, _) = change(extra("disk.EnableUUID", ""));
+    assert_eq!((ops, world.extra.len()), (vec!["configure"], 0));
+    let price = |key: &str| {
+        let mut spec = MachineSpec { init: None, ..full_spec() };
+        extra(key, "1")(&mut spec);
+        let (machine, seen) = (from_template(spec.clone()), built().seen());
+        let found = changes(&machine, &spec, &seen);
+        found.iter().find(|it| it.field.kind == FieldKind::Extra).unwrap().disruption
+    };
+    assert_eq!(price("guestinfo.role"), Disruption::Online);
+    assert_eq!(price("sched.cpu.latencySensitivity"), Disruption::NextBoot);
+}
+
+#[test]
 fn a_converged_machine_needs_nothing() {
     assert_eq!(lowered(&full_spec(), &built()).unwrap().steps, []);
 }
@@ -399,4 +432,40 @@ fn pools_are_not_made() {
         let found = Vcenter.lower(&change).unwrap_err();
         assert!(found[0].help.contains("create them in vCenter"));
     }
+}
+
+#[test]
+fn disks_move_while_the_machine_runs_all_in_one_call() {
+    let to = |name: &'static str, storage: &'static str| {
+        move |it: &mut MachineSpec| {
+            it.disks.get_mut(name).unwrap().storage = Some(storage.into());
+        }
+    };
+    let (world, ops, lowered) = change(|it| {
+        to("boot", "slow")(it);
+        to("data", "safe")(it);
+    });
+    assert_eq!((ops, world.running), (vec!["move-disks"], true));
+    let StepOp::MoveDisks(moves) = &lowered.steps[0].op else { panic!("{lowered:?}") };
+    assert_eq!(moves.len(), 2);
+    assert!(!lowered.steps[0].guarded && lowered.steps[0].begin.slots.len() == 2);
+    // After the rest: what is grown is grown before it is copied.
+    let (_, ops, _) = change(|it| {
+        to("data", "safe")(it);
+        it.disks.get_mut("data").unwrap().size = Some(Bytes::gib(200));
+    });
+    assert_eq!(ops, ["configure", "move-disks"]);
+    let mut spec = full_spec();
+    to("data", "safe")(&mut spec);
+    let mut held = built();
+    held.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    let shares = World { linked: true, ..built() };
+    for (world, why) in [(held, "snapshots"), (shares, "shares the blocks")] {
+        let found = lowered_err(&spec, &world);
+        assert!(found.why.contains(why) && found.help.contains("`storage: fast`"), "{found:?}");
+    }
+}
+
+fn lowered_err(spec: &MachineSpec, world: &World) -> Unsupported {
+    lowered(spec, world).unwrap_err().remove(0)
 }

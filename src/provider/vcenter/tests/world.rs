@@ -21,6 +21,9 @@ pub(super) struct World {
     pub(super) sockets: u32,
     pub(super) memory: Bytes,
     pub(super) firmware: Option<Firmware>,
+    pub(super) hardware: u32,
+    pub(super) linked: bool,
+    pub(super) extra: BTreeMap<DeviceName, String>,
     pub(super) boot: Option<Vec<BootDevice>>,
     pub(super) notes: String,
     pub(super) pool: Option<Name>,
@@ -68,6 +71,7 @@ impl World {
             volume: None,
             storage: None,
             size: None,
+            linked: false,
             mac: None,
             network: None,
             vlan: None,
@@ -76,6 +80,7 @@ impl World {
             volume: Some(format!("[{storage}] {}/{slot}.vmdk", self.name)),
             storage: Some(storage.clone()),
             size: Some(*size),
+            linked: self.linked,
             ..device(slot, DeviceKind::Disk)
         });
         let drives = self.drives.keys().map(|slot| device(slot, DeviceKind::Cdrom));
@@ -123,6 +128,8 @@ impl World {
             sockets: Some(self.sockets),
             memory: Some(self.memory),
             firmware: self.firmware,
+            hardware_version: Some(self.hardware),
+            extra: self.extra.clone(),
             boot: self.boot.clone(),
             cdrom: self.drives.values().next().cloned().or(Some(Cdrom::None)),
             protect: marker.map(|marker| marker.protect),
@@ -227,6 +234,16 @@ impl World {
                 self.configure(&birth.settings);
             }
             StepOp::Configure(settings) => self.configure(settings),
+            StepOp::MoveDisks(moves) => {
+                assert!(self.snapshots.is_empty() && !self.linked);
+                for it in moves {
+                    self.disks.get_mut(&it.slot).unwrap().1 = it.to.clone();
+                }
+            }
+            StepOp::UpgradeHardware { to } => {
+                assert!(!self.running && *to > self.hardware);
+                self.hardware = *to;
+            }
             StepOp::SetPool { pool } => self.pool = pool.clone(),
             StepOp::Start => self.running = true,
             StepOp::Shutdown | StepOp::Stop => self.running = false,
@@ -263,6 +280,14 @@ impl World {
             Setting::Firmware { firmware, storage } => {
                 assert!(off && storage.is_none());
                 self.firmware = Some(*firmware);
+            }
+            Setting::HardwareVersion(version) => {
+                assert_eq!(self.hardware, 0, "only of what is made");
+                self.hardware = *version;
+            }
+            Setting::Extra { key, value } if value.is_empty() => drop(self.extra.remove(key)),
+            Setting::Extra { key, value } => {
+                self.extra.insert(key.clone(), value.clone());
             }
             Setting::Boot { order, slots } => {
                 assert_eq!(order.len(), slots.len());
