@@ -149,7 +149,7 @@ fn snapshots_hold_the_disks_of_a_half_made_machine_as_they_are() {
     assert!(found[0].why.contains("snapshots"), "{found:?}");
     // The first disk has its size by now, and a new one does not mind.
     world.snapshots.clear();
-    world.run(&lowered.steps[1..2]);
+    world.run(&lowered.steps[1..3]);
     world.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
     build(&machine, Some(&seen_template()), Some(&world.seen())).unwrap();
 }
