@@ -84,9 +84,15 @@ pub fn reconcile(
     Ok(reconciled)
 }
 
-/// Judges a plan again, under another consent, and writes the verdict into its envelope.
-pub fn judge(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
-    let verdict = guard::judge(Case {
+/// Judges what a person asks of one machine, and writes the verdict into its envelope.
+pub fn judge_command(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
+    let verdict = guard::judge_command(case(known, reconciled, consent));
+    reconciled.plan.envelope.refusals = verdict.refusals.clone();
+    reconciled.verdict = verdict;
+}
+
+fn case<'a>(known: Known<'a>, reconciled: &'a Reconciled, consent: &'a Consent) -> Case<'a> {
+    Case {
         plan: &reconciled.plan,
         chosen: reconciled.chosen.as_ref(),
         ownership: &reconciled.ownership,
@@ -95,7 +101,12 @@ pub fn judge(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
         desired: known.desired,
         consent,
         marker_key: known.marker_key,
-    });
+    }
+}
+
+/// Judges a plan again, under another consent, and writes the verdict into its envelope.
+pub fn judge(known: Known<'_>, reconciled: &mut Reconciled, consent: &Consent) {
+    let verdict = guard::judge(case(known, reconciled, consent));
     let mut verdict = verdict;
     if Bug::RestartUnasked.is_planted() {
         let restarts = |it: &&Action| it.classes.contains(&Disruption::Restart);

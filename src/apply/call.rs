@@ -102,6 +102,7 @@ impl Job<'_> {
                 op,
                 target: &self.target,
                 identity: &identity,
+                plan_id: &self.ctx.plan.plan_id,
                 fresh,
                 marker_key: self.ctx.marker_key.as_ref(),
                 password: self.password.as_ref(),

@@ -142,6 +142,14 @@ fn unmet_machine(expect: &Expect, machine: &ObservedMachine, lines: &mut Vec<Str
         Some(Owner::Nobody) => lines.push("its marker is still there".to_owned()),
         None => {}
     }
+    for name in &expect.snapshots {
+        if !machine.snapshots.iter().any(|it| it.name == *name) {
+            lines.push(format!("there is no snapshot `{name}`"));
+        }
+    }
+    for left in machine.snapshots.iter().filter(|it| expect.no_snapshots.contains(&it.id)) {
+        lines.push(format!("snapshot `{}` is still there", left.name));
+    }
     for (path, wanted) in &expect.fields {
         let found = machine_value(machine, path, expect.in_force);
         compare(path, wanted.as_ref(), found.as_ref(), lines);
@@ -228,6 +236,8 @@ fn left_behind(steps: &[Step], in_force: bool) -> Expect {
         if step.end.owner.is_some() {
             all.owner.clone_from(&step.end.owner);
         }
+        all.snapshots.extend(step.end.snapshots.iter().cloned());
+        all.no_snapshots.extend(step.end.no_snapshots.iter().cloned());
         all.slots.extend(step.end.slots.iter().map(|(slot, held)| (slot.clone(), *held)));
         for (path, value) in &step.end.fields {
             fields.insert(path.clone(), (value.clone(), step.end.in_force));

@@ -12,6 +12,7 @@ use crate::{
         Base, Fresh, FreshObject, Kind, Lock, LockKind, PowerState, Setting, Stage, Step, StepOp,
         Verb,
     },
+    ownership::owns_snapshot,
     plan::{machine_base, pool_base},
     planted::Bug,
 };
@@ -85,6 +86,9 @@ impl Job<'_> {
         if *op == StepOp::Delete {
             self.takes_no_more_than_planned(&fresh.object)?;
         }
+        if let StepOp::RemoveSnapshot { id, .. } = op {
+            self.is_own_snapshot(id, &fresh.object)?;
+        }
         let missing = unmet(&step.begin, &fresh.object);
         if !missing.is_empty() {
             return Err(Halt::Stale(missing.join("; ")));
@@ -109,6 +113,18 @@ impl Job<'_> {
                 "{} was attached since the plan, and the delete would take it",
                 more.join(", ")
             ))),
+        }
+    }
+
+    /// Nothing but what was taken before one of our own changes of this very machine is
+    /// removed: it is looked at again, since ids and names are other people's to give.
+    fn is_own_snapshot(&self, id: &str, object: &FreshObject) -> Result<(), Halt> {
+        let FreshObject::Machine(machine) = object else { return Ok(()) };
+        let project = &self.ctx.plan.body.project;
+        match machine.snapshots.iter().find(|it| it.id == id) {
+            Some(it) if owns_snapshot(project, machine.uuid, it) => Ok(()),
+            Some(it) => Err(Halt::Stale(format!("snapshot `{}` is not one of ours", it.name))),
+            None => Ok(()),
         }
     }
 
@@ -169,7 +185,7 @@ impl Job<'_> {
         let allowed = match self.action.verb {
             Verb::Create | Verb::Continue => stage != Stage::Deleting,
             Verb::Update => stage == Stage::Ready || (stage == Stage::Deleting && calls_back),
-            Verb::Start | Verb::Stop | Verb::Restart => stage == Stage::Ready,
+            Verb::Start | Verb::Stop | Verb::Restart | Verb::Snapshot => stage == Stage::Ready,
             // What changes hands is judged by its owner.
             Verb::Replace | Verb::Delete | Verb::Adopt | Verb::Rename | Verb::Forget => true,
         };

@@ -83,7 +83,7 @@ impl Effects {
                         effects.at(guest.node.as_ref(), use_of(guest), -1);
                     }
                 }
-                Verb::Adopt | Verb::Rename | Verb::Forget => {}
+                Verb::Adopt | Verb::Rename | Verb::Forget | Verb::Snapshot => {}
             }
         }
         for (id, now) in changed {

@@ -174,7 +174,15 @@ async fn run_until(
             return Err(CliError::new(ExitClass::Refused, "not run"));
         }
     }
-    let (summary, head, id) = execute(session, &store, args, &made, &inventory, stop).await?;
+    let forgets = !session.desired.forget.is_empty();
+    let purpose = Purpose {
+        kind: if forgets { "forget" } else { "apply" }.to_owned(),
+        title: "Apply",
+        reason: args.reason.clone(),
+        ticket: args.ticket.clone(),
+        settles: true,
+    };
+    let (summary, head, id) = execute(session, &store, &purpose, &made, &inventory, stop).await?;
     let mut class = apply::exit_class(&summary);
     if !stale.is_empty() {
         class =
@@ -187,7 +195,8 @@ async fn run_until(
         let ran = summary.anything_ran();
         class = class.min(if ran { ExitClass::Partial } else { ExitClass::Refused });
     }
-    show_summary(&summary, &made, id, &head, format, class, output);
+    let run = Shown { id, head: &head, title: purpose.title };
+    show_summary(&summary, &made, &run, format, class, output);
     if format != Format::Json && session.desired.forget.is_empty() {
         show_rest(&summary, &made, &options(session, args, false), output);
     }
@@ -341,15 +350,30 @@ fn refusal(made: &Reconciled) -> CliError {
     error
 }
 
-async fn execute(
+/// What a run is for, as the journal keeps it.
+pub(super) struct Purpose {
+    /// What kind of run: `apply`.
+    pub(super) kind: String,
+    /// What its summary is called.
+    pub(super) title: &'static str,
+    /// Why, when somebody said so.
+    pub(super) reason: Option<String>,
+    /// The ticket, when there is one.
+    pub(super) ticket: Option<String>,
+    /// Whether what it leaves is what the files ask for, so that later differences are
+    /// drift.
+    pub(super) settles: bool,
+}
+
+pub(super) async fn execute(
     session: &Session,
     store: &Store,
-    args: &Apply,
+    purpose: &Purpose,
     made: &Reconciled,
     inventory: &crate::model::Inventory,
     stop: &Stop,
 ) -> Result<(RunSummary, String, Uuid), CliError> {
-    let run = begin(session, store, args, made).await?;
+    let run = begin(session, store, purpose, made).await?;
     let id = run.id();
     let hypervisors: Vec<HypervisorName> = made
         .plan
@@ -447,7 +471,9 @@ async fn execute(
             let head = end(class, one_line(&summary, made)).await?;
             store.release_lease(&lease).await?;
             save_inventories(session, store, inventory).await;
-            store.save_settled(project, settled(session, made, &summary)).await?;
+            if purpose.settles {
+                store.save_settled(project, settled(session, made, &summary)).await?;
+            }
             Ok((summary, head, id))
         }
         Err(error) => {
@@ -461,7 +487,7 @@ async fn execute(
 async fn begin(
     session: &Session,
     store: &Store,
-    args: &Apply,
+    purpose: &Purpose,
     made: &Reconciled,
 ) -> Result<RunHandle, CliError> {
     let actions = made
@@ -477,8 +503,8 @@ async fn begin(
         project: session.desired.project.clone(),
         plan_id: made.plan.plan_id.clone(),
         plan_json: report::plan_json(&made.plan),
-        kind: if session.desired.forget.is_empty() { "apply" } else { "forget" }.to_owned(),
-        who: session::who(&session.root, args.reason.clone(), args.ticket.clone()),
+        kind: purpose.kind.clone(),
+        who: session::who(&session.root, purpose.reason.clone(), purpose.ticket.clone()),
         started_ms: session.clock.now_ms(),
         actions,
     };
@@ -621,15 +647,22 @@ fn ended_words(ended: &Ended) -> (&'static str, Option<&str>) {
     }
 }
 
-fn show_summary(
+/// A run, as its summary names it.
+pub(super) struct Shown<'a> {
+    pub(super) id: Uuid,
+    pub(super) head: &'a str,
+    pub(super) title: &'static str,
+}
+
+pub(super) fn show_summary(
     summary: &RunSummary,
     made: &Reconciled,
-    run: Uuid,
-    head: &str,
+    run: &Shown<'_>,
     format: Format,
     class: ExitClass,
     output: &Output,
 ) {
+    let Shown { id: run, head, title } = *run;
     let ran = |id: &ActionId| made.verdict.runnable.contains(id);
     if format == Format::Json {
         let actions = summary.actions.iter().filter(|it| ran(&it.id)).map(|it| {
@@ -669,7 +702,7 @@ fn show_summary(
     if blocked > 0 {
         line.push_str(&format!(", {blocked} blocked by the plan"));
     }
-    text.push_str(&format!("\nApply: {line}.\n"));
+    text.push_str(&format!("\n{title}: {line}.\n"));
     let births =
         summary.actions.iter().filter(|it| it.ended == Ended::Done && ran(&it.id)).filter(|it| {
             made.plan

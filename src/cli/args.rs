@@ -109,6 +109,8 @@ pub enum Command {
     /// Past runs
     #[command(subcommand)]
     Runs(Runs),
+    /// Start, stop, restart or keep one machine of ours, here and now
+    Vm(Vm),
     /// What the hypervisors report
     #[command(subcommand)]
     Inventory(Inventory),
@@ -500,6 +502,103 @@ pub enum Runs {
         #[arg(long, short = 'f', value_name = "PATH")]
         file: Option<PathBuf>,
     },
+}
+
+/// `vm`.
+#[derive(Clone, Debug, Args)]
+pub struct Vm {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: VmCommand,
+}
+
+/// What can be asked of one machine.
+#[derive(Clone, Debug, Subcommand)]
+pub enum VmCommand {
+    /// Start it, or resume it
+    Start(OneMachine),
+    /// Ask its guest to shut down, and wait 120 s for it
+    Stop {
+        /// Which.
+        #[command(flatten)]
+        what: OneMachine,
+        /// Take its power when its guest does not shut down
+        #[arg(long)]
+        hard: bool,
+    },
+    /// Shut it down and start it again
+    Reboot {
+        /// Which.
+        #[command(flatten)]
+        what: OneMachine,
+        /// Take its power when its guest does not shut down
+        #[arg(long)]
+        hard: bool,
+    },
+    /// Keep its disks as they are now, without memory
+    Snapshot {
+        /// Which.
+        #[command(flatten)]
+        what: OneMachine,
+        /// What the snapshot is called [default: the date and time]
+        #[arg(long, value_name = "NAME", value_parser = snapshot_name)]
+        name: Option<String>,
+    },
+}
+
+impl VmCommand {
+    /// Which machine, and how.
+    pub fn what(&self) -> &OneMachine {
+        match self {
+            VmCommand::Start(what)
+            | VmCommand::Stop { what, .. }
+            | VmCommand::Reboot { what, .. }
+            | VmCommand::Snapshot { what, .. } => what,
+        }
+    }
+}
+
+/// One machine of ours.
+#[derive(Clone, Debug, Args)]
+pub struct OneMachine {
+    /// Its entry: `NAME` or `vm/NAME`
+    #[arg(value_name = "MACHINE")]
+    pub machine: String,
+    /// The YAML [default: novahost.yaml]
+    #[arg(long, short = 'f', value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Ticket, for the journal
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// How to write the result
+    #[arg(long, value_enum, env = "NOVAHOST_FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// The longest name that every product takes.
+const SNAPSHOT_NAME_MAX: usize = 80;
+
+fn snapshot_name(text: &str) -> Result<String, String> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || " -_.:+".contains(it);
+    if text.trim() != text || text.is_empty() || !text.chars().all(fits) {
+        return Err("use letters, digits, blanks and `- _ . : +`".to_owned());
+    }
+    if text.len() > SNAPSHOT_NAME_MAX {
+        return Err(format!("use {SNAPSHOT_NAME_MAX} characters or fewer"));
+    }
+    if text.starts_with(crate::ownership::SNAPSHOT_PREFIX) {
+        return Err(format!(
+            "names that begin with `{}` are those of snapshots that are removed by themselves",
+            crate::ownership::SNAPSHOT_PREFIX
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// `inventory`.

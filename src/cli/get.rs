@@ -314,6 +314,9 @@ async fn describe_in(session: &Session, args: &Describe) -> Result<ExitClass, Cl
         fact("power", seen.power.as_str().to_owned());
         fact("node", seen.node.as_ref().map(ToString::to_string).unwrap_or_default());
         fact("uuid", seen.uuid.map(|it| it.to_string()).unwrap_or_default());
+        for (name, text) in snapshots(&session.desired.project, seen) {
+            fact(&name, text);
+        }
         for device in &seen.devices {
             let mut text = device.volume.clone().unwrap_or_default();
             if let Some(size) = device.size {
@@ -387,6 +390,24 @@ async fn describe_in(session: &Session, args: &Describe) -> Result<ExitClass, Cl
     Ok(session::coverage_class(&inventory).unwrap_or(ExitClass::Ok))
 }
 
+/// Its snapshots by name, with their age and what is known of them.
+fn snapshots(
+    project: &crate::model::ProjectName,
+    seen: &crate::model::ObservedMachine,
+) -> Vec<(String, String)> {
+    let one = |it: &crate::model::SnapshotSeen| {
+        let taken = it.created_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let mut parts = vec![taken.map_or_else(|| "taken".to_owned(), |it| format!("taken {it}"))];
+        if crate::ownership::owns_snapshot(project, seen.uuid, it) {
+            parts.push("before a change of ours".to_owned());
+        }
+        // Names need not be unique, and facts are told by theirs.
+        let name = format!("snapshot {} ({})", inert(&it.name), inert(&it.id));
+        (name, parts.join(", "))
+    };
+    seen.snapshots.iter().map(one).collect()
+}
+
 /// `  name  value`, the value cut into as many lines as the width asks for.
 fn described(text: &mut String, name: &str, name_width: usize, value: &str, width: usize) {
     let lead = name_width + 4;
@@ -423,8 +444,10 @@ fn description_text(it: &Description, columns: usize) -> String {
     text.push('\n');
     let width = it.facts.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     // What it is first, its devices after.
-    let (devices, own): (Vec<_>, Vec<_>) =
-        it.facts.iter().partition(|(name, _)| name.starts_with("device "));
+    let (devices, own): (Vec<_>, Vec<_>) = it
+        .facts
+        .iter()
+        .partition(|(name, _)| name.starts_with("device ") || name.starts_with("snapshot "));
     for (name, value) in own.into_iter().chain(devices) {
         described(&mut text, name, width, value, columns);
     }

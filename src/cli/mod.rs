@@ -21,6 +21,7 @@ mod sandbox;
 mod session;
 mod trust;
 mod validate;
+mod vm;
 
 use crate::apply::ExitClass;
 use args::{Cli, Command};
@@ -95,6 +96,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
         Command::Trust(args) => trust::run(global, args, output).await,
         Command::Audit(args) => audit::audit(global, args, output).await,
         Command::Runs(args) => audit::runs(global, args, output).await,
+        Command::Vm(args) => vm::run(global, args, output).await,
         Command::Inventory(args) => inventory::run(global, args, output).await,
         Command::Sandbox(args) => sandbox::run(global, args, output).await,
         Command::Schema => {

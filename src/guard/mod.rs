@@ -66,21 +66,17 @@ const SHRINK_MAX: usize = 3;
 /// Entries that disappeared above this share of what is owned, percent.
 const SHRINK_PERCENT_MAX: usize = 20;
 
+/// Judges what a person asks of one machine: its class, and the budget. Files that went
+/// missing and machines that vanished say nothing about it.
+pub fn judge_command(case: Case<'_>) -> Verdict {
+    let mut verdict = one_by_one(&case);
+    verdict.refusals.extend(over_budget(&case, &verdict));
+    verdict
+}
+
 /// Judges a plan.
 pub fn judge(case: Case<'_>) -> Verdict {
-    let mut verdict = Verdict::default();
-    for action in &case.plan.body.actions {
-        if case.chosen.is_some_and(|chosen| !chosen.contains(&action.id)) {
-            continue;
-        }
-        if let Some(forbidden) = forbidden(&case, action) {
-            verdict.forbidden.insert(action.id.clone(), forbidden);
-        } else if let Some(waiting) = needs_consent(case.consent, action) {
-            verdict.waiting.insert(action.id.clone(), waiting);
-        } else {
-            verdict.runnable.insert(action.id.clone());
-        }
-    }
+    let mut verdict = one_by_one(&case);
     withhold_dependents(&case, &mut verdict);
     while let Some((id, birth)) = half_replace(&case, &verdict) {
         let unlock = verdict.waiting.get(birth).map_or_else(String::new, |it| it.unlock.clone());
@@ -100,6 +96,24 @@ pub fn judge(case: Case<'_>) -> Verdict {
     verdict.refusals.extend(empty_source(&case));
     verdict.refusals.extend(mass_absence(case.history, case.ownership, case.consent));
     verdict.refusals.extend(over_budget(&case, &verdict));
+    verdict
+}
+
+/// Every action by itself.
+fn one_by_one(case: &Case<'_>) -> Verdict {
+    let mut verdict = Verdict::default();
+    for action in &case.plan.body.actions {
+        if case.chosen.is_some_and(|chosen| !chosen.contains(&action.id)) {
+            continue;
+        }
+        if let Some(forbidden) = forbidden(case, action) {
+            verdict.forbidden.insert(action.id.clone(), forbidden);
+        } else if let Some(waiting) = needs_consent(case.consent, action) {
+            verdict.waiting.insert(action.id.clone(), waiting);
+        } else {
+            verdict.runnable.insert(action.id.clone());
+        }
+    }
     verdict
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Bytes, Device, FieldPath, HypervisorName, MachineSpec, MarkerState, Name, NativeId, NodeName,
-    PowerState, ProjectName, StorageName, Value,
+    PowerState, ProjectName, ResourceKey, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,7 +198,7 @@ pub struct Lock {
 }
 
 /// A snapshot of a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotSeen {
     /// Its native id; names need not be unique.
@@ -208,6 +208,27 @@ pub struct SnapshotSeen {
     /// Whether it is known to hold the memory of a running guest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub with_memory: bool,
+    /// When it was taken, in milliseconds since 1970 by the product's clock, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_ms: Option<i64>,
+    /// What its description says of it, when that is one of ours. What others wrote there is
+    /// not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<SnapshotMark>,
+}
+
+/// Of which machine, and before which plan, a snapshot was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotMark {
+    /// Whose the machine was.
+    pub project: ProjectName,
+    /// Which entry it was.
+    pub key: ResourceKey,
+    /// The machine's own UUID.
+    pub uuid: Uuid,
+    /// The plan.
+    pub plan: String,
 }
 
 /// What a machine that runs can be given or lose, where that is a setting of its own. A

@@ -124,6 +124,8 @@ pub enum Verb {
     Rename,
     /// Stop managing it, without touching the machine.
     Forget,
+    /// Keep it as it is, because a person asks for it.
+    Snapshot,
 }
 
 impl Verb {
@@ -141,6 +143,7 @@ impl Verb {
             Verb::Adopt => "adopt",
             Verb::Rename => "rename",
             Verb::Forget => "forget",
+            Verb::Snapshot => "snapshot",
         }
     }
 }
@@ -498,6 +501,8 @@ pub enum Reason {
     Dependency,
     /// It was begun and not finished.
     Unfinished,
+    /// A person asks for it here and now.
+    Asked,
 }
 
 /// What an action waits for.

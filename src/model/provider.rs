@@ -7,7 +7,7 @@
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
     MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, PowerState,
-    ResourceKey, Slot, SnapshotSeen, Step, StorageName, Value,
+    ResourceKey, Slot, SnapshotSeen, Step, StorageName, TakeSnapshot, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -160,6 +160,10 @@ pub enum Change<'a> {
     Stop(PowerState),
     /// Shut it down and start it.
     Restart(&'a ObservedMachine),
+    /// Keep its disks as they are.
+    TakeSnapshot(&'a TakeSnapshot),
+    /// Remove these of its snapshots, one after the other.
+    RemoveSnapshots(&'a [&'a SnapshotSeen]),
     /// Write our marker on a machine that exists, and change nothing else.
     Adopt(Adopt<'a>),
     /// Write the marker of a machine for another entry.

@@ -104,6 +104,15 @@ pub enum StepOp {
     Shutdown,
     /// Take the power away.
     Stop,
+    /// Keep the disks of the machine as they are, without the memory of its guest.
+    TakeSnapshot(TakeSnapshot),
+    /// Remove one snapshot; what the machine is now stays as it is.
+    RemoveSnapshot {
+        /// Its native id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
     /// Remove the machine with its own volumes.
     Delete,
     /// Make a pool with this comment.
@@ -138,6 +147,8 @@ impl StepOp {
             StepOp::Start => "start",
             StepOp::Shutdown => "shutdown",
             StepOp::Stop => "stop",
+            StepOp::TakeSnapshot(_) => "take-snapshot",
+            StepOp::RemoveSnapshot { .. } => "remove-snapshot",
             StepOp::Delete => "delete",
             StepOp::CreatePool { .. } => "create-pool",
             StepOp::SetComment { .. } => "set-comment",
@@ -187,6 +198,17 @@ impl StepOp {
             _ => None,
         })
     }
+}
+
+/// A snapshot that is to be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakeSnapshot {
+    /// Its name. Names need not be unique on a machine; the plan chooses one that is.
+    pub name: String,
+    /// Whether it is taken before a change: then its description names this machine, and it
+    /// is removed again when there are too many. What a person asks for is kept.
+    pub before_change: bool,
 }
 
 /// A clone of a template.
@@ -510,6 +532,12 @@ pub struct Expect {
     /// Slots that hold a device, or do not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<Slot, bool>,
+    /// Names of snapshots that are there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub snapshots: BTreeSet<String>,
+    /// Native ids of snapshots that are not there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub no_snapshots: BTreeSet<String>,
     /// Whether fields are compared with what holds after the next restart
     /// (written) or with what runs now (in force).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -5,10 +5,14 @@
 
 mod adopt;
 mod classify;
+mod snapshots;
 mod text;
 
 pub use adopt::{NotAdoptable, WayOut, adoptable};
 pub use classify::{Binding, Obstacle, Owned, Ownership, binding, classify};
+pub use snapshots::{
+    SNAPSHOT_PREFIX, own_snapshots, owns_snapshot, snapshot_mark, snapshot_name, snapshot_note,
+};
 pub use text::{
     BULK_TAG_PREFIX, MarkerKey, bulk_tag, intent_id, machine_uuid, marked, parse, render,
     split_notes,

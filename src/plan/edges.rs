@@ -171,7 +171,8 @@ impl Builder<'_> {
             | Verb::Delete
             | Verb::Adopt
             | Verb::Rename
-            | Verb::Forget => false,
+            | Verb::Forget
+            | Verb::Snapshot => false,
         };
         let halves: Vec<ActionId> =
             self.actions.values().filter(half).map(|it| it.id.clone()).collect();
@@ -253,6 +254,7 @@ fn rank(action: &Action) -> u8 {
         Verb::Update => 4,
         Verb::Restart => 5,
         Verb::Start | Verb::Stop => 6,
+        Verb::Snapshot => 7,
     }
 }
 

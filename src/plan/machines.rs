@@ -218,7 +218,7 @@ pub(super) fn changeable(at: &HypervisorName, seen: &ObservedMachine) -> Result<
 
 /// Refuses what is locked until a person ends that. Work that is going on is waited for at
 /// apply; this would be waited for in vain.
-fn unlocked(at: &HypervisorName, seen: &ObservedMachine) -> Result<(), Trouble> {
+pub(super) fn unlocked(at: &HypervisorName, seen: &ObservedMachine) -> Result<(), Trouble> {
     let Some(lock) = seen.lock.as_ref().filter(|it| it.kind == LockKind::NeedsPerson) else {
         return Ok(());
     };

@@ -7,6 +7,7 @@
 
 mod base;
 mod change_hands;
+mod command;
 mod edges;
 mod machines;
 mod pools;
@@ -15,6 +16,7 @@ mod taken;
 mod target;
 
 pub use base::{machine_base, pool_base};
+pub use command::{Answer, Command, NotDone, command};
 pub use target::{UnknownTarget, target};
 
 use crate::planted::{self, Bug};
@@ -59,16 +61,21 @@ fn words(input: Input<'_>) -> BTreeMap<HypervisorName, Words> {
     all.map(|(name, product)| (name.clone(), product.capabilities().words)).collect()
 }
 
-/// Plans everything.
-pub fn plan(input: Input<'_>) -> Planned {
-    let mut ownership = classify(
+/// Whose everything is.
+fn classified(input: Input<'_>) -> Ownership {
+    classify(
         &input.desired.project,
         input.inventory,
         input.history,
         &wanted_names(input),
         input.marker_key,
         words(input),
-    );
+    )
+}
+
+/// Plans everything.
+pub fn plan(input: Input<'_>) -> Planned {
+    let mut ownership = classified(input);
     let chosen = change_hands::settle_duplicates(&mut ownership, &input);
     let mut builder = Builder {
         input,

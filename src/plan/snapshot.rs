@@ -66,7 +66,7 @@ mod tests {
     fn template(snapshots: &[&str]) -> ObservedMachine {
         let seen = |text: &&str| {
             let (id, name) = text.split_once('=').unwrap_or((text, "golden"));
-            SnapshotSeen { id: id.to_owned(), name: name.to_owned(), with_memory: false }
+            SnapshotSeen { id: id.to_owned(), name: name.to_owned(), ..SnapshotSeen::default() }
         };
         ObservedMachine {
             id: "vm-9".into(),

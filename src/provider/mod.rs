@@ -80,6 +80,8 @@ pub struct Call<'a> {
     pub target: &'a Target,
     /// Whose.
     pub identity: &'a Identity,
+    /// The plan that asks for it, for what is written beside an object.
+    pub plan_id: &'a str,
     /// The object as it was read right before; for a birth, proof of absence.
     pub fresh: &'a Fresh,
     /// Signs markers, when the trust settings have a key.

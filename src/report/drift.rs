@@ -121,6 +121,7 @@ impl Class {
             Class::Reason(Reason::Removed) => "removed",
             Class::Reason(Reason::Dependency) => "dependency",
             Class::Reason(Reason::Unfinished) => "unfinished",
+            Class::Reason(Reason::Asked) => "asked",
             Class::Vanished => "vanished",
             Class::Code(code) => code.as_str(),
         }

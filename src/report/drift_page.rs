@@ -100,7 +100,11 @@ fn paint(class: Class) -> Paint {
         Class::Reason(Reason::Removed) => Paint::Delete,
         Class::Reason(Reason::Drift) | Class::Vanished | Class::Code(_) => Paint::Danger,
         Class::Reason(
-            Reason::ConfigChanged | Reason::Different | Reason::Dependency | Reason::Unfinished,
+            Reason::ConfigChanged
+            | Reason::Different
+            | Reason::Dependency
+            | Reason::Unfinished
+            | Reason::Asked,
         ) => Paint::Update,
     }
 }

@@ -53,6 +53,8 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         StepOp::Start => "start".to_owned(),
         StepOp::Shutdown => "ask the guest to shut down".to_owned(),
         StepOp::Stop => "hard stop".to_owned(),
+        StepOp::TakeSnapshot(take) => format!("take snapshot {}", data(&take.name)),
+        StepOp::RemoveSnapshot { name, .. } => format!("remove snapshot {}", data(name)),
         StepOp::Delete => "delete with its volumes".to_owned(),
         StepOp::CreatePool { .. } => "create the pool".to_owned(),
         StepOp::SetComment { .. } => "write the comment".to_owned(),

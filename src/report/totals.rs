@@ -44,7 +44,9 @@ impl Totals {
     fn count(&mut self, action: &Action) {
         match action.verb {
             Verb::Create | Verb::Continue => self.create += 1,
-            Verb::Update | Verb::Start | Verb::Stop | Verb::Restart => self.update += 1,
+            Verb::Update | Verb::Start | Verb::Stop | Verb::Restart | Verb::Snapshot => {
+                self.update += 1;
+            }
             Verb::Replace => self.replace += 1,
             Verb::Delete => self.delete += 1,
             Verb::Adopt => self.adopt += 1,

@@ -15,7 +15,8 @@ pub(super) fn sign(verb: Verb) -> (&'static str, &'static str, Paint) {
         | Verb::Restart
         | Verb::Adopt
         | Verb::Rename
-        | Verb::Forget => ("~", "~", Paint::Update),
+        | Verb::Forget
+        | Verb::Snapshot => ("~", "~", Paint::Update),
         Verb::Replace => ("±", "+/-", Paint::Replace),
         Verb::Delete => ("-", "-", Paint::Delete),
     }
@@ -47,6 +48,7 @@ pub(super) fn reason(reason: Reason) -> &'static str {
         Reason::Removed => "the entry is gone from the YAML",
         Reason::Dependency => "made anew after the replace",
         Reason::Unfinished => "begun earlier and not finished",
+        Reason::Asked => "asked for by hand",
     }
 }
 

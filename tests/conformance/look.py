@@ -18,6 +18,7 @@ PATHS = [
     "config.hardware.memoryMB",
     "config.extraConfig",
     "runtime.powerState",
+    "snapshot",
 ]
 
 
@@ -46,6 +47,12 @@ def machines(content):
     view.Destroy()
 
 
+def snapshots(trees):
+    for tree in trees:
+        yield tree
+        yield from snapshots(tree.childSnapshotList or [])
+
+
 def main():
     host, port, user, password, project = sys.argv[1:6]
     context = ssl.create_default_context()
@@ -66,6 +73,8 @@ def main():
         claim(f"{name} is complete", words["stage"] == "ready")
         claim(f"{name} has a map", extra["novahost.map"].startswith("novahost-map/1 disk.boot="))
         claim(f"{name} is no template", not seen["config.template"])
+        for tree in snapshots(seen["snapshot"].rootSnapshotList if "snapshot" in seen else []):
+            print(f"snapshot {tree.name} of {name}: {tree.state}: {tree.description}")
         count += 1
     Disconnect(service)
     print(f"{count} machines")

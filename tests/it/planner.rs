@@ -540,7 +540,8 @@ proptest! {
                 | Verb::Restart
                 | Verb::Adopt
                 | Verb::Rename
-                | Verb::Forget => {
+                | Verb::Forget
+                | Verb::Snapshot => {
                     prop_assert!(!coverage.is_failed());
                 }
             }

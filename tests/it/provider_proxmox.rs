@@ -174,6 +174,7 @@ impl Lab {
             op: &step.op,
             target: &target(),
             identity: &identity(),
+            plan_id: "0123456789ab",
             fresh,
             marker_key: None,
             password: None,

@@ -54,6 +54,7 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
         ("UpdateConfig" | "MoveIntoResourcePool", _) => "change-pool",
         ("CreateSnapshot_Task", _) => "snapshot",
         ("RevertToSnapshot_Task", _) => "roll-back",
+        ("RemoveSnapshot_Task", _) => "remove-snapshot",
         (name, _) if super::api::reads(name) => "read-other",
         _ => "other-change",
     }
@@ -100,7 +101,7 @@ pub(crate) fn arrival(world: &World, (n, by): (u64, String), method: &Elem, text
                 (Some(_) | None, _) => None,
             }
         }
-        ("roll-back", _) => world
+        ("roll-back" | "remove-snapshot", _) => world
             .vms()
             .find(|(_, it)| it.snapshots.iter().any(|one| one.id == on))
             .and_then(|(id, _)| vm(id)),

@@ -166,6 +166,9 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
             Ok(status("shutdown")?.with_some("timeout", timeout))
         }
         StepOp::Stop => status("stop"),
+        StepOp::TakeSnapshot(_) | StepOp::RemoveSnapshot { .. } => {
+            Err("snapshots are not taken here yet".to_owned())
+        }
         StepOp::Delete => {
             let path = guest_path(&guest(call)?, call.target.at.as_str(), "");
             Ok(NativeRequest::new(M::Delete, path, A::Task).with("purge", "1"))

@@ -281,6 +281,7 @@ fn call<'a>(
         op: &step.op,
         target,
         identity,
+        plan_id: "0123456789ab",
         fresh,
         marker_key: None,
         password: Some(&PASSWORD),

@@ -141,8 +141,11 @@ pub fn listed(project: Option<&ProjectName>, row: &GuestRow) -> Listed {
 /// grew from it. Its name is its id. Whether it holds memory stands in its own section,
 /// which is not read.
 fn snapshots(options: &Options) -> Vec<SnapshotSeen> {
-    let seen =
-        |name: &String| SnapshotSeen { id: name.clone(), name: name.clone(), with_memory: false };
+    let seen = |name: &String| SnapshotSeen {
+        id: name.clone(),
+        name: name.clone(),
+        ..SnapshotSeen::default()
+    };
     options.get("parent").map(seen).into_iter().collect()
 }
 

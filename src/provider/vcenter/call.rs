@@ -15,7 +15,7 @@ use crate::{
     model::{
         Birth, BirthSource, BootDevice, Cdrom, CloneFrom, DeviceMap, DiskMove, Firmware,
         FreshObject, GuestOs, Marker, MarkerDraft, MarkerState, Name, NicModel, NicSetting,
-        NodeName, PowerState, Seed, Setting, Slot, StepOp,
+        NodeName, PowerState, Seed, Setting, Slot, SnapshotMark, StepOp, TakeSnapshot,
     },
     ownership,
     planted::Bug,
@@ -139,6 +139,23 @@ pub(super) fn native_call(
         | StepOp::ClearLabel { .. } => Err("labels go by another interface".to_owned()),
         StepOp::Start => Ok(task("PowerOnVM_Task", machine(call)?, Vec::new())),
         StepOp::Stop => Ok(task("PowerOffVM_Task", machine(call)?, Vec::new())),
+        StepOp::TakeSnapshot(take) => {
+            let note = snapshot_note(call, take)?;
+            let args = vec![
+                ("name", take.name.as_str().into()),
+                ("description", note.into()),
+                ("memory", false.into()),
+                // What runs in the guest to quiet it may hang, or not be there.
+                ("quiesce", false.into()),
+            ];
+            Ok(task("CreateSnapshot_Task", machine(call)?, args))
+        }
+        StepOp::RemoveSnapshot { id, .. } => {
+            // Its children stay, and what it alone held is merged.
+            let args = vec![("removeChildren", false.into()), ("consolidate", true.into())];
+            let this = MoRef::new("VirtualMachineSnapshot", id.as_str());
+            Ok(task("RemoveSnapshot_Task", this, args))
+        }
         StepOp::Delete => Ok(task("Destroy_Task", machine(call)?, Vec::new())),
         StepOp::Shutdown => Ok(NativeCall {
             method: "ShutdownGuest",
@@ -156,6 +173,21 @@ pub(super) fn native_call(
 fn machine(call: &Call<'_>) -> Result<MoRef, String> {
     let unknown = || format!("{} has no id yet", call.target.at);
     call.target.id().map(machine_ref).ok_or_else(unknown)
+}
+
+/// What is written beside a snapshot.
+fn snapshot_note(call: &Call<'_>, take: &TakeSnapshot) -> Result<String, String> {
+    let (project, key) = (&call.identity.project, &call.identity.key);
+    if !take.before_change {
+        return Ok(format!("Taken with `novahost vm snapshot` of {key}, project {project}"));
+    }
+    let uuid = match &call.fresh.object {
+        FreshObject::Machine(seen) => seen.uuid,
+        FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => None,
+    };
+    let uuid = uuid.ok_or("a snapshot cannot name a machine without a UUID")?;
+    let (project, key, plan) = (project.clone(), key.clone(), call.plan_id.to_owned());
+    Ok(ownership::snapshot_note(&SnapshotMark { project, key, uuid, plan }))
 }
 
 /// The marker of a draft. `taken` are slots that hold a device: their entries are

@@ -127,6 +127,8 @@ fn described(op: &str) -> Option<&'static str> {
         "move-disks" | "set-pool" => Some(".relocate"),
         "start" => Some(".powerOn"),
         "stop" => Some(".powerOff"),
+        "take-snapshot" => Some(".createSnapshot"),
+        "remove-snapshot" => Some(".Snapshot.remove"),
         "delete" => Some(".destroy"),
         _ => None,
     }

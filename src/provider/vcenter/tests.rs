@@ -149,7 +149,7 @@ fn build(
     let spec = Vcenter.normalize(machine)?;
     let allotted = allotted(&spec);
     let snapshot =
-        SnapshotSeen { id: "snapshot-3".into(), name: "base".into(), with_memory: false };
+        SnapshotSeen { id: "snapshot-3".into(), name: "base".into(), ..SnapshotSeen::default() };
     let build = Build {
         machine,
         spec: &spec,

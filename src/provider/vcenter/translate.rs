@@ -350,12 +350,21 @@ fn snapshots(object: &ObjectContent) -> Vec<SnapshotSeen> {
                 id: id.value,
                 name: unescape(node.text_at("name").unwrap_or_default()),
                 with_memory: node.word_at("state") != Some("poweredOff"),
+                created_ms: node.text_at("createTime").and_then(milliseconds),
+                mark: node
+                    .text_at("description")
+                    .map(unescape)
+                    .and_then(|it| ownership::snapshot_mark(&it)),
             });
         }
         let children: Vec<&Node> = node.all("childSnapshotList").collect();
         waiting.extend(children.into_iter().rev());
     }
     found
+}
+
+fn milliseconds(time: &str) -> Option<i64> {
+    time.trim().parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
 fn hot(object: &ObjectContent) -> BTreeSet<Hot> {

@@ -371,6 +371,7 @@ impl Lab {
             op,
             target,
             identity: &identity,
+            plan_id: "0123456789ab",
             fresh,
             marker_key: None,
             password: Some(&password),
@@ -672,6 +673,14 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 };
                 hold(format!("{owner:?}, is {marker:?}"), holds);
             }
+            for name in &expect.snapshots {
+                let found = machine.snapshots.iter().any(|it| it.name == *name);
+                hold(format!("snapshot `{name}`"), found);
+            }
+            for id in &expect.no_snapshots {
+                let found = machine.snapshots.iter().any(|it| it.id == *id);
+                hold(format!("no snapshot `{id}`"), !found);
+            }
             for (slot, wanted) in &expect.slots {
                 let found = machine.device(slot.as_str()).is_some();
                 hold(format!("{slot}: {wanted}, is {found}"), found == *wanted);
@@ -701,6 +710,10 @@ fn words(op: &StepOp) -> Vec<String> {
         StepOp::SetPool { pool } => {
             return vec![format!("set-pool, {}", if pool.is_some() { "one" } else { "none" })];
         }
+        StepOp::TakeSnapshot(take) => {
+            let whose = if take.before_change { "own" } else { "by hand" };
+            return vec![format!("take-snapshot, {whose}")];
+        }
         StepOp::GrowDisk { .. }
         | StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }
@@ -711,6 +724,7 @@ fn words(op: &StepOp) -> Vec<String> {
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
+        | StepOp::RemoveSnapshot { .. }
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
@@ -767,6 +781,9 @@ pub fn vocabulary() -> BTreeSet<String> {
         "start",
         "shutdown",
         "stop",
+        "take-snapshot, own",
+        "take-snapshot, by hand",
+        "remove-snapshot",
         "delete",
         "create-pool",
         "set-comment",

@@ -150,6 +150,7 @@ impl Subject for Cluster {
             (Need::Labels, "labels are not made there yet"),
             (Need::Snapshots, "a linked clone hangs on the template itself"),
             (Need::DiskMoves, "a disk stays where it was made"),
+            (Need::OwnSnapshots, "novahost takes no snapshots there yet"),
         ]
         .into()
     }
@@ -157,6 +158,7 @@ impl Subject for Cluster {
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
         let labels = "labels are not made there yet";
         let nothing = "there is no such thing there";
+        let snapshots = "snapshots are not taken yet";
         [
             ("setting disk-size", "a disk grows in a call of its own"),
             ("define-label", labels),
@@ -167,6 +169,9 @@ impl Subject for Cluster {
             ("upgrade-hardware", nothing),
             ("setting hardware-version", nothing),
             ("setting extra", nothing),
+            ("take-snapshot, own", snapshots),
+            ("take-snapshot, by hand", snapshots),
+            ("remove-snapshot", snapshots),
         ]
         .into()
     }

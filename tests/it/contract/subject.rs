@@ -74,6 +74,8 @@ pub enum Need {
     Labels,
     /// Disks that move to another storage.
     DiskMoves,
+    /// Snapshots that we take and remove.
+    OwnSnapshots,
 }
 
 /// What kind of world a rule wants.

@@ -2,7 +2,7 @@
 //! else says so.
 
 use super::{
-    births,
+    births, kept,
     lab::Lab,
     labels, life, lost, observe, read, refused,
     subject::{
@@ -108,6 +108,7 @@ rules! {
     8 lost::a_lost_birth_is_looked_up Usual faulty Nobody Mock;
     8 lost::a_lost_change_is_looked_up Usual faulty Nobody Mock;
     8 lost::a_lost_call_about_a_label_is_looked_up Labelled faulty Nobody Mock [Labels];
+    8 kept::a_lost_snapshot_is_looked_up Usual faulty Nobody Mock [OwnSnapshots];
     8 transport::a_read_is_tried_again_and_a_change_is_not Usual faulty Nobody Mock;
     9 refused::a_locked_machine_is_busy Usual faulty Nobody Mock;
     9 refused::what_exists_is_not_made_again Usual faulty Nobody Mock;
@@ -148,6 +149,7 @@ rules! {
     17 life::a_machine_starts_stops_and_goes Usual clean Schema Mock;
     17 life::a_guest_that_does_not_hear_is_switched_off Usual clean Nobody Mock;
     17 births::a_guest_without_tools_is_deaf Usual faulty Nobody Mock [Tools];
+    17 kept::a_snapshot_is_taken_and_removed_and_no_other Usual clean Nobody Vcsim [OwnSnapshots];
     18 life::a_half_made_machine_is_built_to_its_end Usual clean Schema Mock;
     19 life::a_device_is_in_the_map_from_the_call_that_makes_it Usual clean Schema Mock;
     19 births::a_card_that_was_added_is_found_by_its_handle Usual clean Schema Mock;

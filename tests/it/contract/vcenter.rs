@@ -41,10 +41,11 @@ const PASSWORD: &str = "sandbox-password";
 const OPERATORS: &str = "operators@vsphere.local";
 
 /// Every method that the client can send.
-const CALLS: [&str; 33] = [
+const CALLS: [&str; 35] = [
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
     "CreateContainerView",
+    "CreateSnapshot_Task",
     "CreateVM_Task",
     "CurrentTime",
     "DestroyView",
@@ -58,6 +59,7 @@ const CALLS: [&str; 33] = [
     "QueryEvents",
     "ReconfigVM_Task",
     "RelocateVM_Task",
+    "RemoveSnapshot_Task",
     "RetrieveAllPermissions",
     "RetrievePropertiesEx",
     "RetrieveServiceContent",

@@ -331,9 +331,46 @@ fn both() -> Vec<String> {
     vec!["acme".to_owned(), "front".to_owned()]
 }
 
+/// Names of a machine's snapshots, as VMware's own client draws the tree.
+fn snapshots(road: &Road, machine: &str) -> Vec<String> {
+    let tree = road.govc(&["snapshot.tree", "-vm", machine]);
+    // A dot says where the machine is now.
+    let lines = tree.lines().map(str::trim).filter(|line| !line.is_empty() && *line != ".");
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_machine_is_stopped_started_and_kept_and_no_other() {
+    let Some(road) = Road::begin("vcsim-vm").await else { return };
+    let others = road.others();
+    road.declare(MACHINES);
+    road.project.run("apply --yes").code(0);
+    let web = "/DC0/vm/novahost/team/web-1";
+    let stopped = road.project.run("vm stop web-1 --yes").code(0);
+    stopped.says_in_words("the next apply starts it again");
+    assert!(road.govc(&["vm.info", web]).contains("poweredOff"));
+    assert!(road.govc(&["vm.info", "/DC0/vm/novahost/team/web-2"]).contains("poweredOn"));
+    road.project.run("vm start web-1 --yes").code(0);
+    assert!(road.govc(&["vm.info", web]).contains("poweredOn"));
+    road.project.run("vm reboot web-1 --yes").code(0);
+    road.project.run("vm snapshot web-1 --name before-upgrade --yes").code(0);
+    assert_eq!(snapshots(&road, web), ["before-upgrade"]);
+    road.project.run("describe vm/web-1").code(0).says("snapshot before-upgrade");
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do. 4 unchanged.");
+    let tasks = road.tasks().len();
+    road.project.run("vm snapshot web-1 --name before-upgrade --yes").code(5).warns("already");
+    road.project.run("vm stop DC0_H0_VM0 --yes").code(5).warns("is unmanaged");
+    assert_eq!(road.tasks().len(), tasks, "what is refused begins no task");
+    assert_eq!(road.others(), others, "what is not ours is as it was");
+    if let Some(said) = seen_by_pyvmomi(&road) {
+        assert!(said.contains("snapshot before-upgrade of web-1: poweredOn"), "{said}");
+    }
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
 /// A client in another language reads the same, property by property.
-fn seen_by_pyvmomi(road: &Road) {
-    let Ok(python) = env::var("NOVAHOST_PYTHON") else { return };
+fn seen_by_pyvmomi(road: &Road) -> Option<String> {
+    let Ok(python) = env::var("NOVAHOST_PYTHON") else { return None };
     let script = repository().join("tests/conformance/look.py");
     let (host, port) = (&road.vcsim.endpoint.host, road.vcsim.endpoint.port);
     let output = Command::new(python)
@@ -344,4 +381,5 @@ fn seen_by_pyvmomi(road: &Road) {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("3 machines"), "{said}");
+    Some(said.into_owned())
 }

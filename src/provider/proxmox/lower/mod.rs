@@ -30,6 +30,7 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         // Nothing is ever seen as suspended here: what hibernates is off, under a lock.
         Change::Stop(_) => vec![shutdown(None)],
         Change::Restart(_) => vec![shutdown(None), start(Expect::default())],
+        Change::TakeSnapshot(_) | Change::RemoveSnapshots(_) => return Err(vec![no_snapshots()]),
         Change::Delete(seen) => delete(seen)?,
         Change::CreatePool(pool) => vec![create_pool(pool)],
         Change::UpdatePool(pool) => vec![set_comment(pool)],
@@ -54,6 +55,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
+        | StepOp::TakeSnapshot(_)
+        | StepOp::RemoveSnapshot { .. }
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
@@ -79,6 +82,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::UpgradeHardware { .. }
         | StepOp::Start
         | StepOp::Stop
+        | StepOp::TakeSnapshot(_)
+        | StepOp::RemoveSnapshot { .. }
         | StepOp::Delete => Wait::Task,
     };
     Step { op, begin, end, wait, otherwise: None, learns, guarded }
@@ -94,6 +99,14 @@ fn learns(settings: &[Setting]) -> BTreeSet<Fact> {
         ) || matches!(setting, Setting::Seed(seed) if seed.storage.is_some())
     });
     volume.then_some(Fact::Volume).into_iter().collect()
+}
+
+fn no_snapshots() -> Unsupported {
+    Unsupported {
+        field: FieldPath::of(FieldKind::Marker),
+        why: "snapshots on Proxmox VE are not supported yet".into(),
+        help: "take it with `qm snapshot`, or on the cluster's own page".into(),
+    }
 }
 
 fn power(state: PowerState) -> Expect {

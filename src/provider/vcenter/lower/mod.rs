@@ -15,8 +15,8 @@ mod update;
 use crate::{
     model::{
         Change, DeviceKind, DeviceName, DiskMove, Expect, Fact, FieldKind, FieldPath, Lowered,
-        Marker, MarkerDraft, Name, ObservedMachine, PowerState, Setting, Stage, Step, StepOp,
-        Unsupported, Value, Wait,
+        Marker, MarkerDraft, Name, ObservedMachine, PowerState, Setting, SnapshotSeen, Stage, Step,
+        StepOp, TakeSnapshot, Unsupported, Value, Wait,
     },
     provider::{
         lowering::{self, fault},
@@ -38,6 +38,8 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::Start => vec![start(Expect::default())],
         Change::Stop(from) => vec![stop(*from, None)],
         Change::Restart(seen) => vec![stop(seen.power, None), start(power(PowerState::Stopped))],
+        Change::TakeSnapshot(take) => vec![take_snapshot(take)],
+        Change::RemoveSnapshots(all) => all.iter().map(|it| remove_snapshot(it)).collect(),
         Change::Delete(seen) => delete(seen)?,
         Change::CreatePool(_) | Change::UpdatePool(_) | Change::DeletePool(_) => {
             return Err(vec![no_pools()]);
@@ -61,6 +63,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
+        | StepOp::TakeSnapshot(_)
+        | StepOp::RemoveSnapshot { .. }
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
@@ -84,6 +88,8 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::SetPool { .. }
         | StepOp::Start
         | StepOp::Stop
+        | StepOp::TakeSnapshot(_)
+        | StepOp::RemoveSnapshot { .. }
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
@@ -122,6 +128,20 @@ fn stop(from: PowerState, otherwise: Option<StepOp>) -> Step {
             Step { otherwise, ..step(StepOp::Shutdown, Expect::default(), end) }
         }
     }
+}
+
+/// The call is not guarded; it states a name that nothing on the machine has, so that one
+/// whose reply was lost is found by it and not made twice.
+fn take_snapshot(take: &TakeSnapshot) -> Step {
+    let begin = Expect { exists: Some(true), ..Expect::default() };
+    let end = Expect { snapshots: [take.name.clone()].into(), ..Expect::default() };
+    step(StepOp::TakeSnapshot(take.clone()), begin, end)
+}
+
+fn remove_snapshot(snapshot: &SnapshotSeen) -> Step {
+    let op = StepOp::RemoveSnapshot { id: snapshot.id.clone(), name: snapshot.name.clone() };
+    let begin = Expect { exists: Some(true), ..Expect::default() };
+    step(op, begin, Expect { no_snapshots: [snapshot.id.clone()].into(), ..Expect::default() })
 }
 
 fn set_pool(pool: Option<Name>) -> Step {

@@ -143,14 +143,16 @@ fn snapshots_hold_the_disks_of_a_half_made_machine_as_they_are() {
     let lowered = build(&machine, Some(&seen_template()), None).unwrap();
     let mut world = World::with_template();
     world.run(&lowered.steps[..1]);
-    world.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    world.snapshots =
+        vec![SnapshotSeen { id: "s".into(), name: "s".into(), ..SnapshotSeen::default() }];
     let found = build(&machine, Some(&seen_template()), Some(&world.seen())).unwrap_err();
     assert_eq!(found[0].field.to_string(), "disk.boot.size");
     assert!(found[0].why.contains("snapshots"), "{found:?}");
     // The first disk has its size by now, and a new one does not mind.
     world.snapshots.clear();
     world.run(&lowered.steps[1..3]);
-    world.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    world.snapshots =
+        vec![SnapshotSeen { id: "s".into(), name: "s".into(), ..SnapshotSeen::default() }];
     build(&machine, Some(&seen_template()), Some(&world.seen())).unwrap();
 }
 

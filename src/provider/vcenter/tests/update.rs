@@ -298,7 +298,8 @@ fn disks_come_and_go() {
 #[test]
 fn snapshots_hold_disks_as_they_are() {
     let mut world = built();
-    world.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    world.snapshots =
+        vec![SnapshotSeen { id: "s".into(), name: "s".into(), ..SnapshotSeen::default() }];
     let edits: [fn(&mut MachineSpec); 2] = [
         |it| it.disks.get_mut("data").unwrap().size = Some(Bytes::gib(200)),
         |it| drop(it.disks.remove("data")),
@@ -458,7 +459,8 @@ fn disks_move_while_the_machine_runs_all_in_one_call() {
     let mut spec = full_spec();
     to("data", "safe")(&mut spec);
     let mut held = built();
-    held.snapshots = vec![SnapshotSeen { id: "s".into(), name: "s".into(), with_memory: false }];
+    held.snapshots =
+        vec![SnapshotSeen { id: "s".into(), name: "s".into(), ..SnapshotSeen::default() }];
     let shares = World { linked: true, ..built() };
     for (world, why) in [(held, "snapshots"), (shares, "shares the blocks")] {
         let found = lowered_err(&spec, &world);

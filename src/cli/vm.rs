@@ -1,0 +1,295 @@
+//! `vm start|stop|reboot|snapshot`: one machine of ours, here and now, by the same road as
+//! an apply: proofs, journal, lease and runner.
+
+use super::{
+    apply::{self as apply_command, Purpose},
+    args::{Format, Global, Vm, VmCommand},
+    error::CliError,
+    output::Output,
+    plan as plan_command, progress,
+    session::{self, Session},
+};
+use crate::{
+    apply::{ExitClass, Stop, exit_class},
+    model::{
+        Action, Allowance, Code, Consent, Disruption, Kind, Plan, PowerState, ResourceKey, StepOp,
+        Wait,
+    },
+    plan::{self, Answer, Command, Input, NotDone, Planned},
+    reconcile::{self, Reconciled},
+    store::Store,
+};
+
+/// `vm COMMAND NAME`.
+pub async fn run(global: &Global, args: Vm, output: &Output) -> Result<ExitClass, CliError> {
+    let what = args.command.what();
+    let key = machine(&what.machine)?;
+    let session = Session::open(global, what.file.as_deref(), output).await?;
+    let stop = Stop::default();
+    let signals = tokio::spawn(progress::watch_signals(stop.clone()));
+    let result = run_until(&session, &args.command, &key, &stop).await;
+    signals.abort();
+    session.close().await;
+    result
+}
+
+/// `web-1` or `vm/web-1`.
+fn machine(text: &str) -> Result<ResourceKey, CliError> {
+    let whole = if text.contains('/') { text.to_owned() } else { format!("vm/{text}") };
+    let key = whole.parse::<ResourceKey>().ok().filter(|key| key.kind == Kind::Vm);
+    key.ok_or_else(|| {
+        let text = crate::model::inert(text).into_owned();
+        CliError::new(ExitClass::Error, format!("`{text}` names no machine"))
+            .hint("write `NAME` or `vm/NAME`, as its entry is called")
+    })
+}
+
+async fn run_until(
+    session: &Session,
+    args: &VmCommand,
+    key: &ResourceKey,
+    stop: &Stop,
+) -> Result<ExitClass, CliError> {
+    let output = &session.output;
+    let store = session.store().await?;
+    let history = session.history_of(&store).await?;
+    let inventory = progress::unless_stopped(stop, session.observe(&history)).await??;
+    let products = plan_command::borrow(&session.desired);
+    let known = session.known(&inventory, &history, &products);
+    let command = command(session, args);
+    let input = Input {
+        desired: known.desired,
+        inventory: known.inventory,
+        history: known.history,
+        products: known.products,
+        marker_key: known.marker_key,
+    };
+    let planned = match plan::command(input, key, &command) {
+        Ok(Answer::Do(planned)) => *planned,
+        Ok(Answer::AlreadySo(text)) => {
+            output.print(format!("{text}. Nothing was done."));
+            return Ok(ExitClass::Ok);
+        }
+        Err(refusal) => return Err(not_done(refusal, &inventory)),
+    };
+    let Planned { plan, ownership } = planned;
+    let mut made =
+        Reconciled { plan, ownership, verdict: crate::guard::Verdict::default(), chosen: None };
+    // Whoever names a command and a machine has named the class that it is of.
+    let consent = Consent {
+        yes: true,
+        allow: [(Allowance::Restart, Some([key.clone()].into()))].into(),
+        ..Consent::default()
+    };
+    reconcile::judge_command(known, &mut made, &consent);
+    let format = args.what().format.unwrap_or(output.format);
+    if format != Format::Json {
+        output.print(page(&made.plan, &command));
+    }
+    if let Some(text) = forbidden(&made) {
+        return Err(CliError::new(ExitClass::Refused, text));
+    }
+    consented(session, args, &command, key, stop).await?;
+    carry_out(session, args, &command, &store, &made, &inventory, (format, stop)).await
+}
+
+/// One question on a terminal, or `--yes`.
+async fn consented(
+    session: &Session,
+    args: &VmCommand,
+    command: &Command,
+    key: &ResourceKey,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    if args.what().yes {
+        return Ok(());
+    }
+    let output = session.output;
+    if !output.interactive {
+        let text = "nobody said yes, and there is no terminal to ask";
+        return Err(CliError::new(ExitClass::Refused, text)
+            .hint("look at what it costs above, then add `--yes`"));
+    }
+    let word = match command {
+        Command::Start => "Start",
+        Command::Stop { .. } => "Stop",
+        Command::Reboot { .. } => "Restart",
+        Command::Snapshot { .. } => "Take a snapshot of",
+    };
+    let question = format!("\n{word} {key}?");
+    let answer = tokio::task::spawn_blocking(move || output.ask(&question));
+    if progress::unless_stopped(stop, answer).await?.unwrap_or(false) {
+        return Ok(());
+    }
+    Err(CliError::new(ExitClass::Refused, "not run"))
+}
+
+async fn carry_out(
+    session: &Session,
+    args: &VmCommand,
+    command: &Command,
+    store: &Store,
+    made: &Reconciled,
+    inventory: &crate::model::Inventory,
+    (format, stop): (Format, &Stop),
+) -> Result<ExitClass, CliError> {
+    let purpose = Purpose {
+        kind: format!("vm {}", command.as_str()),
+        title: "Command",
+        reason: args.what().reason.clone(),
+        ticket: args.what().ticket.clone(),
+        // The plan is of one machine and says nothing of what its entry asks.
+        settles: false,
+    };
+    let (summary, head, id) =
+        apply_command::execute(session, store, &purpose, made, inventory, stop).await?;
+    let class = exit_class(&summary);
+    let run = apply_command::Shown { id, head: &head, title: purpose.title };
+    apply_command::show_summary(&summary, made, &run, format, class, &session.output);
+    Ok(class)
+}
+
+fn command(session: &Session, args: &VmCommand) -> Command {
+    match args {
+        VmCommand::Start(_) => Command::Start,
+        VmCommand::Stop { hard, .. } => Command::Stop { hard: *hard },
+        VmCommand::Reboot { hard, .. } => Command::Reboot { hard: *hard },
+        VmCommand::Snapshot { name, .. } => Command::Snapshot {
+            name: name.clone().unwrap_or_else(|| by_hand(session.clock.now_ms())),
+        },
+    }
+}
+
+/// What a snapshot is called that nobody gave a name: the moment, to the second.
+fn by_hand(now_ms: i64) -> String {
+    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("manual-{}", now.strftime("%Y%m%d-%H%M%S"))
+}
+
+/// A machine that may be there and was not seen ends like an inventory that was not read;
+/// one that is not ours is refused; one that is nowhere is an error.
+fn not_done(refusal: NotDone, inventory: &crate::model::Inventory) -> CliError {
+    let NotDone { code, message, help } = refusal;
+    let unseen = matches!(
+        code,
+        Some(Code::FailedHypervisor | Code::IncompleteInventory | Code::UnreadableObject)
+    );
+    let class = match (code, session::coverage_class(inventory)) {
+        (Some(_), Some(class)) if unseen => class,
+        (Some(_), _) => ExitClass::Refused,
+        (None, _) => ExitClass::Error,
+    };
+    let text = match code {
+        Some(code) => format!("{message} [{code}]; nothing was done"),
+        None => message,
+    };
+    CliError::new(class, text).hint(help)
+}
+
+/// Why the guard does not let it run, when it does not.
+fn forbidden(made: &Reconciled) -> Option<String> {
+    let verdict = &made.verdict;
+    let refused = verdict.refusals.first().map(|it| format!("{}: {}", it.message, it.help));
+    let forbidden = verdict.forbidden.values().next().map(|it| it.message.clone());
+    let waiting = verdict.waiting.values().next().map(|it| it.message.clone());
+    refused.or(forbidden).or(waiting)
+}
+
+/// The machine, what is done to it, and what that costs.
+fn page(plan: &Plan, command: &Command) -> String {
+    let Some(action) = plan.body.actions.first() else { return String::new() };
+    let id = action.native_id.as_ref().map_or("", |id| id.as_str());
+    let mut text = format!("{} on {}, id {id}", action.key, action.hypervisor);
+    if let Some(node) = &action.node {
+        text.push_str(&format!(", node {node}"));
+    }
+    let mut lines = vec![crate::model::inert(&text).into_owned()];
+    lines.extend(cost(action, command).into_iter().map(|line| format!("  {line}")));
+    let notes = plan.envelope.notes.iter();
+    lines.extend(notes.map(|it| format!("  note: {}", crate::model::inert(&it.text))));
+    lines.iter().map(|line| wrapped(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Columns of a line, as everywhere where nobody knows better.
+const COLUMNS: usize = 80;
+
+/// A line in as many as it needs; later ones are indented further.
+fn wrapped(line: &str) -> String {
+    let indent = line.chars().take_while(|it| *it == ' ').count();
+    let mut lines = vec![" ".repeat(indent)];
+    for word in line.split_whitespace() {
+        let last = lines.last().map_or(0, |it| it.chars().count());
+        let empty = lines.last().is_none_or(|it| it.trim().is_empty());
+        if !empty && last + 1 + word.chars().count() > COLUMNS {
+            lines.push(" ".repeat(indent + 2));
+        } else if !empty {
+            lines.last_mut().iter_mut().for_each(|it| it.push(' '));
+        }
+        lines.last_mut().iter_mut().for_each(|it| it.push_str(word));
+    }
+    lines.join("\n")
+}
+
+fn cost(action: &Action, command: &Command) -> Vec<String> {
+    let within = action.steps.iter().find_map(|step| match step.wait {
+        Wait::PowerOff { within_s } => Some(within_s),
+        Wait::Call | Wait::Task => None,
+    });
+    let hard = action.steps.iter().any(|it| it.otherwise == Some(StepOp::Stop));
+    let suspended = PowerState::Suspended.as_str();
+    let was_suspended =
+        action.fields.iter().any(|it| it.before.as_ref().is_some_and(|it| *it == suspended.into()));
+    let mut lines = Vec::new();
+    if action.classes.contains(&Disruption::Restart) {
+        lines.push(match within {
+            Some(seconds) => format!(
+                "STOPS: its guest is asked to shut down and has {seconds} s; whatever it serves is down"
+            ),
+            None => "STOPS: its power is taken; what its guest has in memory is lost".to_owned(),
+        });
+        if within.is_some() {
+            lines.push(
+                match hard {
+                    true => "if it does not, its power is taken: what it has not written is lost",
+                    false => "if it does not, the command fails and the machine goes on running",
+                }
+                .to_owned(),
+            );
+        }
+    }
+    lines.push(match command {
+        Command::Start if was_suspended => "it is resumed".to_owned(),
+        Command::Start => "it is started".to_owned(),
+        Command::Stop { .. } => "it stays off until somebody starts it".to_owned(),
+        Command::Reboot { .. } => "then it is started again".to_owned(),
+        Command::Snapshot { name } => format!(
+            "snapshot `{name}`: its disks as they are now, without memory; it takes room until it is removed, and its disks cannot grow as long"
+        ),
+    });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_named_with_or_without_its_kind() {
+        assert_eq!(machine("web-1").unwrap(), ResourceKey::vm("web-1"));
+        assert_eq!(machine("vm/web-1").unwrap(), ResourceKey::vm("web-1"));
+        assert!(machine("pool/team").is_err());
+        assert!(machine("").is_err());
+    }
+
+    #[test]
+    fn a_snapshot_without_a_name_is_called_after_the_moment() {
+        assert_eq!(by_hand(1_795_862_880_000), "manual-20261128-104800");
+    }
+
+    #[test]
+    fn long_lines_are_wrapped() {
+        let text = wrapped(&format!("  {}", "word ".repeat(40)));
+        assert!(text.lines().all(|it| it.chars().count() <= COLUMNS && it.starts_with("  ")));
+        assert_eq!(text.split_whitespace().count(), 40);
+    }
+}

@@ -1,0 +1,81 @@
+//! Snapshots: taken, told apart, removed one by one, and looked up when a reply is lost.
+
+use super::{
+    lab::{Lab, unmet},
+    lost::lose,
+};
+use novahost::{
+    model::{
+        Change, FreshObject, ObservedMachine, RefusalKind, SnapshotSeen, Step, StepOp,
+        TakeSnapshot, TaskState,
+    },
+    ownership::own_snapshots,
+};
+
+fn take(lab: &Lab, name: &str, before_change: bool) -> Vec<Step> {
+    lab.lower(&Change::TakeSnapshot(&TakeSnapshot { name: name.to_owned(), before_change }))
+}
+
+fn names(seen: &ObservedMachine) -> Vec<&str> {
+    seen.snapshots.iter().map(|it| it.name.as_str()).collect()
+}
+
+pub async fn a_snapshot_is_taken_and_removed_and_no_other(lab: Lab) {
+    lab.small().await;
+    let spec = lab.seen().await.spec;
+    let [first, by_hand, last] = ["novahost-000000000001", "by hand", "novahost-000000000003"];
+    // Of a machine that is off, and of one that runs.
+    for step in take(&lab, first, true).iter().chain(&take(&lab, by_hand, false)) {
+        lab.must(step).await;
+    }
+    for step in lab.lower(&Change::Start).iter().chain(&take(&lab, last, true)) {
+        lab.must(step).await;
+    }
+    let seen = lab.seen().await;
+    assert_eq!(names(&seen), [first, by_hand, last]);
+    assert_eq!(seen.spec, spec, "what a machine is does not change with a snapshot of it");
+    assert!(seen.snapshots.iter().all(|it| !it.with_memory), "{:?}", seen.snapshots);
+    assert!(seen.snapshots.iter().all(|it| it.created_ms.is_some()));
+    let own = own_snapshots(&"acme".into(), &seen);
+    assert_eq!(own.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), [first, last]);
+    let mark = own[0].mark.as_ref().unwrap();
+    assert_eq!((mark.plan.as_str(), Some(mark.uuid)), ("0123456789ab", seen.uuid));
+    assert_eq!(own_snapshots(&"other".into(), &seen), Vec::<&SnapshotSeen>::new());
+    // An inventory tells the same as a look at the machine alone.
+    assert_eq!(lab.observe().await.machines[&lab.id()].snapshots, seen.snapshots);
+
+    // The one in the middle of a chain goes, and what hangs on it stays.
+    let oldest = own[0].clone();
+    let steps = lab.lower(&Change::RemoveSnapshots(&[&oldest]));
+    for step in &steps {
+        lab.must(step).await;
+    }
+    let seen = lab.seen().await;
+    assert_eq!(names(&seen), [by_hand, last]);
+    assert_eq!(seen.spec, spec);
+    // What is gone cannot be removed again: that is known from what is seen.
+    assert_eq!(unmet(&steps[0].end, &lab.read().await.object), Vec::<String>::new());
+    let state = lab.carry_out(&lab.target(), &steps[0], &steps[0].op).await;
+    let TaskState::Failed(refusal) = state else { panic!("removed twice: {state:?}") };
+    assert_eq!(refusal.kind, RefusalKind::Missing);
+    for step in lab.lower(&Change::Delete(&seen)) {
+        lab.must(&step).await;
+    }
+    assert!(matches!(lab.read().await.object, FreshObject::Absent));
+}
+
+pub async fn a_lost_snapshot_is_looked_up(lab: Lab) {
+    lab.small().await;
+    for step in take(&lab, "novahost-000000000001", true) {
+        lose(&lab, &lab.target(), &step).await;
+    }
+    // Whatever way it was lost in, it is there once.
+    let seen = lab.seen().await;
+    assert_eq!(names(&seen), ["novahost-000000000001"]);
+    let only = seen.snapshots[0].clone();
+    for step in lab.lower(&Change::RemoveSnapshots(&[&only])) {
+        assert!(matches!(step.op, StepOp::RemoveSnapshot { .. }));
+        lose(&lab, &lab.target(), &step).await;
+    }
+    assert_eq!(lab.seen().await.snapshots, []);
+}
