@@ -126,6 +126,7 @@ fn machine(name: &str) -> DesiredMachine {
         adopt: None,
         was: None,
         service_plan: None,
+        snapshots: None,
         place: place(),
         places: Vec::new(),
     }
@@ -142,6 +143,7 @@ fn capabilities() -> Capabilities {
         default_bus: Bus::Scsi,
         detaches_disks: true,
         linked_needs_snapshot: false,
+        snapshots: crate::model::SnapshotRules { disks_grow: true, volumes_go: true },
         words: crate::model::Words {
             id_setting: Some("test.id"),
             id_range: "test_ids",

@@ -5,8 +5,9 @@
 //! machine cannot be brought there. Deciding what to do about it is `plan`'s.
 
 use crate::model::{
-    Code, DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldDelta, FieldKind,
-    FieldPath, MachineSpec, Marker, ObservedMachine, OnRemove, Power, PowerState, Product, Value,
+    Bytes, Code, DesiredMachine, DeviceKind, DeviceName, Disruption, FieldChange, FieldDelta,
+    FieldKind, FieldPath, MachineSpec, Marker, ObservedMachine, OnRemove, Power, PowerState,
+    Product, Value,
 };
 
 /// What one machine differs in.
@@ -71,6 +72,9 @@ pub fn compare(
     comparison.power();
     comparison.found
 }
+
+/// Snapshots named before the rest is counted.
+const SNAPSHOTS_NAMED: usize = 8;
 
 struct Comparison<'a> {
     machine: &'a DesiredMachine,
@@ -186,6 +190,13 @@ impl Comparison<'_> {
                 });
                 continue;
             }
+            if let (Some(size), Some(has)) = (disk.size, observed.size)
+                && size > has
+                && self.cannot_grow()
+            {
+                self.snapshots_exist(name, has, size);
+                continue;
+            }
             let on = |kind| FieldPath::on(kind, name);
             let current = seen.spec.disks.get(name);
             scalar!(
@@ -230,6 +241,30 @@ impl Comparison<'_> {
             }
             self.push(FieldPath::on(FieldKind::Disk, name), before, None);
         }
+    }
+
+    /// Whether the product refuses to grow its disks now.
+    fn cannot_grow(&self) -> bool {
+        !self.product.capabilities().snapshots.disks_grow && !self.seen.snapshots.is_empty()
+    }
+
+    fn snapshots_exist(&mut self, name: &DeviceName, has: Bytes, want: Bytes) {
+        let all = &self.seen.snapshots;
+        let mut names: Vec<String> =
+            all.iter().take(SNAPSHOTS_NAMED).map(|it| format!("`{}`", it.name)).collect();
+        if let Some(more) = all.len().checked_sub(SNAPSHOTS_NAMED).filter(|more| *more > 0) {
+            names.push(format!("{more} more"));
+        }
+        self.found.problems.push(Problem {
+            code: Code::SnapshotsExist,
+            field: FieldPath::on(FieldKind::DiskSize, name),
+            message: format!(
+                "disk `{name}` has {has}, {want} is asked for, and {} grows no disk of a machine with snapshots: {}",
+                self.product.capabilities().product,
+                names.join(", ")
+            ),
+            help: "remove them on the hypervisor first; those that novahost took before changes go with `snapshots: { keep: 0 }`".to_owned(),
+        });
     }
 
     fn nics(&mut self) {
@@ -415,10 +450,7 @@ impl Comparison<'_> {
 }
 
 /// A disk in one line: size and where it lies.
-pub fn disk_text(
-    size: Option<crate::model::Bytes>,
-    storage: Option<&crate::model::StorageName>,
-) -> Value {
+pub fn disk_text(size: Option<Bytes>, storage: Option<&crate::model::StorageName>) -> Value {
     Value::Text(match (size, storage) {
         (Some(size), Some(storage)) => format!("{size} on {storage}"),
         (Some(size), None) => size.to_string(),

@@ -72,6 +72,7 @@ fn capabilities() -> Capabilities {
         default_bus: Bus::Scsi,
         detaches_disks: true,
         linked_needs_snapshot: false,
+        snapshots: crate::model::SnapshotRules { disks_grow: true, volumes_go: true },
         words: crate::model::Words {
             id_setting: Some("test.id"),
             id_range: "test_ids",
@@ -101,6 +102,7 @@ fn pair() -> Pair {
         adopt: None,
         was: None,
         service_plan: None,
+        snapshots: None,
         place,
         places: Vec::new(),
     };

@@ -263,6 +263,8 @@ pub struct DesiredMachine {
     pub adopt: Option<NativeId>,
     /// The key that it had before.
     pub was: Option<ResourceKey>,
+    /// Which snapshots are taken of it, and how many are kept; `None` = nobody asks.
+    pub snapshots: Option<SnapshotPolicy>,
     /// The service plan it follows, for people.
     pub service_plan: Option<Name>,
     /// Where the entry stands.
@@ -285,6 +287,20 @@ impl DesiredMachine {
             Err(_) => &self.place,
         }
     }
+}
+
+/// Which snapshots of a machine novahost takes and keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// Whether one is taken before a change that disturbs.
+    pub before_change: bool,
+    /// How many of those that novahost took are kept.
+    pub keep: u32,
+}
+
+impl SnapshotPolicy {
+    /// How many are kept unless the files say.
+    pub const KEEP: u32 = 3;
 }
 
 /// What a new machine is made from, on its hypervisor.

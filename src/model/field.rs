@@ -53,6 +53,8 @@ pub enum FieldKind {
     Nic,
     /// On or off.
     Power,
+    /// Which snapshots are taken and kept.
+    Snapshots,
     /// The comment of a pool.
     Comment,
     /// The marker itself (stage, map), when only that is to be written.
@@ -63,7 +65,7 @@ pub enum FieldKind {
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 39] = {
+    pub const ALL: [FieldKind; 40] = {
         use FieldKind::*;
         [
             Name,
@@ -102,6 +104,7 @@ impl FieldKind {
             Disk,
             Nic,
             Power,
+            Snapshots,
             Comment,
             Marker,
             LabelValues,
@@ -147,6 +150,7 @@ impl FieldKind {
             Disk => ("disk", ""),
             Nic => ("nic", ""),
             Power => ("power", ""),
+            Snapshots => ("snapshots", ""),
             Comment => ("comment", ""),
             Marker => ("marker", ""),
             Label => ("label", ""),

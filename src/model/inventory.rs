@@ -43,6 +43,10 @@ pub struct HypervisorInventory {
     pub isos: BTreeSet<String>,
     /// Ids that the configuration pins and that the product itself called free.
     pub free_ids: BTreeSet<NativeId>,
+    /// Machines whose disks go on from those of another, by that other's id: what deletes
+    /// the one destroys the others. Only of machines that were read in full.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hung_on: BTreeMap<NativeId, BTreeSet<String>>,
     /// What was noticed on the way and is worth a line.
     pub notes: Vec<String>,
 }
@@ -62,6 +66,7 @@ impl HypervisorInventory {
             storages: Vec::new(),
             isos: BTreeSet::new(),
             free_ids: BTreeSet::new(),
+            hung_on: BTreeMap::new(),
             notes: Vec::new(),
         }
     }

@@ -383,6 +383,7 @@ pub enum Code {
     DiskShrink,
     Unsupported,
     SnapshotsExist,
+    LinkedClones,
     PoolForeign,
     PoolMissing,
     PoolNotEmpty,
@@ -433,6 +434,7 @@ impl Code {
             Code::DiskShrink => "disk-shrink",
             Code::Unsupported => "unsupported",
             Code::SnapshotsExist => "snapshots-exist",
+            Code::LinkedClones => "linked-clones",
             Code::PoolForeign => "pool-foreign",
             Code::PoolMissing => "pool-missing",
             Code::PoolNotEmpty => "pool-not-empty",
@@ -503,6 +505,8 @@ pub enum Reason {
     Unfinished,
     /// A person asks for it here and now.
     Asked,
+    /// There is more of something than is to be kept.
+    Surplus,
 }
 
 /// What an action waits for.

@@ -64,8 +64,19 @@ pub struct Capabilities {
     pub detaches_disks: bool,
     /// Whether a linked clone hangs on a snapshot of its template.
     pub linked_needs_snapshot: bool,
+    /// What goes together with snapshots.
+    pub snapshots: SnapshotRules,
     /// What a person finds under which name.
     pub words: Words,
+}
+
+/// What goes together with snapshots of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotRules {
+    /// Whether a disk can grow while there are any.
+    pub disks_grow: bool,
+    /// Whether the volume of a disk can be deleted while there are any.
+    pub volumes_go: bool,
 }
 
 /// The product's own words for what help texts point at.

@@ -2,7 +2,7 @@
 
 use super::{Builder, pools::pool_action_id};
 use crate::model::{
-    Action, ActionId, Code, Edge, EdgeReason, FieldKind, Kind, NativeId, ResourceKey, Verb,
+    Action, ActionId, Code, Edge, EdgeReason, FieldKind, Kind, NativeId, ResourceKey, StepOp, Verb,
 };
 use petgraph::{algo::tarjan_scc, graph::DiGraph};
 use std::collections::{BTreeMap, BTreeSet};
@@ -244,6 +244,10 @@ fn waits_for_others(verb: Verb) -> bool {
     matches!(verb, Verb::Create | Verb::Continue | Verb::Start | Verb::Replace)
 }
 
+fn removes_snapshots(action: &Action) -> bool {
+    action.steps.iter().any(|step| matches!(step.op, StepOp::RemoveSnapshot { .. }))
+}
+
 /// The order of several actions on one machine.
 fn rank(action: &Action) -> u8 {
     match action.verb {
@@ -251,10 +255,11 @@ fn rank(action: &Action) -> u8 {
         Verb::Create | Verb::Continue => 1,
         Verb::Update if action.data_loss.is_none() && !action.disruption().needs_consent() => 2,
         Verb::Update if action.data_loss.is_none() => 3,
+        Verb::Update if removes_snapshots(action) => 5,
         Verb::Update => 4,
-        Verb::Restart => 5,
-        Verb::Start | Verb::Stop => 6,
-        Verb::Snapshot => 7,
+        Verb::Restart => 6,
+        Verb::Start | Verb::Stop => 7,
+        Verb::Snapshot => 8,
     }
 }
 

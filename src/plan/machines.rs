@@ -158,6 +158,9 @@ impl Builder<'_> {
                 pending: false,
             });
         }
+        let replaces = found.fields.iter().any(|it| it.disruption == Disruption::Replace);
+        let stays = owned.stage == Stage::Ready && !replaces;
+        let surplus = stays && self.plan_surplus(machine, seen, product);
         if let Some(problem) = found.problems.first() {
             let mut trouble = Trouble {
                 code: problem.code,
@@ -172,10 +175,10 @@ impl Builder<'_> {
             return Err((Some(Verb::Update), trouble));
         }
         if found.fields.is_empty() {
-            self.unchanged += 1;
+            self.unchanged += u32::from(!surplus);
             return Ok(());
         }
-        if found.fields.iter().any(|it| it.disruption == Disruption::Replace) {
+        if replaces {
             return self.plan_replace(machine, seen, marker, found.fields);
         }
         self.plan_updates(machine, &spec, seen, product, &found)

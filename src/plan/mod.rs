@@ -10,6 +10,7 @@ mod change_hands;
 mod command;
 mod edges;
 mod machines;
+mod own_snapshots;
 mod pools;
 mod snapshot;
 mod taken;

@@ -122,6 +122,7 @@ impl Class {
             Class::Reason(Reason::Dependency) => "dependency",
             Class::Reason(Reason::Unfinished) => "unfinished",
             Class::Reason(Reason::Asked) => "asked",
+            Class::Reason(Reason::Surplus) => "surplus",
             Class::Vanished => "vanished",
             Class::Code(code) => code.as_str(),
         }

@@ -104,7 +104,8 @@ fn paint(class: Class) -> Paint {
             | Reason::Different
             | Reason::Dependency
             | Reason::Unfinished
-            | Reason::Asked,
+            | Reason::Asked
+            | Reason::Surplus,
         ) => Paint::Update,
     }
 }

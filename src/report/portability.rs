@@ -145,6 +145,7 @@ fn usage(desired: &DesiredState) -> BTreeMap<FieldKind, usize> {
         if !machine.spec.nics.is_empty() {
             kinds.insert(FieldKind::Nic);
         }
+        kinds.extend(machine.snapshots.map(|_| FieldKind::Snapshots));
         if let Some(init) = &machine.spec.init {
             kinds.insert(FieldKind::InitDigest);
             kinds.extend(init.password.as_ref().map(|_| FieldKind::InitPassword));

@@ -49,6 +49,7 @@ pub(super) fn reason(reason: Reason) -> &'static str {
         Reason::Dependency => "made anew after the replace",
         Reason::Unfinished => "begun earlier and not finished",
         Reason::Asked => "asked for by hand",
+        Reason::Surplus => "more than are to be kept",
     }
 }
 

@@ -49,7 +49,10 @@ fn what_was_done_by_hand_is_in_the_journal() {
     let run = runs.out.split_whitespace().next().unwrap();
     it.sandbox(&format!("runs show {run}")).code(0).says("vm/a:stop").says("shutdown");
     it.sandbox("audit list --key vm/a").code(0).says("shutdown");
-    it.sandbox(&format!("audit show {run}")).code(0).says("maintenance").says("T-1");
+    it.sandbox(&format!("audit show {run}")).code(0).says("run begun  vm stop");
+    let exported = it.sandbox("audit export").code(0).out;
+    let begun = exported.lines().find(|it| it.contains("vm stop") && it.contains(run)).unwrap();
+    assert!(begun.contains("maintenance") && begun.contains("T-1"), "{begun}");
     it.sandbox("audit verify").code(0);
     // It settles nothing: what differs afterwards is still told by its cause.
     it.sandbox("drift").code(2).says("power").says("drift");

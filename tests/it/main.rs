@@ -16,6 +16,7 @@ mod cli_help;
 mod cli_kill;
 mod cli_road;
 mod cli_secrets;
+mod cli_snapshots;
 mod cli_vm;
 mod contract;
 mod doctor;

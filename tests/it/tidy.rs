@@ -83,6 +83,7 @@ const PURE: &[&str] = &[
     "src/provider/vcenter/slots.rs",
     "src/provider/vcenter/lower",
     "src/provider/vcenter/call.rs",
+    "src/provider/vcenter/chains.rs",
     "src/provider/vcenter/device_change.rs",
     "src/provider/vcenter/devices.rs",
     "src/provider/vcenter/extra.rs",

@@ -1089,3 +1089,59 @@ fn a_machine_marker_helper_makes_machines_that_bind() {
         crate::ownership::Binding::Ready
     );
 }
+
+fn snapshot(id: &str, own: bool) -> SnapshotSeen {
+    let mark = own.then(|| SnapshotMark {
+        project: project(),
+        key: ResourceKey::vm("db-1"),
+        uuid: owned("200", "db-1").uuid.unwrap(),
+        plan: "p".to_owned(),
+    });
+    let name = "novahost-0123456789ab".to_owned();
+    SnapshotSeen { id: id.to_owned(), name, mark, ..SnapshotSeen::default() }
+}
+
+fn removal(world: &World, id: &str) -> Action {
+    let op = StepOp::RemoveSnapshot { id: id.to_owned(), name: "novahost-0123456789ab".to_owned() };
+    let end = Expect { no_snapshots: [id.to_owned()].into(), ..Expect::default() };
+    let steps = vec![step(op, end, false)];
+    action("db-1", Verb::Update, "200", steps, base(world, "200", &[]))
+}
+
+#[tokio::test]
+async fn only_a_snapshot_of_our_own_is_removed_whatever_the_plan_says() {
+    for (own, ended) in [(true, &Ended::Done), (false, &Ended::Stale(String::new()))] {
+        let world = World::new();
+        let mut guest = owned("200", "db-1");
+        guest.snapshots = vec![snapshot("s1", own), snapshot("s2", true)];
+        world.put(guest);
+        let summary = apply(&world, vec![removal(&world, "s1")]).await;
+        let found = only(&summary);
+        assert_eq!(std::mem::discriminant(found), std::mem::discriminant(ended), "{summary:?}");
+        let left: Vec<String> =
+            world.get("200").unwrap().snapshots.into_iter().map(|it| it.id).collect();
+        let wanted: &[&str] = if own { &["s2"] } else { &["s1", "s2"] };
+        assert_eq!(left, wanted);
+        assert_eq!(ops(&world), if own { vec!["remove-snapshot"] } else { vec![] });
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_there_already_is_not_taken_again() {
+    let world = World::new();
+    world.put(owned("200", "db-1"));
+    let take = TakeSnapshot { name: "novahost-0123456789ab".to_owned(), before_change: true };
+    let end = Expect { snapshots: [take.name.clone()].into(), ..Expect::default() };
+    let planned = || {
+        let steps = vec![step(StepOp::TakeSnapshot(take.clone()), end.clone(), false)];
+        action("db-1", Verb::Snapshot, "200", steps, base(&world, "200", &[]))
+    };
+    // Its reply is lost: it is looked up by its name.
+    script(&world, &[Some(Fault::LostAfter)]);
+    let summary = apply(&world, vec![planned()]).await;
+    assert_eq!(only(&summary), &Ended::Done, "{summary:?}");
+    let summary = apply(&world, vec![planned()]).await;
+    assert_eq!((only(&summary), summary.actions[0].already_so), (&Ended::Done, 1));
+    assert_eq!(world.get("200").unwrap().snapshots.len(), 1);
+    assert_eq!(ops(&world), ["take-snapshot"]);
+}

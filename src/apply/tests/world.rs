@@ -401,6 +401,20 @@ impl State {
                     it.power = PowerState::Stopped;
                 }
             }
+            StepOp::TakeSnapshot(take) => {
+                if let Some(it) = self.machines.get_mut(id) {
+                    it.snapshots.push(SnapshotSeen {
+                        id: format!("id-of-{}", take.name),
+                        name: take.name.clone(),
+                        ..SnapshotSeen::default()
+                    });
+                }
+            }
+            StepOp::RemoveSnapshot { id: gone, .. } => {
+                if let Some(it) = self.machines.get_mut(id) {
+                    it.snapshots.retain(|it| it.id != *gone);
+                }
+            }
             StepOp::Delete => drop(self.machines.remove(id)),
             other => unreachable!("not used here: {other:?}"),
         }

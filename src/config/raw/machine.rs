@@ -69,14 +69,15 @@ record! {
         adopt: Option<Spanned<AdoptText>>,
         /// The name that this entry had before: its machine is kept. Once that is done the line changes nothing more.
         was: Option<Spanned<Arc<str>>>,
+        /// Snapshots of its disks before changes. Not on Proxmox VE yet.
+        snapshots: Option<Keyed<RawSnapshots>>,
         /// What only Proxmox VE has.
         proxmox: Option<Keyed<RawProxmoxExtras>>,
         /// What only a vCenter has.
         vcenter: Option<Keyed<RawVcenterExtras>>,
     }
     later {
-        client, devices, ready, ha, snapshots, request, ignore, nutanix,
-        workstation
+        client, devices, ready, ha, request, ignore, nutanix, workstation
     }
 }
 
@@ -168,6 +169,17 @@ record! {
         order: Option<Int<0, 999_999>>,
         /// How long to wait before the next one.
         wait: Option<Spanned<Seconds>>,
+    }
+}
+
+record! {
+    /// Snapshots that novahost takes of a machine, without its memory. Those of others are never removed.
+    pub struct RawSnapshots {
+        /// Whether one is taken before a change that is dearer than `online`: at its next boot, by a restart, or of its
+        /// first-boot configuration.
+        before_change: Option<Spanned<bool>>,
+        /// How many of them are kept: 3 unless written. Older ones are removed, with `--allow data-loss`.
+        keep: Option<Int<0, 32>>,
     }
 }
 

@@ -9,12 +9,14 @@ use super::world::World;
 use crate::config::decode::{Cx, Int};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::expand::Expansion;
-use crate::config::raw::{CdromText, Product, RawAutostart, RawInit, RawMachine, Reference};
+use crate::config::raw::{
+    CdromText, Product, RawAutostart, RawInit, RawMachine, RawSnapshots, Reference,
+};
 use crate::config::scalar::{Name, Spanned};
 use crate::model::{
     Autostart, BirthSource, Bytes, Cdrom, DesiredMachine, DeviceName, DiskSpec, FieldKind,
     FieldPath, HypervisorConfig, HypervisorName, InitSpec, MacAddress, MachineSpec, Medium,
-    NativeId, NodeName, Place, Power, ResourceKey, StorageName,
+    NativeId, NodeName, Place, Power, ResourceKey, SnapshotPolicy, StorageName,
 };
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +90,14 @@ pub fn resolve(
     Builder { entry, raw, around, spec, written: Vec::new(), fine: true }.build(cx)
 }
 
+fn snapshots(raw: &RawSnapshots) -> SnapshotPolicy {
+    let keep = raw.keep.as_ref().and_then(|it| u32::try_from(it.0).ok());
+    SnapshotPolicy {
+        before_change: raw.before_change.as_ref().is_some_and(|it| it.value),
+        keep: keep.unwrap_or(SnapshotPolicy::KEEP),
+    }
+}
+
 /// A machine that is being put together.
 pub(super) struct Builder<'a> {
     pub(super) entry: &'a MachineEntry,
@@ -150,6 +160,7 @@ impl<'a> Builder<'a> {
             wanted_id: vmid.map(|(vmid, _)| NativeId::new(vmid.to_string())),
             adopt: adopt.as_ref().map(|(id, _)| id.clone()),
             was: was.as_ref().map(|(key, _)| key.clone()),
+            snapshots: raw.snapshots.as_ref().map(|it| snapshots(&it.value)),
             service_plan: raw.plan.as_ref().map(|plan| Name::new(plan.value.0.clone())),
             place: self.around.places.at(key),
             places: places_of(self.written, self.around.places),
@@ -282,6 +293,9 @@ impl<'a> Builder<'a> {
         for (key, value) in &raw.labels {
             self.written.push((FieldPath::label(key), value.span));
             self.spec.labels.insert(key.clone(), [value.value.0.to_string()].into());
+        }
+        if let Some(snapshots) = &raw.snapshots {
+            self.stands(K::Snapshots, snapshots.key);
         }
     }
 

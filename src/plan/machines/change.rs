@@ -9,7 +9,12 @@ use crate::{
         FieldKind, FieldPath, LostVolume, Lowered, MachineSpec, Marker, ObservedMachine,
         PowerState, Product, Reason, Update, Verb,
     },
-    plan::{Builder, base::machine_base, machine_action_id},
+    plan::{
+        Builder,
+        base::machine_base,
+        machine_action_id,
+        own_snapshots::{self, Before, Changed, before_change},
+    },
 };
 use std::collections::BTreeSet;
 
@@ -57,8 +62,17 @@ impl Builder<'_> {
                 continue;
             }
             let allotted = self.allot_for_update(machine, spec, seen, product, &fields)?;
-            let (action, notes) =
+            let (mut action, mut notes) =
                 update_action(machine, spec, seen, product, group, fields, allotted)?;
+            if action.verb == Verb::Update {
+                let loses = !found.dropped_disks.is_empty();
+                // What runs with `--yes` comes first, so that a disk that grows later would
+                // meet its snapshot.
+                let later = if group == Group::Free { &found.fields } else { &action.fields };
+                let grows = later.iter().any(own_snapshots::grows);
+                let it = (machine, seen, product);
+                notes.extend(kept_before(&mut action, it, (grows, loses))?);
+            }
             actions.push(action);
             for note in notes {
                 self.note(&machine.key, note);
@@ -118,6 +132,25 @@ impl Builder<'_> {
             new_nics: &new_nics,
         };
         Ok(self.allocator.allot(&request, product)?)
+    }
+}
+
+/// Puts the snapshot before a change that its entry asks for; a note when there is none.
+fn kept_before(
+    action: &mut Action,
+    (machine, seen, product): (&DesiredMachine, &ObservedMachine, &dyn Product),
+    (grows, loses): (bool, bool),
+) -> Result<Option<String>, Trouble> {
+    let base = action.base.as_ref().map_or("", |base| base.sha256.as_str());
+    let changed = Changed { machine, seen, product, fields: &action.fields, base, grows, loses };
+    match before_change(&changed)? {
+        Before::Nothing => Ok(None),
+        Before::NotTaken(why) => Ok(Some(why)),
+        Before::Taken(taken, choice) => {
+            own_snapshots::insert(&mut action.steps, taken);
+            action.choices.push(choice);
+            Ok(None)
+        }
     }
 }
 

@@ -77,6 +77,19 @@ impl Builder<'_> {
         }
     }
 
+    /// Which machines have disks that go on from those of this one, in words; a removal of
+    /// what they go on from would destroy them.
+    pub(in crate::plan) fn hangs_on(
+        &self,
+        hypervisor: &HypervisorName,
+        seen: &ObservedMachine,
+    ) -> Option<String> {
+        let found = self.input.inventory.hypervisors.get(hypervisor)?;
+        let names = found.hung_on.get(&seen.id).filter(|names| !names.is_empty())?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Some(format!("disks of linked clones go on from its own: {}", names.join(", ")))
+    }
+
     fn removal_action(
         &mut self,
         key: &ResourceKey,
@@ -129,6 +142,13 @@ impl Builder<'_> {
                 "put the hypervisor's entry back",
             ));
         };
+        if let Some(why) = self.hangs_on(hypervisor, seen) {
+            return Err(trouble(
+                Code::LinkedClones,
+                format!("{} on {hypervisor} cannot go: {why}", seen.id),
+                "remove those first, or make them whole copies of their own",
+            ));
+        }
         let lowered =
             product.lower(&Change::Delete(seen)).map_err(|all| first_unsupported(&all, None))?;
         let mut fields: BTreeSet<FieldPath> =

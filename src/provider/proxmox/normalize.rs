@@ -75,6 +75,10 @@ pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Uns
     disks(&mut check, machine, &spec);
     spec.nics.iter().for_each(|(name, nic)| vlan(&mut check, name, nic));
     checks::nics(&mut check, machine, &mut spec, NICS_MAX);
+    if machine.snapshots.is_some() {
+        let why = "snapshots before changes are not supported yet on Proxmox VE";
+        check.fail_of(FieldKind::Snapshots, why, "leave `snapshots:` out");
+    }
     if let Some(init) = &mut spec.init {
         normalize_init(&mut check, init, spec.name.as_deref());
     }

@@ -4,7 +4,7 @@
 use super::{lower, normalize};
 use crate::model::{
     Bus, Capabilities, Change, DesiredMachine, Disruption, FieldDelta, FieldKind, Lowered,
-    MacRange, MachineSpec, ObservedMachine, Product, Unsupported, Words,
+    MacRange, MachineSpec, ObservedMachine, Product, SnapshotRules, Unsupported, Words,
 };
 use std::sync::LazyLock;
 
@@ -75,6 +75,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     default_bus: Bus::Scsi,
     detaches_disks: true,
     linked_needs_snapshot: false,
+    snapshots: SnapshotRules { disks_grow: true, volumes_go: false },
     words: Words {
         id_setting: Some("proxmox.vmid"),
         id_range: "vmid_range",

@@ -312,6 +312,7 @@ fn desired(spec: MachineSpec, medium: Medium) -> DesiredMachine {
         adopt: None,
         was: None,
         service_plan: None,
+        snapshots: None,
         place: place(),
         places: Vec::new(),
     }
@@ -564,7 +565,7 @@ fn our_tag_can_be_left_out_where_it_is_refused() {
 #[test]
 fn every_field_has_a_cost_or_is_known_to_be_fixed() {
     use FieldKind as K;
-    let refused = [K::Label, K::LabelValues, K::HardwareVersion, K::Extra];
+    let refused = [K::Label, K::LabelValues, K::Snapshots, K::HardwareVersion, K::Extra];
     let fixed = [K::DiskBus, K::DiskStorage, K::InitPassword].into_iter().chain(refused);
     let fixed: Vec<FieldKind> = fixed.collect();
     let capabilities = Proxmox.capabilities();

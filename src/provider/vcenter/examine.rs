@@ -4,8 +4,8 @@
 
 use super::{observe::observe, provider::Inner, rights};
 use crate::model::{
-    Check, Coverage, DesiredState, ErrorKind, Examination, FieldKind, Finding, HypervisorInventory,
-    Scope,
+    Check, Coverage, DesiredMachine, DesiredState, ErrorKind, Examination, FieldKind, Finding,
+    HypervisorInventory, Scope,
 };
 use std::collections::BTreeSet;
 
@@ -51,6 +51,9 @@ const FOR_LABELS: [&str; 3] = [
 /// What a field needs beside that, where machines declare it.
 const NEEDED_BY_FIELD: [(FieldKind, &str); 1] =
     [(FieldKind::HardwareVersion, "VirtualMachine.Config.UpgradeVirtualHardware")];
+/// What is needed besides where an entry asks for snapshots before changes.
+const NEEDED_FOR_SNAPSHOTS: [&str; 2] =
+    ["VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot"];
 /// A clock that is this far off is on its way out of what is allowed.
 const CLOCK_WARN_S: i64 = 30;
 /// A clock that is this far off makes logs and claims useless.
@@ -217,7 +220,11 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
         });
     }
     let by_field = NEEDED_BY_FIELD.into_iter().filter(|(kind, _)| used.contains(kind));
-    NEEDED.into_iter().chain(by_field.map(|(_, privilege)| privilege)).collect()
+    let here = |it: &&DesiredMachine| it.hypervisor == inner.name;
+    let snapshots = desired.machines.values().filter(here).any(|it| it.snapshots.is_some());
+    let for_snapshots = NEEDED_FOR_SNAPSHOTS.into_iter().filter(|_| snapshots);
+    let by_field = by_field.map(|(_, privilege)| privilege);
+    NEEDED.into_iter().chain(by_field).chain(for_snapshots).collect()
 }
 
 async fn privileges(inner: &Inner, needed: Vec<&'static str>, exam: &mut Examination) {

@@ -8,6 +8,7 @@
 
 mod authors;
 mod call;
+mod chains;
 mod device_change;
 mod devices;
 mod examine;

@@ -5,8 +5,9 @@
 //! unreadable machine, or an inventory that says why it is empty.
 
 use super::{
+    chains::Folders,
     devices::datastore_in,
-    places::Places,
+    places::{Places, unescape},
     provider::Inner,
     rights::{self, Sight},
     translate::{Reader, id_of, machine_ref, marker_of, unreadable},
@@ -63,6 +64,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         storages: places.observed_storages(),
         isos: scope.isos.iter().filter(|iso| is_reachable(&places, iso)).cloned().collect(),
         free_ids: BTreeSet::new(),
+        hung_on: BTreeMap::new(),
         notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
     inventory.pools = pools(inner, &places, &inventory.listed);
@@ -192,7 +194,12 @@ async fn take_machines(
             found.extend(inner.machines(of, keys, "read the machines").await?);
         }
     }
+    let mut folders: Vec<(NativeId, String, Folders)> = Vec::new();
     for object in found {
+        let devices = object.props.get("config.hardware.device");
+        let devices = devices.map_or(&[][..], |it| it.children.as_slice());
+        let name = object.props.get("name").map_or("", |name| name.text.as_str());
+        folders.push((id_of(&object), unescape(name), Folders::of(devices)));
         let id = id_of(&object);
         match unreadable(&object) {
             Some(why) => {
@@ -203,6 +210,7 @@ async fn take_machines(
             }
         }
     }
+    inventory.hung_on = hung_on(&folders);
     // One that went between the two reads is gone from both, or it would look like one
     // that was listed and could not be read.
     for reference in readable.iter().chain(&keyed) {
@@ -252,6 +260,24 @@ async fn take_labels(inner: &Inner, inventory: &mut HypervisorInventory) {
             inventory.notes.push(format!("labels cannot be read: {}", joined(&error)));
         }
     }
+}
+
+/// Who goes on from whom, as far as both were read in full.
+fn hung_on(machines: &[(NativeId, String, Folders)]) -> BTreeMap<NativeId, BTreeSet<String>> {
+    let mut owners: BTreeMap<&str, Vec<&NativeId>> = BTreeMap::new();
+    for (id, _, folders) in machines {
+        for folder in &folders.own {
+            owners.entry(folder).or_default().push(id);
+        }
+    }
+    let mut found: BTreeMap<NativeId, BTreeSet<String>> = BTreeMap::new();
+    for (id, name, folders) in machines {
+        let from = folders.borrowed.iter().filter_map(|it| owners.get(it.as_str()));
+        for owner in from.flatten().filter(|owner| **owner != id) {
+            found.entry((*owner).clone()).or_default().insert(name.clone());
+        }
+    }
+    found
 }
 
 /// Pools of the configuration whose places exist.

@@ -4,7 +4,7 @@
 use super::{lower, normalize, slots::bus_of};
 use crate::model::{
     Bus, Capabilities, Change, DesiredMachine, Disruption, FieldDelta, FieldKind, Hot, Lowered,
-    MacRange, MachineSpec, ObservedMachine, Product, Unsupported, Value, Words,
+    MacRange, MachineSpec, ObservedMachine, Product, SnapshotRules, Unsupported, Value, Words,
 };
 use std::{cmp::Ordering, sync::LazyLock};
 
@@ -22,7 +22,7 @@ pub struct Vcenter;
 ///
 /// `DiskBus` is not here: a disk stays on the controller it was put on. `Tags`,
 /// `Autostart`, `Tpm` and `NicVlan` are not here either: `normalize` refuses them.
-const CHANGES: [(FieldKind, Disruption); 32] = {
+const CHANGES: [(FieldKind, Disruption); 33] = {
     use {Disruption as D, FieldKind as K};
     [
         (K::Name, D::Online),
@@ -60,6 +60,7 @@ const CHANGES: [(FieldKind, Disruption); 32] = {
         (K::Disk, D::Online),
         (K::Nic, D::Reinit),
         (K::Power, D::Online),
+        (K::Snapshots, D::None),
         (K::Marker, D::Online),
         (K::Comment, D::Online),
     ]
@@ -79,6 +80,9 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     default_bus: Bus::Scsi,
     detaches_disks: true,
     linked_needs_snapshot: true,
+    // "Growing a disk ... is not supported with snapshots", and what a snapshot holds is not
+    // deleted either.
+    snapshots: SnapshotRules { disks_grow: false, volumes_go: false },
     words: Words {
         id_setting: None,
         id_range: "defaults",

@@ -5,6 +5,7 @@
 
 use super::{
     call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
+    chains::Folders,
     examine,
     extra::DeclaredKeys,
     locate,
@@ -24,8 +25,8 @@ use crate::{
     model::{
         Altered, At, Authors, Birthplace, DesiredState, ErrorKind, Examination, Fresh, FreshObject,
         HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, ProjectName,
-        ProviderError, Receipt, Refusal, RefusalKind, ResourceKey, Retry, Scope, Submitted, Target,
-        TaskRef, TaskState,
+        ProviderError, Receipt, Refusal, RefusalKind, ResourceKey, Retry, Scope, StepOp, Submitted,
+        Target, TaskRef, TaskState,
     },
     provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
@@ -577,6 +578,15 @@ impl Inner {
             }
             Err(error) => return Submitted::NotSent(error),
         };
+        match self.hung_on(call, &operation).await {
+            Ok(names) if names.is_empty() => {}
+            Ok(names) => {
+                let text =
+                    format!("disks of linked clones go on from its own: {}", names.join(", "));
+                return Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
+            }
+            Err(error) => return Submitted::NotSent(error),
+        }
         // Ties the two logs together.
         let tag = format!("novahost-{}", intent.intent().request_id());
         let request = Request {
@@ -634,6 +644,46 @@ impl Inner {
                 Proof::Unknown => Submitted::Unknown(error.into_provider(operation)),
             },
         }
+    }
+
+    /// Machines whose disks go on from those of the one that a call takes away, or of which it
+    /// takes a snapshot away. An inventory knows of those that were read in full; who else
+    /// there is, is asked here, of machines with snapshots alone: nothing else can be gone on
+    /// from.
+    async fn hung_on(
+        &self,
+        call: &Call<'_>,
+        operation: &str,
+    ) -> Result<Vec<String>, ProviderError> {
+        let takes = matches!(call.op, StepOp::Delete | StepOp::RemoveSnapshot { .. });
+        let snapshots = match &call.fresh.object {
+            FreshObject::Machine(seen) => !seen.snapshots.is_empty(),
+            FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => false,
+        };
+        if !takes || !snapshots {
+            return Ok(Vec::new());
+        }
+        let raw = serde_json::from_value::<RawMachine>(call.fresh.raw.clone());
+        let raw = raw.map_err(|error| {
+            doubt(operation, format!("what was read of it is not a machine's: {error}"))
+        })?;
+        let own = Folders::of(&raw.devices);
+        let spell = |error: CallError| error.into_provider(operation);
+        let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
+        let paths = [Paths::of("VirtualMachine", &["name", "config.hardware.device"])];
+        let read = self.client.collect(&root.map_err(spell)?, &paths, operation).await;
+        let mut names = Vec::new();
+        for object in &read.map_err(spell)?.objects {
+            let devices = object.props.get("config.hardware.device");
+            let devices = devices.map_or(&[][..], |it| it.children.as_slice());
+            let itself = call.target.id().is_some_and(|id| id.as_str() == object.obj.value);
+            if !itself && Folders::of(devices).hangs_on(&own) {
+                let name = object.props.get("name").map_or("?", |name| name.text.as_str());
+                names.push(places::unescape(name));
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Tasks mean something only together with the vCenter that they run in.

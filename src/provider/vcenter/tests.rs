@@ -47,6 +47,7 @@ fn desired(spec: MachineSpec, medium: Medium) -> DesiredMachine {
         adopt: None,
         was: None,
         service_plan: None,
+        snapshots: None,
         place: place(),
         places: Vec::new(),
     }

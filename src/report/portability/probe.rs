@@ -5,7 +5,8 @@ use crate::model::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, Change, DesiredMachine, DesiredPool,
     DeviceName, DiskSpec, Disruption, FieldDelta, FieldKind, FieldPath, Firmware, GuestOs, Hot,
     InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NetworkBinding, NicModel, NicSpec,
-    ObservedMachine, OnRemove, Place, Power, PowerState, Product, SecretRef, SecretSource, Value,
+    ObservedMachine, OnRemove, Place, Power, PowerState, Product, SecretRef, SecretSource,
+    SnapshotPolicy, Value,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,6 +78,8 @@ pub(super) fn declares(product: &dyn Product, kind: FieldKind) -> Option<Desired
         adopt: None,
         was: None,
         service_plan: None,
+        snapshots: (kind == FieldKind::Snapshots)
+            .then_some(SnapshotPolicy { before_change: true, keep: SnapshotPolicy::KEEP }),
         place: place(),
         places: vec![(path, place())],
     })
@@ -87,6 +90,8 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
     match kind {
         // Every machine has these.
         K::Name | K::Cpu | K::Memory | K::Power | K::Disk | K::Nic | K::DiskSize => {}
+        // A policy beside what is compared.
+        K::Snapshots => {}
         K::NicNetwork => {}
         K::Sockets => spec.sockets = Some(2),
         K::Firmware => spec.firmware = Some(Firmware::Uefi),

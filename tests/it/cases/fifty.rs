@@ -42,6 +42,16 @@ impl On {
     }
 }
 
+impl On {
+    /// What only one of them has yet.
+    fn snapshots(self) -> &'static str {
+        match self {
+            Self::Proxmox => "",
+            Self::Vcenter => "\n    snapshots: { before_change: true, keep: 2 }",
+        }
+    }
+}
+
 /// The configuration; the second edition changes many fields of each machine.
 fn yaml(on: On, edition: usize) -> String {
     let Native { team, shared, .. } = on.native();
@@ -54,7 +64,7 @@ vms:
     );
     for number in 0..MACHINES {
         let body = match number % 5 {
-            0 => server(number, edition),
+            0 => server(on, number, edition),
             1 => cards(on, number, edition),
             2 => installer(on, number, edition),
             3 => linked(number, edition),
@@ -66,7 +76,7 @@ vms:
 }
 
 /// A guest that is told everything at its first boot.
-fn server(number: usize, edition: usize) -> String {
+fn server(on: On, number: usize, edition: usize) -> String {
     let ip = 100 + number + edition;
     let (data, user) = (4 + 4 * edition, ["deploy", "ops"][edition]);
     format!(
@@ -84,7 +94,8 @@ fn server(number: usize, edition: usize) -> String {
       user: {user}
       ssh_keys: [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJwb2pla3RlLWJpcmQtc29ueS1ub3ZhLWtleTE4 a@b\"]
       password: {{ from: env:GUEST, version: {version} }}
-      dns: [10.20.0.{dns}]",
+      dns: [10.20.0.{dns}]{snapshots}",
+        snapshots = on.snapshots(),
         cpu = 2 + 2 * edition,
         memory = 512 + 256 * edition,
         pool = ["team", "others"][edition],
@@ -103,7 +114,8 @@ fn cards(on: On, number: usize, edition: usize) -> String {
     protect: {protect}
     nics:
       eth0: {{ network: {network}, ip: dhcp, mac: \"{mac}:00:00:{number:02X}\", model: {model} }}
-      eth1: {{ network: back, ip: 10.30.0.{number}, gateway: 10.30.0.254 }}",
+      eth1: {{ network: back, ip: 10.30.0.{number}, gateway: 10.30.0.254 }}{snapshots}",
+        snapshots = on.snapshots(),
         power = ["stopped", "running"][edition],
         protect = edition == 0,
         network = ["web", "back"][edition],

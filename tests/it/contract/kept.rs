@@ -3,11 +3,12 @@
 use super::{
     lab::{Lab, unmet},
     lost::lose,
+    subject::Act,
 };
 use novahost::{
     model::{
-        Change, FreshObject, ObservedMachine, RefusalKind, SnapshotSeen, Step, StepOp,
-        TakeSnapshot, TaskState,
+        Change, FreshObject, ObservedMachine, RefusalKind, Scope, SnapshotSeen, Step, StepOp,
+        Submitted, TakeSnapshot, TaskState,
     },
     ownership::own_snapshots,
 };
@@ -78,4 +79,33 @@ pub async fn a_lost_snapshot_is_looked_up(lab: Lab) {
         lose(&lab, &lab.target(), &step).await;
     }
     assert_eq!(lab.seen().await.snapshots, []);
+}
+
+/// Somebody's linked clone hangs on a snapshot of ours: neither it nor the machine goes.
+pub async fn what_linked_clones_hang_on_is_not_taken_away(lab: Lab) {
+    lab.small().await;
+    for step in take(&lab, "novahost-000000000001", true) {
+        lab.must(&step).await;
+    }
+    let ours = lab.seen().await;
+    assert!(!lab.observe().await.hung_on.contains_key(&ours.id));
+    lab.act(Act::BranchOff(&ours.id, "child"));
+    // It bears no mark, so that a usual look does not read it; one at everything does.
+    assert!(!lab.observe().await.hung_on.contains_key(&ours.id));
+    let all = lab.provider.observe(&Scope { every: true, ..lab.scope() }).await;
+    assert_eq!(all.hung_on[&ours.id], ["child".to_owned()].into());
+    let snapshot = ours.snapshots[0].clone();
+    let truth = lab.truth();
+    let mut steps = lab.lower(&Change::RemoveSnapshots(&[&snapshot]));
+    let delete = lab.lower(&Change::Delete(&ours));
+    steps.extend(delete.into_iter().filter(|step| step.op.is_end()));
+    for step in &steps {
+        // Whatever was seen before: right before the call it is asked who goes on from it.
+        let fresh = lab.read().await;
+        let (submitted, _) = lab.send(step, &fresh).await;
+        let Submitted::Refused(refusal) = submitted else { panic!("{submitted:?}") };
+        assert_eq!(refusal.kind, RefusalKind::Invalid);
+        assert!(refusal.text.contains("child"), "{}", refusal.text);
+    }
+    assert_eq!(lab.truth(), truth);
 }

@@ -279,6 +279,7 @@ impl Lab {
             adopt: None,
             was: None,
             service_plan: None,
+            snapshots: None,
             place: place(),
             places: Vec::new(),
         }

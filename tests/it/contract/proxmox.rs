@@ -392,6 +392,7 @@ impl Stage for Played {
                 world.access.acl.push(group);
             }),
             Act::Label(..) => unreachable!("labels are not made there yet"),
+            Act::BranchOff(..) => unreachable!("novahost takes no snapshots there yet"),
             Act::MakePool(name) => control.edit(|world| {
                 world.pools.insert(name.to_owned(), Pool::default());
             }),

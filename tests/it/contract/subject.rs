@@ -170,6 +170,9 @@ pub enum Act<'a> {
     Crowded(bool),
     /// All sessions end.
     EndSessions,
+    /// Makes a machine of this name whose disk goes on from the first snapshot of this one,
+    /// and that bears no mark of ours.
+    BranchOff(&'a NativeId, &'a str),
     /// Makes a pool that was not there.
     MakePool(&'a str),
     /// Puts a label on a machine, of a key that lets a machine have several values.

@@ -510,6 +510,17 @@ impl Stage for Played {
                 let tag = world.add_tag(&category, value);
                 world.tagging.attached.insert((tag, id.to_string()));
             }),
+            Act::BranchOff(id, name) => {
+                let made = control.clone_vm(id.as_str(), name).unwrap();
+                control.edit(|world| {
+                    let source = &world.vm(id.as_str()).unwrap().snapshots[0];
+                    let base = source.config.disks().next().unwrap().file.clone();
+                    let vm = world.vm_mut(&made).unwrap();
+                    vm.config.extra.clear();
+                    let file = vm.config.disks().next().unwrap().file.clone();
+                    world.volumes.get_mut(&file).unwrap().parent = Some(base);
+                });
+            }
             Act::MakePool(name) => control.edit(|world| {
                 let parent = folder(world, "novahost");
                 let holds = ["Folder", "VirtualMachine", "VirtualApp"].map(str::to_owned);

@@ -368,6 +368,42 @@ async fn one_machine_is_stopped_started_and_kept_and_no_other() {
     assert_eq!(road.vcsim.sessions_of_ours(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_taken_before_changes_and_kept_to_a_number() {
+    let Some(road) = Road::begin("vcsim-snapshots").await else { return };
+    let others = road.others();
+    let kept = "    power: running\n    snapshots: { before_change: true, keep: 1 }\n";
+    let machines = MACHINES.replacen("    power: running\n", kept, 1);
+    road.declare(&machines);
+    road.project.run("apply --yes").code(0);
+    let web = "/DC0/vm/novahost/team/web-1";
+    assert_eq!(snapshots(&road, web), Vec::<String>::new());
+    road.project.run("vm snapshot web-1 --name mine --yes").code(0);
+    for (from, to) in [("512MiB", "384MiB"), ("384MiB", "256MiB")] {
+        let yaml = road.project.read("novahost.yaml");
+        let (head, tail) = yaml.split_once("vms:").unwrap();
+        let less = tail.replacen(&format!("memory: {from}"), &format!("memory: {to}"), 1);
+        road.project.write("novahost.yaml", &format!("{head}vms:{less}"));
+        road.project.run("apply --yes --allow restart").code(0);
+    }
+    let taken = snapshots(&road, web);
+    assert_eq!(taken.len(), 3, "{taken:?}");
+    assert!(taken[1..].iter().all(|it| it.starts_with("novahost-")), "{taken:?}");
+    if let Some(said) = seen_by_pyvmomi(&road) {
+        let line = said.lines().find(|line| line.contains(&taken[1])).unwrap();
+        assert!(line.contains("project=acme-lab key=vm/web-1 "), "{line}");
+        assert!(line.contains("poweredOff"), "taken when the guest is down: {line}");
+    }
+    road.project.run("plan").code(0).says("2 to update");
+    road.project.run("apply --yes").code(0).says("waiting");
+    assert_eq!(snapshots(&road, web), taken, "a loss waits for its consent");
+    road.project.run("apply --yes --allow data-loss").code(0);
+    assert_eq!(snapshots(&road, web), [taken[0].clone(), taken[2].clone()]);
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do.");
+    assert_eq!(road.others(), others, "what is not ours is as it was");
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
 /// A client in another language reads the same, property by property.
 fn seen_by_pyvmomi(road: &Road) -> Option<String> {
     let Ok(python) = env::var("NOVAHOST_PYTHON") else { return None };

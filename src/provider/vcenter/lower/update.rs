@@ -146,6 +146,7 @@ impl Updater<'_> {
             | K::Tags
             | K::NicVlan
             | K::DiskBus
+            | K::Snapshots
             | K::Comment
             | K::LabelValues => self.refuse(change),
         }

@@ -300,16 +300,18 @@ fn snapshots_hold_disks_as_they_are() {
     let mut world = built();
     world.snapshots =
         vec![SnapshotSeen { id: "s".into(), name: "s".into(), ..SnapshotSeen::default() }];
-    let edits: [fn(&mut MachineSpec); 2] = [
-        |it| it.disks.get_mut("data").unwrap().size = Some(Bytes::gib(200)),
-        |it| drop(it.disks.remove("data")),
-    ];
-    for edit in edits {
-        let mut spec = full_spec();
-        edit(&mut spec);
-        let found = lowered(&spec, &world).unwrap_err();
-        assert!(found[0].why.contains("snapshots"), "{found:?}");
-    }
+    let mut larger = full_spec();
+    larger.disks.get_mut("data").unwrap().size = Some(Bytes::gib(200));
+    let machine = from_template(larger);
+    let (spec, seen) = (Vcenter.normalize(&machine).unwrap(), world.seen());
+    let marker = seen.marker.found().unwrap();
+    let found = diff::compare(&machine, &spec, &seen, marker, &Vcenter);
+    assert_eq!(found.problems[0].code, Code::SnapshotsExist);
+    assert!(found.problems[0].message.contains("`s`"), "{found:?}");
+    let mut fewer = full_spec();
+    drop(fewer.disks.remove("data"));
+    let found = lowered(&fewer, &world).unwrap_err();
+    assert!(found[0].why.contains("snapshots"), "{found:?}");
 }
 
 #[test]
