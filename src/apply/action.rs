@@ -11,12 +11,12 @@ use super::{
 };
 use crate::model::{
     Action, At, Birthplace, Claim, CloneFrom, Expect, Fresh, FreshObject, Identity, Kind, Name,
-    PowerState, ResourceKey, Setting, Stage, Step, StepOp, Target, Verb, Wait,
+    NativeId, PoolPart, PowerState, ResourceKey, Setting, Stage, Step, StepOp, Target, Verb, Wait,
 };
 use crate::ownership::{intent_id, machine_uuid};
 use crate::planted::Bug;
 use secrecy::SecretString;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// An action while it runs.
 pub(super) struct Job<'a> {
@@ -42,6 +42,9 @@ pub(super) struct Job<'a> {
     pub(super) password: Option<SecretString>,
     /// The object as it was when the base was proved.
     pub(super) at_base: Option<FreshObject>,
+    /// Parts of a pool that this action made, as the product called them in its reply. Only
+    /// these are marked: another may have made one of the same name at the same time.
+    pub(super) made_parts: BTreeMap<PoolPart, NativeId>,
 }
 
 /// What was proved of one step, and when.
@@ -75,6 +78,7 @@ impl<'a> Job<'a> {
             took_down: false,
             password: None,
             at_base: None,
+            made_parts: BTreeMap::new(),
         })
     }
 
@@ -365,7 +369,11 @@ impl<'a> Job<'a> {
                     }
                 }
             } else {
+                // What is left of a pool of parts need not be ours: each part is judged by
+                // its own end.
+                let of_parts = self.action.steps.iter().any(|step| step.op.part().is_some());
                 match self.whose(&fresh.object) {
+                    _ if of_parts => {}
                     Ours::Yes { .. } => {}
                     Ours::No(why) => return Err(Halt::Stale(format!("it is not ours: {why}"))),
                     Ours::Absent => return Err(Halt::Stale("it is gone".to_owned())),

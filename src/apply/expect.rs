@@ -2,7 +2,8 @@
 
 use crate::model::{
     Bytes, DeviceMap, Disruption, Expect, FieldChange, FieldKind, FieldPath, Fresh, FreshObject,
-    Identity, MarkerDraft, ObservedMachine, ObservedPool, Owner, Setting, Step, StepOp, Value,
+    Identity, MarkerDraft, ObservedMachine, ObservedPool, Owner, PartState, PoolPart, Setting,
+    Step, StepOp, Value,
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -82,7 +83,8 @@ pub(super) fn pool_value(pool: &ObservedPool, path: &FieldPath) -> Option<Value>
 pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
     let mut lines = Vec::new();
     let exists = match object {
-        FreshObject::Machine(_) | FreshObject::Pool(_) => true,
+        FreshObject::Machine(_) => true,
+        FreshObject::Pool(pool) => pool.exists(),
         FreshObject::Absent => false,
         FreshObject::Unreadable(why) => {
             if !expect.is_empty() {
@@ -103,6 +105,7 @@ pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
             for (path, wanted) in &expect.fields {
                 compare(path, wanted.as_ref(), pool_value(pool, path).as_ref(), &mut lines);
             }
+            unmet_parts(expect, |part| pool.part(part), &mut lines);
             if let Some(stage) = expect.stage {
                 let found = pool.marker.found().map(|marker| marker.stage);
                 if found != Some(stage) {
@@ -111,13 +114,29 @@ pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
             }
         }
         FreshObject::Absent | FreshObject::Unreadable(_) => {
-            let bare = Expect { exists: None, in_force: false, ..expect.clone() };
+            unmet_parts(expect, |_| PartState::Absent, &mut lines);
+            let parts = BTreeMap::new();
+            let bare = Expect { exists: None, in_force: false, parts, ..expect.clone() };
             if !bare.is_empty() {
                 lines.push("it does not exist".to_owned());
             }
         }
     }
     lines
+}
+
+fn unmet_parts(expect: &Expect, stands: impl Fn(&PoolPart) -> PartState, lines: &mut Vec<String>) {
+    for (part, wanted) in &expect.parts {
+        let found = stands(part);
+        if !found.meets(*wanted) {
+            let word = |state| match state {
+                PartState::Absent => "absent",
+                PartState::There => "there without a mark of its own",
+                PartState::Marked => "there and marked",
+            };
+            lines.push(format!("`{part}` is {}, not {}", word(found), word(*wanted)));
+        }
+    }
 }
 
 fn unmet_machine(expect: &Expect, machine: &ObservedMachine, lines: &mut Vec<String>) {
@@ -238,6 +257,7 @@ fn left_behind(steps: &[Step], in_force: bool) -> Expect {
         }
         all.snapshots.extend(step.end.snapshots.iter().cloned());
         all.no_snapshots.extend(step.end.no_snapshots.iter().cloned());
+        all.parts.extend(step.end.parts.iter().map(|(part, state)| (part.clone(), *state)));
         all.slots.extend(step.end.slots.iter().map(|(slot, held)| (slot.clone(), *held)));
         for (path, value) in &step.end.fields {
             fields.insert(path.clone(), (value.clone(), step.end.in_force));

@@ -36,6 +36,9 @@ impl Job<'_> {
         if op.is_birth() {
             return self.judge_birth(step, fresh);
         }
+        if op.part().is_some() {
+            return self.judge_part(op, fresh);
+        }
         if let Some(owner) = &step.end.owner {
             return self.judge_owner(index, step, owner, fresh);
         }
@@ -308,7 +311,7 @@ pub(super) fn awake(op: &StepOp, object: &FreshObject) -> Result<(), Halt> {
 }
 
 /// The digest of an object by a base's own fields, as the plan makes it.
-fn base_now(base: &Base, object: &FreshObject) -> Option<String> {
+pub(super) fn base_now(base: &Base, object: &FreshObject) -> Option<String> {
     match object {
         FreshObject::Machine(machine) => Some(machine_base(machine, base.fields.clone()).sha256),
         FreshObject::Pool(pool) => Some(pool_base(pool).sha256),

@@ -20,6 +20,7 @@ mod limits;
 mod ours;
 mod outcome;
 mod owner;
+mod part;
 mod poller;
 mod resume;
 mod schedule;

@@ -1,7 +1,10 @@
 //! Whether a fresh read shows the object that an action means. Pure.
 
 use crate::{
-    model::{FreshObject, Identity, Marker, ObservedPool, ProjectName, ResourceKey, Stage, Target},
+    model::{
+        FreshObject, Identity, Marker, ObservedPool, PartSeen, PartState, ProjectName, ResourceKey,
+        Stage, Target,
+    },
     ownership::{Binding, MarkerKey, binding, machine_uuid},
 };
 
@@ -73,12 +76,40 @@ fn whose(project: &ProjectName, key: &ResourceKey, marker: &Marker) -> Identity 
     }
 }
 
+/// The marker of one part of a pool, when it makes the part ours.
+pub(super) fn part_marker<'a>(
+    project: &ProjectName,
+    key: &ResourceKey,
+    part: &'a PartSeen,
+    marker_key: Option<&MarkerKey>,
+) -> Result<&'a Marker, String> {
+    let marker = part.marker.found().ok_or("it has no marker that can be read")?;
+    if marker.project != *project {
+        return Err(format!("it belongs to project `{}`", marker.project));
+    }
+    if marker.key != *key {
+        return Err(format!("its marker says `{}`", marker.key));
+    }
+    if part.state() != PartState::Marked {
+        return Err("its marker was copied from another object".to_owned());
+    }
+    if marker_key.is_some_and(|secret| !secret.verifies(marker)) {
+        return Err("the signature of its marker is wrong".to_owned());
+    }
+    Ok(marker)
+}
+
 fn pool_marker<'a>(
     project: &ProjectName,
     target: &Target,
     pool: &'a ObservedPool,
     marker_key: Option<&MarkerKey>,
 ) -> Result<&'a Marker, String> {
+    if !pool.parts.is_empty() {
+        let mut parts = pool.parts.values();
+        let ours = parts.find_map(|it| part_marker(project, &target.key, it, marker_key).ok());
+        return ours.ok_or_else(|| "none of its parts bears our marker".to_owned());
+    }
     let marker = pool.marker.found().ok_or("it has no marker that can be read")?;
     if marker.project != *project {
         return Err(format!("it belongs to project `{}`", marker.project));

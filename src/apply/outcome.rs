@@ -70,6 +70,9 @@ impl Job<'_> {
     /// Takes up what came back with a call: where we do not choose the id, a birth tells it.
     fn arrived(&mut self, op: &StepOp, receipt: Receipt) {
         self.notes.extend(receipt.notes);
+        if let (StepOp::MakePart { part }, Some(id)) = (op, &receipt.id) {
+            self.made_parts.insert(part.clone(), id.clone());
+        }
         if let (Some(id), At::Birth(_), true) = (receipt.id, &self.target.at, op.is_birth()) {
             self.target.at = At::Id(id);
         }
@@ -156,6 +159,9 @@ impl Job<'_> {
 
     /// Whether the object is ours and as the step wants it.
     pub(super) fn end_holds(&self, step: &Step, op: &StepOp, object: &FreshObject) -> bool {
+        if op.part().is_some() {
+            return self.part_stands(step, op, object);
+        }
         let is_ours = match self.whose(object) {
             Ours::Yes { identity, .. } if op.is_birth() => identity == self.born_as(),
             Ours::Yes { identity, .. } => self.identity.as_ref() == Some(&identity),

@@ -195,6 +195,7 @@ impl Session {
             password: agreed.secret,
             tls: agreed.tls,
             datacenter: config.datacenter.clone(),
+            cluster: config.cluster.as_ref().map(ToString::to_string),
             folder: config.folder.clone().unwrap_or_default(),
             pools: self.pools_at(name),
             labels: vcenter::DeclaredLabels::of(&self.desired, name),

@@ -249,10 +249,10 @@ record! {
 record! {
     /// A pool on one hypervisor. Nothing needs to be said on Proxmox VE.
     pub struct RawPoolAt {
-        /// On a vCenter: the folder of its machines, below the datacenter's folder of machines.
+        /// On a vCenter: the folder of its machines, below the datacenter's folder of machines. Made when it is not there. With neither of the two, both are called like the pool.
         folder: Option<Spanned<FolderPath>>,
-        /// On a vCenter: the resource pool of its machines.
-        resource_pool: Option<Spanned<InventoryName>>,
+        /// On a vCenter: the resource pool of its machines, by the end of its path or, with `/` in front, by all of it. Made when it is not there.
+        resource_pool: Option<Spanned<SharePath>>,
     }
     later { project }
 }

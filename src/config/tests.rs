@@ -124,8 +124,9 @@ fn a_vcenter_is_taken_as_it_is_written() {
     let (folder, resource_pool) = (Some("Tenants/acme".into()), Some("acme".into()));
     assert_eq!(pool("acme")[&at], PoolBinding::Vcenter { folder, resource_pool });
     assert_eq!(pool("acme")["pve-paris"], PoolBinding::Named);
-    let nothing = PoolBinding::Vcenter { folder: None, resource_pool: None };
-    assert_eq!(pool("plain")[&at], nothing);
+    let named =
+        PoolBinding::Vcenter { folder: Some("plain".into()), resource_pool: Some("/plain".into()) };
+    assert_eq!(pool("plain")[&at], named);
 }
 
 #[test]

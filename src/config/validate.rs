@@ -8,6 +8,7 @@ mod fleet;
 mod machine;
 mod native;
 mod order;
+mod pools;
 
 use super::decode::Cx;
 use super::diagnostic::Diagnostic;
@@ -28,6 +29,7 @@ pub fn validate(raw: &RawConfig, outcome: &Outcome, entries: &[MachineEntry], cx
     }
     addresses::check(outcome, cx);
     fleet::check(outcome, cx);
+    pools::check(outcome, cx);
     order::check(&outcome.machines, cx);
     name_pattern(raw, outcome, cx);
 }

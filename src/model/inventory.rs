@@ -1,8 +1,9 @@
 //! What hypervisors reported, with what could not be learnt kept beside it.
 
 use super::{
-    Bytes, Device, FieldPath, HypervisorName, MachineSpec, MarkerState, Name, NativeId, NodeName,
-    PowerState, ProjectName, ResourceKey, StorageName, Value,
+    Bytes, Device, FieldPath, Hindrance, HypervisorName, MachineSpec, MarkerState, Name, NativeId,
+    NodeName, PartSeen, PartState, PoolPart, PowerState, ProjectName, ResourceKey, StorageName,
+    Value,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -356,6 +357,26 @@ pub struct ObservedPool {
     /// Whether it holds anything that is not a guest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub other_members: bool,
+    /// The objects that it is made of, where the product has no pool as such; none where it
+    /// has. The marker is then that of its first part that bears one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<PoolPart, PartSeen>,
+    /// Why what is missing of its parts cannot be made, where that can be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<Hindrance>,
+}
+
+impl ObservedPool {
+    /// Whether anything of it is there: a pool of parts can be looked at before it is.
+    pub fn exists(&self) -> bool {
+        self.parts.is_empty()
+            || self.parts.iter().any(|(part, seen)| part.kind.is_own() && seen.id.is_some())
+    }
+
+    /// How one of its parts stands.
+    pub fn part(&self, part: &PoolPart) -> PartState {
+        self.parts.get(part).map_or(PartState::Absent, PartSeen::state)
+    }
 }
 
 /// A host.

@@ -183,12 +183,21 @@ pub enum Change<'a> {
     Forget(&'a ObservedMachine),
     /// Delete a machine with its volumes; a shutdown, then a hard stop when it runs.
     Delete(&'a ObservedMachine),
-    /// Make a pool.
-    CreatePool(&'a DesiredPool),
+    /// Make a pool, or what is missing of it.
+    CreatePool(PoolChange<'a>),
     /// Write a pool's comment.
-    UpdatePool(&'a DesiredPool),
+    UpdatePool(PoolChange<'a>),
     /// Delete an empty pool.
     DeletePool(&'a ObservedPool),
+}
+
+/// A pool to be made or changed.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolChange<'a> {
+    /// What is asked for.
+    pub pool: &'a DesiredPool,
+    /// What is there; `None` = nothing that could be seen.
+    pub seen: Option<&'a ObservedPool>,
 }
 
 /// A machine to be made.

@@ -6,8 +6,8 @@
 use super::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, DeviceMap, DeviceName, FieldKind,
     FieldPath, Firmware, InitSpec, IpSetting, MacAddress, MapEntry, MarkerState, Name, NativeId,
-    NetworkBinding, NicModel, NodeName, ObservedMachine, PowerState, ResourceKey, Slot, Stage,
-    StorageName, Value,
+    NetworkBinding, NicModel, NodeName, ObservedMachine, PartState, PoolPart, PowerState,
+    ResourceKey, Slot, Stage, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -127,6 +127,21 @@ pub enum StepOp {
     },
     /// Remove an empty pool.
     DeletePool,
+    /// Make one of the objects that a pool is made of.
+    MakePart {
+        /// Which.
+        part: PoolPart,
+    },
+    /// Write our mark on a part that was made just now.
+    MarkPart {
+        /// Which.
+        part: PoolPart,
+    },
+    /// Remove a part of ours in which nothing is.
+    RemovePart {
+        /// Which.
+        part: PoolPart,
+    },
 }
 
 impl StepOp {
@@ -153,6 +168,38 @@ impl StepOp {
             StepOp::CreatePool { .. } => "create-pool",
             StepOp::SetComment { .. } => "set-comment",
             StepOp::DeletePool => "delete-pool",
+            StepOp::MakePart { .. } => "make-part",
+            StepOp::MarkPart { .. } => "mark-part",
+            StepOp::RemovePart { .. } => "remove-part",
+        }
+    }
+
+    /// The part of a pool that the call is about, when it is about one.
+    pub fn part(&self) -> Option<&PoolPart> {
+        match self {
+            StepOp::MakePart { part } | StepOp::MarkPart { part } | StepOp::RemovePart { part } => {
+                Some(part)
+            }
+            StepOp::Clone(_)
+            | StepOp::Create(_)
+            | StepOp::Configure(_)
+            | StepOp::GrowDisk { .. }
+            | StepOp::SetPool { .. }
+            | StepOp::Start
+            | StepOp::Shutdown
+            | StepOp::Stop
+            | StepOp::Delete
+            | StepOp::CreatePool { .. }
+            | StepOp::SetComment { .. }
+            | StepOp::DefineLabel { .. }
+            | StepOp::DefineLabelValue { .. }
+            | StepOp::SetLabel { .. }
+            | StepOp::ClearLabel { .. }
+            | StepOp::MoveDisks(_)
+            | StepOp::UpgradeHardware { .. }
+            | StepOp::TakeSnapshot { .. }
+            | StepOp::RemoveSnapshot { .. }
+            | StepOp::DeletePool => None,
         }
     }
 
@@ -529,6 +576,9 @@ pub struct Expect {
     /// Fields with their values; `None` = unset.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<FieldPath, Option<Value>>,
+    /// Parts of a pool, and how they stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<PoolPart, PartState>,
     /// Slots that hold a device, or do not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<Slot, bool>,

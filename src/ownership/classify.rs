@@ -659,12 +659,7 @@ mod tests {
 
     #[test]
     fn a_pool_that_is_there_has_not_vanished() {
-        let pool = crate::model::ObservedPool {
-            comment: String::new(),
-            marker: MarkerState::None,
-            members: BTreeSet::new(),
-            other_members: false,
-        };
+        let pool = crate::model::ObservedPool::default();
         let mut world = inventory(Vec::new());
         let seen = world.hypervisors.get_mut("pve").unwrap();
         seen.pools.insert("team".into(), pool);

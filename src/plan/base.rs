@@ -1,7 +1,8 @@
 //! The base of an action: what the world must still look like when it runs.
 
 use crate::model::{
-    Base, DeviceMap, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool, digest_of,
+    Base, DeviceMap, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool, PartSeen,
+    PoolPart, digest_of,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -31,10 +32,19 @@ pub fn machine_base(seen: &ObservedMachine, fields: BTreeSet<FieldPath>) -> Base
     Base { fields, sha256: digest_of(&document) }
 }
 
-/// The digest over name, marker and comment of a pool.
+/// The digest over name, marker, comment and parts of a pool.
 pub fn pool_base(seen: &ObservedPool) -> Base {
     let fields = [FieldPath::of(FieldKind::Comment)].into();
-    let document = json!({ "marker": seen.marker, "comment": seen.comment });
+    // What is in a part changes while members come and go; that none is left is proved by
+    // the call that removes it.
+    let part = |(part, it): (&PoolPart, &PartSeen)| json!([part, it.id, it.marker]);
+    // What several pools use may come by another action of the same plan.
+    let own = seen.parts.iter().filter(|(part, _)| part.kind.is_own());
+    let parts: Vec<Value> = own.map(part).collect();
+    let mut document = json!({ "marker": seen.marker, "comment": seen.comment });
+    if !parts.is_empty() {
+        document["parts"] = Value::Array(parts);
+    }
     Base { fields, sha256: digest_of(&document) }
 }
 

@@ -197,12 +197,13 @@ impl Builder<'_> {
             let mut hit: Vec<(ActionId, ResourceKey)> = Vec::new();
             for action in self.actions.values() {
                 let Some(machine) = self.input.desired.machines.get(&action.key) else { continue };
-                if !waits_for_others(action.verb) {
-                    continue;
-                }
+                let waits = waits_for_others(action.verb);
+                // One that is to be moved into a pool needs it as one that is born into it does.
+                let moves = action.fields.iter().any(|it| it.field.kind == FieldKind::Pool);
                 let pool = machine.spec.pool.clone().map(ResourceKey::pool);
+                let pool = pool.filter(|_| waits || moves);
                 let pool = pool.map(|key| (key, Some(action.hypervisor.clone())));
-                let after = machine.after.iter().map(|key| (key.clone(), None));
+                let after = machine.after.iter().filter(|_| waits).map(|key| (key.clone(), None));
                 let cause = pool.into_iter().chain(after).find(|it| blocked.contains_key(it));
                 if let Some((cause, _)) = cause {
                     hit.push((action.id.clone(), cause));

@@ -3,8 +3,9 @@
 use super::{Builder, base::pool_base};
 use crate::model::{
     Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredPool, Disruption,
-    FieldChange, FieldKind, FieldPath, HypervisorInventory, HypervisorName, Kind, ObservedPool,
-    Reason, ResourceKey, Value, Verb, pool_address,
+    FieldChange, FieldKind, FieldPath, Hindrance, HypervisorInventory, HypervisorName, Kind,
+    ObservedPool, PartSeen, PartState, PoolChange, PoolPart, Reason, ResourceKey, Value, Verb,
+    pool_address,
 };
 use std::collections::BTreeSet;
 
@@ -14,6 +15,8 @@ enum Standing<'a> {
     Ours(&'a ObservedPool),
     /// Exists without our mark: used for membership, never changed.
     NotOurs,
+    /// Is made of several objects, each of which stands for itself.
+    Parts(&'a ObservedPool),
 }
 
 impl Builder<'_> {
@@ -35,7 +38,7 @@ impl Builder<'_> {
                     .pools
                     .get(&marker.key)
                     .is_some_and(|pool| pool.at.contains_key(hypervisor));
-                if ours && !wanted {
+                if ours && !wanted && seen.exists() {
                     self.plan_removed_pool(&marker.key, hypervisor, found, seen);
                 }
             }
@@ -45,6 +48,7 @@ impl Builder<'_> {
     fn standing<'a>(&self, key: &ResourceKey, found: &'a HypervisorInventory) -> Standing<'a> {
         match found.pools.get(&key.name) {
             None => Standing::Absent,
+            Some(seen) if !seen.parts.is_empty() => Standing::Parts(seen),
             Some(seen) => match seen.marker.found() {
                 Some(it) if it.project == self.input.desired.project && it.key == *key => {
                     Standing::Ours(seen)
@@ -79,17 +83,108 @@ impl Builder<'_> {
                 );
             }
             Standing::Ours(seen) => self.update_pool(pool, hypervisor, seen),
+            Standing::Parts(seen) => self.plan_parts(pool, hypervisor, found, seen),
             Standing::Absent if !found.coverage.is_complete() => {
                 let text =
                     format!("{hypervisor} was not read completely, so absence is not proved");
                 let help = "plan again when all of it answers, or widen the account's rights";
                 self.block(blocked(Code::IncompleteInventory, text, help));
             }
-            Standing::Absent => self.create_pool(pool, hypervisor),
+            Standing::Absent => self.create_pool(pool, hypervisor, None),
         }
     }
 
-    fn create_pool(&mut self, pool: &DesiredPool, hypervisor: &HypervisorName) {
+    /// What is missing is made; what is there without our mark is used for membership.
+    fn plan_parts(
+        &mut self,
+        pool: &DesiredPool,
+        hypervisor: &HypervisorName,
+        found: &HypervisorInventory,
+        seen: &ObservedPool,
+    ) {
+        self.note_parts(pool, hypervisor, seen);
+        let missing: Vec<&str> = own_parts(seen)
+            .filter(|(_, it)| it.named && it.id.is_none())
+            .map(|(part, _)| part.name.as_str())
+            .collect();
+        if missing.is_empty() {
+            let ours = own_parts(seen).any(|(_, it)| it.named && self.is_ours(pool, it));
+            match (ours, &seen.hindrance) {
+                (_, Some(hindrance)) => self.block_hindered(pool, hypervisor, hindrance),
+                (true, None) => self.update_pool(pool, hypervisor, seen),
+                (false, None) => self.unchanged += 1,
+            }
+        } else if !found.coverage.is_complete() {
+            self.block(Blocked {
+                key: pool.key.clone(),
+                hypervisor: hypervisor.clone(),
+                verb: Some(Verb::Create),
+                code: Code::IncompleteInventory,
+                message: format!(
+                    "{hypervisor} was not read completely, so it is not proved that {} is absent",
+                    missing.join(", ")
+                ),
+                help: "plan again when all of it answers, or widen the account's rights".to_owned(),
+                place: Some(pool.place.clone()),
+            });
+        } else if let Some(hindrance) = &seen.hindrance {
+            self.block_hindered(pool, hypervisor, hindrance);
+        } else {
+            self.create_pool(pool, hypervisor, Some(seen));
+        }
+    }
+
+    fn block_hindered(
+        &mut self,
+        pool: &DesiredPool,
+        hypervisor: &HypervisorName,
+        hindrance: &Hindrance,
+    ) {
+        self.block(Blocked {
+            key: pool.key.clone(),
+            hypervisor: hypervisor.clone(),
+            verb: Some(Verb::Create),
+            code: Code::PoolMissing,
+            message: hindrance.why.clone(),
+            help: hindrance.help.clone(),
+            place: Some(pool.place.clone()),
+        });
+    }
+
+    fn is_ours(&self, pool: &DesiredPool, part: &PartSeen) -> bool {
+        let of_pool = |marker: &crate::model::Marker| {
+            marker.project == self.input.desired.project && marker.key == pool.key
+        };
+        part.state() == PartState::Marked && part.marker.found().is_some_and(of_pool)
+    }
+
+    fn note_parts(&mut self, pool: &DesiredPool, hypervisor: &HypervisorName, seen: &ObservedPool) {
+        let mut lines = Vec::new();
+        for (part, it) in own_parts(seen).filter(|(_, it)| it.id.is_some()) {
+            let name = &part.name;
+            match (it.named, self.is_ours(pool, it)) {
+                (true, true) => {}
+                (true, false) => lines.push(format!(
+                    "`{name}` exists on {hypervisor} without our mark: used for membership only"
+                )),
+                // Whether a person renamed it or the entry did, it may hold what is not ours.
+                (false, _) => lines.push(format!(
+                    "`{name}` on {hypervisor} bears the pool's mark, and the entry does not name \
+                     it (any more): it is left alone until the entry is gone"
+                )),
+            }
+        }
+        for line in lines {
+            self.note(&pool.key, line);
+        }
+    }
+
+    fn create_pool(
+        &mut self,
+        pool: &DesiredPool,
+        hypervisor: &HypervisorName,
+        seen: Option<&ObservedPool>,
+    ) {
         let comment = FieldChange {
             field: FieldPath::of(FieldKind::Comment),
             before: None,
@@ -99,7 +194,8 @@ impl Builder<'_> {
             pending: false,
         };
         let fields = if pool.comment.is_some() { vec![comment] } else { Vec::new() };
-        self.pool_action(pool, hypervisor, Verb::Create, fields, None, &Change::CreatePool(pool));
+        let change = Change::CreatePool(PoolChange { pool, seen });
+        self.pool_action(pool, hypervisor, Verb::Create, fields, seen, &change);
     }
 
     fn update_pool(
@@ -120,7 +216,7 @@ impl Builder<'_> {
             place: Some(pool.place.clone()),
             pending: false,
         };
-        let lowered = Change::UpdatePool(pool);
+        let lowered = Change::UpdatePool(PoolChange { pool, seen: Some(seen) });
         self.pool_action(pool, hypervisor, Verb::Update, vec![change], Some(seen), &lowered);
     }
 
@@ -170,7 +266,7 @@ impl Builder<'_> {
             choices: Vec::new(),
             protected: false,
         };
-        let reason = if seen.is_some() { Reason::Different } else { Reason::New };
+        let reason = if verb == Verb::Create { Reason::New } else { Reason::Different };
         self.add(action, reason);
     }
 
@@ -214,7 +310,10 @@ impl Builder<'_> {
             .map(crate::model::NativeId::as_str)
             .collect();
         if !stay.is_empty() || seen.other_members {
-            let what = if stay.is_empty() { "storages".to_owned() } else { stay.join(", ") };
+            let what = match stay.is_empty() {
+                true => "what is no machine".to_owned(),
+                false => stay.join(", "),
+            };
             let text = format!("pool `{}` on {hypervisor} still holds {what}", key.name);
             self.block(blocked(Code::PoolNotEmpty, text, "move them out, or keep the pool"));
             return;
@@ -241,6 +340,11 @@ impl Builder<'_> {
         };
         self.add(action, Reason::Removed);
     }
+}
+
+/// The parts that are the pool's own, in order.
+fn own_parts(seen: &ObservedPool) -> impl Iterator<Item = (&PoolPart, &PartSeen)> {
+    seen.parts.iter().filter(|(part, _)| part.kind.is_own())
 }
 
 pub(super) fn pool_action_id(

@@ -3,7 +3,7 @@
 
 use crate::model::{
     Expect, FieldKind, FieldPath, FreshObject, Intent, LockKind, Marker, MarkerState,
-    ObservedMachine, Value,
+    ObservedMachine, PartState, PoolPart, Value,
 };
 
 /// What the object says of the call.
@@ -21,6 +21,9 @@ pub(super) enum Evidence {
 
 pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
     let birth = matches!(intent.op.as_str(), "clone" | "create" | "create-pool");
+    if !intent.end.parts.is_empty() {
+        return judge_parts(intent, object);
+    }
     match object {
         FreshObject::Unreadable(why) => Evidence::InFlight(why.clone()),
         FreshObject::Absent if intent.end.exists == Some(false) => Evidence::Happened,
@@ -58,6 +61,25 @@ pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
             }
         }
     }
+}
+
+/// Parts of a pool say of themselves how they stand. Whose a part is that stands there now,
+/// they do not say: the runner marks none by a look alone.
+fn judge_parts(intent: &Intent, object: &FreshObject) -> Evidence {
+    let stands = |part: &PoolPart| match object {
+        FreshObject::Pool(pool) => Ok(pool.part(part)),
+        FreshObject::Absent => Ok(PartState::Absent),
+        FreshObject::Machine(_) => Err("a machine was read instead of a pool"),
+        FreshObject::Unreadable(why) => Err(why.as_str()),
+    };
+    for (part, wanted) in &intent.end.parts {
+        match stands(part) {
+            Ok(state) if state.meets(*wanted) => {}
+            Ok(_) => return Evidence::NotThere(format!("`{part}` is as it was")),
+            Err(why) => return Evidence::InFlight(why.to_owned()),
+        }
+    }
+    Evidence::Happened
 }
 
 /// A birth happened when the machine at the claimed id carries our intent and the

@@ -3,11 +3,11 @@
 use super::{
     group::Group,
     layout::{Canvas, Paint, Piece, width_of},
-    steps::step_line,
+    steps::{pool_part, step_line},
     totals::number,
     words::{cost, danger, elide, forbids, reason, sign, stops, value},
 };
-use crate::model::{Action, Envelope, FieldChange, FieldKind, Value, Verb};
+use crate::model::{Action, Envelope, FieldChange, FieldKind, StepOp, Value, Verb};
 use similar::{ChangeTag, TextDiff};
 
 /// Columns before the rows of an action.
@@ -121,6 +121,9 @@ fn rows(canvas: &Canvas, group: &Group<'_>, envelope: &Envelope, steps: bool) ->
     if !many {
         rows.extend(choices(canvas, action).map(Some));
     }
+    if !many {
+        rows.extend(parts(canvas, action).map(Some));
+    }
     rows.extend(losses(canvas, group).map(Some));
     rows.push(stops(&action.steps).map(|how| words("stops", how)));
     if !action.reversible && action.data_loss.is_none() && action.verb != Verb::Delete {
@@ -138,6 +141,18 @@ fn rows(canvas: &Canvas, group: &Group<'_>, envelope: &Envelope, steps: bool) ->
 
 fn words(label: &str, text: impl Into<String>) -> Row {
     Row::Words(label.to_owned(), vec![Piece::plain(text)])
+}
+
+/// The objects that are made or removed with a pool: a name alone does not say where they are.
+fn parts(canvas: &Canvas, action: &Action) -> impl Iterator<Item = Row> {
+    let told = |of: fn(&StepOp) -> bool| -> Vec<String> {
+        let steps = action.steps.iter().filter(|step| of(&step.op));
+        steps.filter_map(|step| Some(pool_part(canvas, step.op.part()?))).collect()
+    };
+    let made = ("makes", told(|op| matches!(op, StepOp::MakePart { .. })));
+    let gone = ("removes", told(|op| matches!(op, StepOp::RemovePart { .. })));
+    let shown = [made, gone].into_iter().filter(|(_, names)| !names.is_empty());
+    shown.map(|(label, names)| words(label, names.join(", ")))
 }
 
 /// Which machines a group stands for.

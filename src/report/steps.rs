@@ -1,7 +1,7 @@
 //! Steps in words, one line each.
 
 use super::layout::Canvas;
-use crate::model::{CloneFrom, DiskMove, Setting, Step, StepOp, Wait};
+use crate::model::{CloneFrom, DiskMove, PartKind, PoolPart, Setting, Step, StepOp, Wait};
 
 /// What one step does.
 pub(super) fn step_line(canvas: &Canvas, step: &Step) -> String {
@@ -59,7 +59,20 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         StepOp::CreatePool { .. } => "create the pool".to_owned(),
         StepOp::SetComment { .. } => "write the comment".to_owned(),
         StepOp::DeletePool => "delete the pool".to_owned(),
+        StepOp::MakePart { part } => format!("make {}", pool_part(canvas, part)),
+        StepOp::MarkPart { part } => format!("mark {} as ours", pool_part(canvas, part)),
+        StepOp::RemovePart { part } => format!("remove {}, empty", pool_part(canvas, part)),
     }
+}
+
+/// One object of a pool, in the words of its entry.
+pub(super) fn pool_part(canvas: &Canvas, part: &PoolPart) -> String {
+    let what = match part.kind {
+        PartKind::Mark => "attribute",
+        PartKind::GroupAbove | PartKind::Group => "folder",
+        PartKind::ShareAbove | PartKind::Share => "resource pool",
+    };
+    format!("{what} {}", canvas.data(&part.name))
 }
 
 fn clone(canvas: &Canvas, from: &CloneFrom) -> String {

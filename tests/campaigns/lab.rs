@@ -309,6 +309,7 @@ impl Lab {
             password: PASSWORD.into(),
             tls: TlsTrust::Ca(self.stage.ca_pem().into()),
             datacenter: config.datacenter.clone(),
+            cluster: config.cluster.as_ref().map(ToString::to_string),
             folder: config.folder.clone().unwrap_or_default(),
             pools: pools
                 .filter_map(|(key, it)| Some((key.name.clone(), place(it.at.get(name)?))))

@@ -24,6 +24,8 @@ mod fifty;
 mod lab;
 #[path = "cases/lines.rs"]
 mod lines;
+#[path = "cases/pools.rs"]
+mod pools;
 
 use lab::Lab;
 use lines::{essence, lines};

@@ -12,6 +12,7 @@ mod labels;
 mod life;
 mod lost;
 mod observe;
+mod parts;
 mod proxmox;
 mod read;
 mod refused;

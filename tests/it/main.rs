@@ -30,6 +30,7 @@ mod ownership;
 mod planner;
 #[cfg(feature = "planted")]
 mod planted;
+mod pools_vcenter;
 mod portability;
 mod privileges;
 mod provider_proxmox;

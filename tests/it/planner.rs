@@ -404,7 +404,7 @@ fn inventory(setup: &Setup) -> Inventory {
                 MarkerState::None
             },
             members: members.map(|(index, _)| id_of(index)).collect(),
-            other_members: false,
+            ..ObservedPool::default()
         };
         seen.pools.insert("team".into(), pool);
     }

@@ -45,6 +45,7 @@ impl Lab {
             password: SecretString::from(password),
             tls: TlsTrust::Ca(self.server.ca_pem().to_owned().into()),
             datacenter: None,
+            cluster: None,
             folder: "novahost".into(),
             pools: BTreeMap::new(),
             labels: self.labels.clone(),

@@ -153,6 +153,9 @@ pattern! {
     /// Folders of a vCenter, from outside to inside.
     pub struct FolderPath = "^[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?(?:/[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?)*$",
         "a folder below the datacenter's folder of machines, such as `Tenants/acme`";
+    /// Resource pools of a vCenter, from outside to inside.
+    pub struct SharePath = "^/?[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?(?:/[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?)*$",
+        "a resource pool, such as `acme`, or its path below the cluster's root, such as `/Tenants/acme`";
     /// A port group of a vCenter.
     pub struct Portgroup = "^/?[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?(?:/[^ /\\u0000-\\u001F\\u007F](?:[^/\\u0000-\\u001F\\u007F]{0,78}[^ /\\u0000-\\u001F\\u007F])?)*$",
         "the name of a port group, such as `VM Network`, or its inventory path";

@@ -73,26 +73,37 @@ fn check_network(network: &RawNetwork, cx: &mut Cx<'_>) {
 
 /// Pools as they are desired.
 pub fn desired_pools(world: &World, places: &Places<'_>) -> BTreeMap<ResourceKey, DesiredPool> {
-    let binding = |(name, there): (&Name, &Keyed<Lenient<RawPoolAt>>)| {
+    let binding = |pool: &Name, (name, there): (&Name, &Keyed<Lenient<RawPoolAt>>)| {
         let settings = world.hypervisors.get(name.as_str())?.value.as_ref()?;
         let said = there.value.0.as_ref()?;
         let binding = match settings {
             HypervisorConfig::Proxmox(_) => PoolBinding::Named,
-            HypervisorConfig::Vcenter(_) => PoolBinding::Vcenter {
-                folder: said.folder.as_ref().map(|it| it.as_str().to_owned()),
-                resource_pool: said.resource_pool.as_ref().map(|it| it.as_str().to_owned()),
-            },
+            HypervisorConfig::Vcenter(_) => vcenter_binding(pool, said),
         };
         Some((HypervisorName::new(name.shared()), binding))
     };
     let desired = world.pools.iter().filter_map(|(name, item)| {
         let raw = item.value.as_ref()?;
         let key = ResourceKey::pool(name.clone());
-        let at = raw.at.0.iter().filter_map(binding).collect();
+        let at = raw.at.0.iter().filter_map(|it| binding(name, it)).collect();
         let comment = raw.comment.as_ref().map(|comment| comment.value.clone());
         Some((key.clone(), DesiredPool { key, comment, at, place: places.at(item.key) }))
     });
     desired.collect()
+}
+
+/// Where a pool is on a vCenter. What says nothing is called like the pool, both of it.
+fn vcenter_binding(pool: &Name, said: &RawPoolAt) -> PoolBinding {
+    let folder = said.folder.as_ref().map(|it| it.as_str().to_owned());
+    let resource_pool = said.resource_pool.as_ref().map(|it| it.as_str().to_owned());
+    if folder.is_none() && resource_pool.is_none() {
+        return PoolBinding::Vcenter {
+            folder: Some(pool.to_string()),
+            // With a slash: another of that name, further down, is another's.
+            resource_pool: Some(format!("/{pool}")),
+        };
+    }
+    PoolBinding::Vcenter { folder, resource_pool }
 }
 
 /// Rules as they are desired; what is not written keeps its default.

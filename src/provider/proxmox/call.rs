@@ -188,6 +188,9 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
             Ok(pool_request(call, M::Put).with("comment", join_comment(comment, &marker)))
         }
         StepOp::DeletePool => Ok(pool_request(call, M::Delete)),
+        StepOp::MakePart { .. } | StepOp::MarkPart { .. } | StepOp::RemovePart { .. } => {
+            Err("a pool is one object here, without parts".to_owned())
+        }
     }
 }
 

@@ -515,7 +515,8 @@ fn the_mark_of_a_pool_stands_at_the_end_of_its_line() {
         at: BTreeMap::new(),
         place: place(),
     };
-    let lowered = Proxmox.lower(&Change::CreatePool(&pool)).unwrap();
+    let lowered =
+        Proxmox.lower(&Change::CreatePool(PoolChange { pool: &pool, seen: None })).unwrap();
     let target = Target::with_id(pool.key.clone(), "acme", None);
     let identity = Identity { key: pool.key.clone(), ..identity() };
     let fresh = Fresh { object: FreshObject::Absent, version: None, raw: serde_json::Value::Null };

@@ -228,7 +228,7 @@ fn as_planted(mut machine: ObservedMachine, project: Option<&ProjectName>) -> Ob
 /// A pool. Its comment is one line, so our mark stands at the line's end.
 pub fn pool(comment: &str, members: BTreeSet<NativeId>, other_members: bool) -> ObservedPool {
     let (comment, marker) = split_comment(comment);
-    ObservedPool { comment, marker, members, other_members }
+    ObservedPool { comment, marker, members, other_members, ..ObservedPool::default() }
 }
 
 /// A pool's comment as a person wrote it, and the mark at its end.

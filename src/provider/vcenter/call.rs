@@ -8,6 +8,7 @@ use super::{
     devices::{datastore_in, in_slot, is_linked, nic_model},
     extra,
     places::{NodePlace, Places, PoolPlace},
+    pool_call::pool_call,
     translate::machine_ref,
     vim::{MoRef, Node, Val},
 };
@@ -38,6 +39,8 @@ pub(super) struct RawMachine {
 pub(super) enum Answers {
     /// With a task.
     Task,
+    /// With the object that was made.
+    Object,
     /// With nothing: it is done, or what it asks for is under way.
     Nothing,
 }
@@ -84,7 +87,8 @@ impl Surroundings<'_> {
         self.places.resource_pool(node, place.resource_pool.as_deref())
     }
 
-    fn node(&self, node: Option<&NodeName>) -> Result<&NodePlace, String> {
+    /// A cluster or host by its name.
+    pub fn node(&self, node: Option<&NodeName>) -> Result<&NodePlace, String> {
         let name = node.ok_or("no cluster or host was chosen")?;
         let unknown = || format!("there is no cluster or host `{name}`");
         self.places.nodes.get(name).ok_or_else(unknown)
@@ -164,8 +168,12 @@ pub(super) fn native_call(
             answers: Answers::Nothing,
         }),
         StepOp::GrowDisk { .. } => Err("a disk grows in a configuration here".to_owned()),
-        StepOp::CreatePool { .. } | StepOp::SetComment { .. } | StepOp::DeletePool => {
-            Err("folders and resource pools are not made here".to_owned())
+        StepOp::MakePart { .. }
+        | StepOp::MarkPart { .. }
+        | StepOp::RemovePart { .. }
+        | StepOp::SetComment { .. } => pool_call(call, around),
+        StepOp::CreatePool { .. } | StepOp::DeletePool => {
+            Err("a pool is made and removed in its parts here".to_owned())
         }
     }
 }

@@ -54,6 +54,15 @@ const NEEDED_BY_FIELD: [(FieldKind, &str); 1] =
 /// What is needed besides where an entry asks for snapshots before changes.
 const NEEDED_FOR_SNAPSHOTS: [&str; 2] =
     ["VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot"];
+/// What making and removing pools needs besides.
+const FOR_POOLS: [&str; 6] = [
+    "Folder.Create",
+    "Folder.Delete",
+    "Resource.CreatePool",
+    "Resource.DeletePool",
+    "Global.ManageCustomFields",
+    "Global.SetCustomField",
+];
 /// A clock that is this far off is on its way out of what is allowed.
 const CLOCK_WARN_S: i64 = 30;
 /// A clock that is this far off makes logs and claims useless.
@@ -224,7 +233,9 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
     let snapshots = desired.machines.values().filter(here).any(|it| it.snapshots.is_some());
     let for_snapshots = NEEDED_FOR_SNAPSHOTS.into_iter().filter(|_| snapshots);
     let by_field = by_field.map(|(_, privilege)| privilege);
-    NEEDED.into_iter().chain(by_field).chain(for_snapshots).collect()
+    let has_pools = desired.pools.values().any(|pool| pool.at.contains_key(&inner.name));
+    let of_pools = FOR_POOLS.into_iter().filter(|_| has_pools);
+    NEEDED.into_iter().chain(by_field).chain(for_snapshots).chain(of_pools).collect()
 }
 
 async fn privileges(inner: &Inner, needed: Vec<&'static str>, exam: &mut Examination) {

@@ -2,8 +2,8 @@
 //!
 //! [`vim`] speaks the product's own interface and knows nothing of novahost's model. Pure:
 //! `product`, `normalize`, `guarded`, `slots` and `lower` say what can be done and in which calls;
-//! `places`, `devices`, `translate` and `extra` read answers into the model; `call` and
-//! `device_change` turn a step into one native call; `refusal` reads faults. Effectful:
+//! `places`, `pools`, `devices`, `translate` and `extra` read answers into the model; `call`,
+//! `pool_call` and `device_change` turn a step into one native call; `refusal` reads faults. Effectful:
 //! `provider`, `observe`, `rights`, `locate`, `authors` and `examine`.
 
 mod authors;
@@ -19,6 +19,8 @@ mod lower;
 mod normalize;
 mod observe;
 mod places;
+mod pool_call;
+mod pools;
 mod product;
 mod provider;
 mod refusal;

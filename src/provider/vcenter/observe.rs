@@ -11,11 +11,11 @@ use super::{
     provider::Inner,
     rights::{self, Sight},
     translate::{Reader, id_of, machine_ref, marker_of, unreadable},
-    vim::{MoRef, collect::ObjectContent},
+    vim::{MoRef, Node, collect::ObjectContent},
 };
 use crate::{
     model::{
-        Coverage, HypervisorInventory, Listed, MarkerState, NativeId, ObservedMachine,
+        Coverage, HypervisorInventory, Listed, MarkerState, Name, NativeId, ObservedMachine,
         ObservedPool, ProviderError, Scope,
     },
     planted::Bug,
@@ -67,7 +67,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         hung_on: BTreeMap::new(),
         notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
-    inventory.pools = pools(inner, &places, &inventory.listed);
+    inventory.pools = pools(inner, &places, &machines.objects, &inventory.listed).await?;
     let asked = candidates(&reader, scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
     take_labels(inner, &mut inventory).await;
@@ -280,26 +280,46 @@ fn hung_on(machines: &[(NativeId, String, Folders)]) -> BTreeMap<NativeId, BTree
     found
 }
 
-/// Pools of the configuration whose places exist.
-fn pools(
+/// Pools that the configuration names or that bear our mark, with what is in them. Why one
+/// cannot be completed is asked only when something of one is missing.
+async fn pools(
     inner: &Inner,
     places: &Places,
+    machines: &[ObjectContent],
     listed: &BTreeMap<NativeId, Listed>,
-) -> BTreeMap<crate::model::Name, ObservedPool> {
-    let mut found = BTreeMap::new();
-    let Ok(datacenter) = places.datacenter(inner.datacenter.as_deref()) else { return found };
-    for (name, place) in &inner.pools {
-        let folder = place.folder.as_deref().unwrap_or(&inner.folder);
-        let has_folder = places.folder(&datacenter, folder).is_ok();
-        let pool = place.resource_pool.as_deref();
-        let has_pool = places.nodes.values().any(|it| places.resource_pool(it, pool).is_ok());
-        if has_folder && has_pool {
-            let members = listed.iter().filter(|(_, row)| row.pool.as_ref() == Some(name));
-            let members = members.map(|(id, _)| id.clone()).collect();
-            found.insert(name.clone(), ObservedPool { members, ..ObservedPool::default() });
+) -> Result<BTreeMap<Name, ObservedPool>, ProviderError> {
+    let attributes = inner.attributes("read the custom attributes").await?;
+    let reader = inner.pool_reader(places, &attributes);
+    let mut found = reader.all();
+    for (name, pool) in &mut found {
+        let members = listed.iter().filter(|(_, row)| row.pool.as_ref() == Some(name));
+        pool.members = members.map(|(id, _)| id.clone()).collect();
+        for (part, seen) in pool.parts.iter_mut().filter(|(part, _)| part.kind.is_own()) {
+            let Some(id) = seen.id.as_ref().filter(|_| seen.marker.found().is_some()) else {
+                continue;
+            };
+            let object = super::pools::reference(part.kind, id);
+            let inside = |it: &&ObjectContent| {
+                let at = |path: &str| it.props.get(path).and_then(Node::as_moref);
+                at("parent").as_ref() == Some(&object)
+                    || at("resourcePool").as_ref() == Some(&object)
+            };
+            let inside: Vec<NativeId> = machines.iter().filter(inside).map(id_of).collect();
+            pool.other_members |= !places.is_childless(&object);
+            seen.empty &= inside.is_empty();
+            pool.members.extend(inside);
         }
     }
-    found
+    let lacks = |pool: &ObservedPool| {
+        pool.parts.iter().any(|(part, it)| part.kind.is_own() && it.named && it.id.is_none())
+    };
+    if found.values().any(lacks) {
+        let rights = rights::on_root(inner).await?;
+        for pool in found.values_mut() {
+            reader.hinder(pool, &rights.roles, &rights.held);
+        }
+    }
+    Ok(found)
 }
 
 /// Whether an ISO may be there: its datastore is. The file itself is looked for by the

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct PoolPlace {
     /// The folder of its machines, as a path below the datacenter's; absent = the default.
     pub folder: Option<String>,
-    /// The resource pool of its machines; absent = the root of the cluster.
+    /// The resource pool of its machines, by the end of its path below the cluster's root, or,
+    /// with a slash in front, by the whole of it; absent = the root of the cluster.
     pub resource_pool: Option<String>,
 }
 
@@ -35,6 +36,8 @@ pub(super) struct NodePlace {
     pub host: Option<MoRef>,
     /// The hosts in it.
     pub hosts: BTreeSet<MoRef>,
+    /// Whether resource pools can be made in it.
+    pub takes_pools: bool,
     /// Cluster or host in none, by its reference.
     compute: MoRef,
     datastores: BTreeSet<MoRef>,
@@ -73,6 +76,10 @@ pub(super) struct Places {
     vm_folders: BTreeMap<MoRef, MoRef>,
     /// Names that a cluster or host has had so far.
     ambiguous: BTreeSet<NodeName>,
+    /// Values of custom attributes of folders and resource pools, by the attribute's key.
+    customs: BTreeMap<MoRef, BTreeMap<i64, String>>,
+    /// Roles that the account has on folders and resource pools.
+    roles: BTreeMap<MoRef, Vec<i64>>,
     /// Roles that the account has on the root of everything.
     pub root_roles: Vec<i64>,
     /// Machines that hosts say they have, whether the account sees these or not.
@@ -85,7 +92,7 @@ pub(super) struct Places {
 pub(super) fn paths() -> Vec<Paths> {
     vec![
         Paths::of("Datacenter", &["name", "parent", "vmFolder"]),
-        Paths::of("Folder", &["name", "parent", "effectiveRole"]),
+        Paths::of("Folder", &["name", "parent", "effectiveRole", "customValue"]),
         Paths::of(
             "HostSystem",
             &[
@@ -102,7 +109,7 @@ pub(super) fn paths() -> Vec<Paths> {
         ),
         Paths::of("ComputeResource", &["name", "parent", "host", "resourcePool"]),
         Paths::of("ClusterComputeResource", &["configurationEx"]),
-        Paths::of("ResourcePool", &["name", "parent", "owner"]),
+        Paths::of("ResourcePool", &["name", "parent", "owner", "effectiveRole", "customValue"]),
         Paths::of(
             "Datastore",
             &[
@@ -166,10 +173,24 @@ fn reference(object: &ObjectContent, path: &str) -> Option<MoRef> {
     object.props.get(path).and_then(Node::as_moref)
 }
 
+/// A name as a part of a path: what the server stores.
+pub(super) fn escape(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2f").replace('\\', "%5c")
+}
+
 /// The names in a path of folders. A slash, a backslash or a per cent sign in a name is
 /// written as the server stores it: `%2f`, `%5c`, `%25`.
 pub(super) fn path_names(path: &str) -> Vec<String> {
     path.split('/').filter(|part| !part.is_empty()).map(unescape).collect()
+}
+
+/// Whether a resource pool is the one that a configuration means.
+fn share_fits(wanted: &str, names: &[String]) -> bool {
+    let wanted_names = path_names(wanted);
+    match wanted.starts_with('/') {
+        true => names == wanted_names,
+        false => !wanted_names.is_empty() && names.ends_with(&wanted_names),
+    }
 }
 
 impl Places {
@@ -192,10 +213,18 @@ impl Places {
             }
             let name = unescape(text(object, "name").unwrap_or_default());
             let entry = Entry { name, parent: reference(object, "parent") };
+            if let Some(roles) = object.props.get("effectiveRole") {
+                let roles = roles.children.iter().filter_map(Node::as_i64).collect();
+                places.roles.insert(object.obj.clone(), roles);
+            }
             if object.obj == *root {
-                let roles = object.props.get("effectiveRole");
-                places.root_roles =
-                    roles.iter().flat_map(|it| &it.children).filter_map(Node::as_i64).collect();
+                places.root_roles = places.roles(root).to_vec();
+            }
+            let values = object.props.get("customValue").map_or(&[][..], |it| &it.children);
+            let custom = |it: &Node| Some((it.i64_at("key")?, it.text_at("value")?.to_owned()));
+            let values: BTreeMap<i64, String> = values.iter().filter_map(custom).collect();
+            if !values.is_empty() {
+                places.customs.insert(object.obj.clone(), values);
             }
             places.entries.insert(object.obj.clone(), entry);
             if object.obj.kind == "HostSystem" {
@@ -274,10 +303,12 @@ impl Places {
             datastores.extend(references(host, "datastore"));
             networks.extend(references(host, "network"));
         }
+        let host_is_chosen = host.is_none();
         let place = NodePlace {
             root_pool: reference(compute, "resourcePool"),
             host,
             hosts: members.clone(),
+            takes_pools: compute.obj.kind == "ClusterComputeResource" && host_is_chosen,
             compute: compute.obj.clone(),
             datastores,
             networks,
@@ -378,36 +409,99 @@ impl Places {
         }
     }
 
+    /// The folder of machines of a datacenter.
+    pub fn vm_folder(&self, datacenter: &MoRef) -> Option<MoRef> {
+        self.vm_folders.get(datacenter).cloned()
+    }
+
+    /// What is called so right in a folder or a resource pool.
+    pub fn child(&self, parent: &MoRef, kind: &str, name: &str) -> Option<MoRef> {
+        let mut inside = self.entries.iter().filter(|(reference, entry)| {
+            reference.kind == kind && entry.parent.as_ref() == Some(parent) && entry.name == name
+        });
+        inside.next().map(|(reference, _)| reference.clone())
+    }
+
+    /// Whether nothing but machines can be in a folder or a resource pool.
+    pub fn is_childless(&self, parent: &MoRef) -> bool {
+        !self.entries.values().any(|entry| entry.parent.as_ref() == Some(parent))
+    }
+
+    /// The value of a custom attribute of a folder or a resource pool.
+    pub fn custom(&self, object: &MoRef, key: i64) -> Option<&str> {
+        self.customs.get(object)?.get(&key).map(String::as_str)
+    }
+
+    /// Folders and resource pools with any custom attribute.
+    pub fn with_customs(&self) -> impl Iterator<Item = &MoRef> {
+        self.customs.keys()
+    }
+
+    /// Roles that the account has on a folder or a resource pool.
+    pub fn roles(&self, object: &MoRef) -> &[i64] {
+        self.roles.get(object).map_or(&[], Vec::as_slice)
+    }
+
     /// The folder at a path below a datacenter's folder of machines.
     pub fn folder(&self, datacenter: &MoRef, path: &str) -> Result<MoRef, String> {
         let missing = || format!("there is no folder `{path}` for machines");
-        let mut at = self.vm_folders.get(datacenter).cloned().ok_or_else(missing)?;
+        let mut at = self.vm_folder(datacenter).ok_or_else(missing)?;
         for name in path_names(path) {
-            let mut inside = self.entries.iter().filter(|(reference, entry)| {
-                reference.kind == "Folder"
-                    && entry.parent.as_ref() == Some(&at)
-                    && entry.name == name
-            });
-            at = inside.next().map(|(reference, _)| reference.clone()).ok_or_else(missing)?;
+            at = self.child(&at, "Folder", &name).ok_or_else(missing)?;
         }
         Ok(at)
     }
 
-    /// A resource pool of a cluster or host, by name; it may lie below another.
-    pub fn resource_pool(&self, node: &NodePlace, name: Option<&str>) -> Result<MoRef, String> {
+    /// The resource pool of a cluster or host that machines are put into.
+    pub fn resource_pool(&self, node: &NodePlace, path: Option<&str>) -> Result<MoRef, String> {
         let root = node.root_pool.clone().ok_or("it has no root resource pool")?;
-        let Some(name) = name else { return Ok(root) };
-        let last = name.rsplit('/').next().unwrap_or(name);
-        let mut found = self.entries.iter().filter(|(reference, entry)| {
-            reference.kind == "ResourcePool"
-                && entry.name == last
-                && self.is_below(reference, &root)
-        });
+        let Some(path) = path else { return Ok(root) };
+        let found = self.share(node, path)?;
+        found.map(|(one, _)| one).ok_or_else(|| format!("there is no resource pool `{path}`"))
+    }
+
+    /// A resource pool of a cluster or host with the names on the way to it, by the end of its
+    /// path or, with a slash in front, by the whole of it. Two that fit are told by name:
+    /// which one is meant decides what machines may use.
+    pub fn share(
+        &self,
+        node: &NodePlace,
+        path: &str,
+    ) -> Result<Option<(MoRef, Vec<String>)>, String> {
+        let Some(root) = &node.root_pool else { return Ok(None) };
+        let pools = self.entries.keys().filter(|it| it.kind == "ResourcePool");
+        let mut found = pools
+            .filter_map(|it| Some((it, self.pool_path(it, root)?)))
+            .filter(|(_, names)| share_fits(path, names));
+        let shown = |names: &[String]| {
+            names.iter().map(|name| format!("/{}", escape(name))).collect::<String>()
+        };
         match (found.next(), found.next()) {
-            (Some((one, _)), None) => Ok(one.clone()),
-            (None, _) => Err(format!("there is no resource pool `{name}`")),
-            (Some(_), Some(_)) => Err(format!("there are several resource pools `{name}`")),
+            (Some((one, names)), None) => Ok(Some((one.clone(), names))),
+            (None, _) => Ok(None),
+            (Some((_, one)), Some((_, two))) => Err(format!(
+                "`{path}` may be the resource pool `{}` or `{}`",
+                shown(&one),
+                shown(&two)
+            )),
         }
+    }
+
+    /// The names of resource pools on the way to this one from a root; none = the root.
+    pub fn pool_path(&self, pool: &MoRef, root: &MoRef) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        let mut at = pool.clone();
+        // A chain that is longer than this is a circle.
+        for _ in 0..64 {
+            if at == *root {
+                names.reverse();
+                return Some(names);
+            }
+            let entry = self.entries.get(&at)?;
+            names.push(entry.name.clone());
+            at = entry.parent.clone()?;
+        }
+        None
     }
 
     fn is_below(&self, object: &MoRef, root: &MoRef) -> bool {
@@ -479,12 +573,15 @@ impl Places {
         let is_root = resource_pool.is_none_or(|pool| {
             self.nodes.values().any(|node| node.root_pool.as_ref() == Some(pool))
         });
-        let name = resource_pool.map(|pool| self.name_of(pool)).unwrap_or_default();
+        let share = resource_pool.filter(|_| !is_root).and_then(|pool| {
+            let mut roots = self.nodes.values().filter_map(|node| node.root_pool.as_ref());
+            roots.find_map(|root| self.pool_path(pool, root))
+        });
         let is = |place: &PoolPlace| {
             let wanted = path_names(place.folder.as_deref().unwrap_or(default_folder));
             let same_folder = wanted == path;
             let same_pool = match &place.resource_pool {
-                Some(wanted) => !is_root && wanted.rsplit('/').next() == Some(name.as_str()),
+                Some(wanted) => share.as_ref().is_some_and(|names| share_fits(wanted, names)),
                 None => is_root,
             };
             same_folder && same_pool

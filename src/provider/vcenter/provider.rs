@@ -11,6 +11,7 @@ use super::{
     locate,
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
+    pools::{self, Attributes, PoolReader},
     refusal::{of_fault, refused},
     tagging::{DeclaredLabels, Tagging},
     translate::{DETAIL, LEAN, Reader, id_of, machine_ref, unreadable},
@@ -65,6 +66,8 @@ pub struct Settings {
     pub tls: TlsTrust,
     /// The datacenter of our machines; `None` = the only one.
     pub datacenter: Option<String>,
+    /// The cluster that is preferred when nothing else decides; resource pools are made in it.
+    pub cluster: Option<String>,
     /// The folder of machines in no pool, below the datacenter's folder of machines.
     pub folder: String,
     /// What the pools of the configuration are here.
@@ -104,6 +107,7 @@ pub(super) struct Inner {
     pub name: HypervisorName,
     pub project: Option<ProjectName>,
     pub datacenter: Option<String>,
+    pub cluster: Option<String>,
     pub folder: String,
     pub pools: BTreeMap<Name, PoolPlace>,
     pub keys: DeclaredKeys,
@@ -182,6 +186,7 @@ impl VcenterProvider {
             name: settings.name,
             project: settings.project,
             datacenter: settings.datacenter,
+            cluster: settings.cluster,
             folder: settings.folder,
             pools: settings.pools,
             keys: settings.keys,
@@ -452,8 +457,7 @@ impl Inner {
     pub async fn read(&self, target: &Target) -> Result<Fresh, ProviderError> {
         let operation = format!("read {target}");
         if target.key.kind == Kind::Pool {
-            let text = "folders and resource pools are not read one by one".to_owned();
-            return Err(doubt(&operation, text));
+            return self.read_pool(&target.key.name, &operation).await;
         }
         let reference = match &target.at {
             At::Id(id) => Some(machine_ref(id)),
@@ -472,6 +476,70 @@ impl Inner {
             seen.tell(machine);
         }
         Ok(fresh)
+    }
+
+    /// A pool with its parts. Nothing of it comes from what was read before: what bears our
+    /// mark, and whether anything is in it, decides what is removed.
+    async fn read_pool(&self, name: &Name, operation: &str) -> Result<Fresh, ProviderError> {
+        let places = self.read_places(operation).await?;
+        self.keep(&mut *self.places.lock().await, &places, &[]);
+        let attributes = self.attributes(operation).await?;
+        let Some(mut pool) = self.pool_reader(&places, &attributes).one(name) else {
+            return Ok(Fresh::absent());
+        };
+        for (part, seen) in pool.parts.iter_mut().filter(|(part, _)| part.kind.is_own()) {
+            let Some(id) = seen.id.as_ref().filter(|_| seen.marker.found().is_some()) else {
+                continue;
+            };
+            seen.empty = self.is_empty(&pools::reference(part.kind, id), operation).await?;
+        }
+        let raw = serde_json::to_value(&attributes)
+            .map_err(|error| doubt(operation, format!("it cannot be kept: {error}")))?;
+        Ok(Fresh { object: FreshObject::Pool(pool), version: None, raw })
+    }
+
+    /// Whether a folder or a resource pool says that nothing is in it. What it does not say
+    /// counts as something.
+    async fn is_empty(&self, object: &MoRef, operation: &str) -> Result<bool, ProviderError> {
+        let paths = match object.kind.as_str() {
+            "Folder" => Paths::of("Folder", &["name", "childEntity"]),
+            _ => Paths::of("ResourcePool", &["name", "resourcePool", "vm"]),
+        };
+        let read = self.client.properties(std::slice::from_ref(object), &paths, operation).await;
+        let read = read.map_err(|error| error.into_provider(operation))?;
+        let Some(found) = read.objects.first() else { return Ok(false) };
+        let holds = |path: &String| {
+            path != "name" && found.props.get(path).is_some_and(|it| !it.children.is_empty())
+        };
+        let told = found.missing.is_empty() && found.props.contains_key("name");
+        Ok(told && !paths.required.iter().any(holds))
+    }
+
+    /// The definitions of the custom attributes that are ours.
+    pub async fn attributes(&self, operation: &str) -> Result<Attributes, ProviderError> {
+        let spell = |error: CallError| error.into_provider(operation);
+        let manager = self.client.service().await.and_then(|it| it.part("customFieldsManager"));
+        let manager = manager.map_err(spell)?;
+        let paths = Paths::of("CustomFieldsManager", &["field"]);
+        let read = self.client.properties(std::slice::from_ref(&manager), &paths, operation).await;
+        let read = read.map_err(spell)?;
+        let list = read.objects.first().and_then(|object| object.props.get("field"));
+        Ok(Attributes::of(&manager, list))
+    }
+
+    pub fn pool_reader<'a>(
+        &'a self,
+        places: &'a Places,
+        attributes: &'a Attributes,
+    ) -> PoolReader<'a> {
+        PoolReader {
+            places,
+            attributes,
+            project: self.project.as_ref(),
+            pools: &self.pools,
+            datacenter: self.datacenter.as_deref(),
+            cluster: self.cluster.as_deref(),
+        }
     }
 
     async fn fresh(&self, object: &ObjectContent, operation: &str) -> Result<Fresh, ProviderError> {
@@ -607,6 +675,10 @@ impl Inner {
         };
         match (native.answers, answer.returned().and_then(Node::as_moref)) {
             (Answers::Nothing, _) => Submitted::Done(Receipt::default()),
+            (Answers::Object, made) => {
+                let id = made.map(|it| it.value.as_str().into());
+                Submitted::Done(Receipt { id, notes: Vec::new() })
+            }
             (Answers::Task, Some(task)) if task.kind == "Task" => {
                 match self.task_ref(&task).await {
                     Some(task) => Submitted::Accepted(task),

@@ -40,7 +40,8 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    fn of(list: &Node) -> Self {
+    /// Reads the list of roles.
+    pub fn of(list: &Node) -> Self {
         let mut roles = Self::default();
         for role in &list.children {
             let Some(id) = role.i64_at("roleId") else { continue };
@@ -50,7 +51,8 @@ impl Roles {
         roles
     }
 
-    fn gives(&self, role: i64, privilege: &str) -> bool {
+    /// Whether a role has a privilege.
+    pub fn gives(&self, role: i64, privilege: &str) -> bool {
         // The administrator has every privilege, whatever is listed for it.
         role == -1 || self.privileges.get(&role).is_some_and(|all| all.contains(privilege))
     }
@@ -59,8 +61,10 @@ impl Roles {
 /// What this account has on the root of everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RootRights {
-    roles: Roles,
-    held: Vec<i64>,
+    /// All roles that there are.
+    pub roles: Roles,
+    /// Those that it has.
+    pub held: Vec<i64>,
 }
 
 impl RootRights {

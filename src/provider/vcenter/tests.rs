@@ -11,6 +11,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 mod build;
+mod pools;
 mod product;
 mod update;
 mod world;

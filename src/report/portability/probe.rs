@@ -5,8 +5,8 @@ use crate::model::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, Change, DesiredMachine, DesiredPool,
     DeviceName, DiskSpec, Disruption, FieldDelta, FieldKind, FieldPath, Firmware, GuestOs, Hot,
     InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NetworkBinding, NicModel, NicSpec,
-    ObservedMachine, OnRemove, Place, Power, PowerState, Product, SecretRef, SecretSource,
-    SnapshotPolicy, Value,
+    ObservedMachine, ObservedPool, OnRemove, Place, PoolChange, Power, PowerState, Product,
+    SecretRef, SecretSource, SnapshotPolicy, Value,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -158,7 +158,9 @@ pub(super) fn pools(product: &dyn Product, kind: FieldKind) -> Option<Reason> {
         at: BTreeMap::new(),
         place: place(),
     };
-    let refused = product.lower(&Change::CreatePool(&pool)).err()?.into_iter().next()?;
+    let seen = ObservedPool::default();
+    let change = Change::CreatePool(PoolChange { pool: &pool, seen: Some(&seen) });
+    let refused = product.lower(&change).err()?.into_iter().next()?;
     Some(Reason { text: refused.why, help: refused.help, machines: None })
 }
 

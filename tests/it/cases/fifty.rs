@@ -33,8 +33,8 @@ impl On {
                 Native { team: "{}", shared: "{}", iso: "local:iso/opnsense.iso", mac: "BC:24:11" }
             }
             Self::Vcenter => Native {
-                team: "{ folder: teams, resource_pool: team }",
-                shared: "{ folder: legacy, resource_pool: shared }",
+                team: "{}",
+                shared: "{ folder: Tenants/others }",
                 iso: "[local] iso/opnsense.iso",
                 mac: "00:50:56",
             },
@@ -57,8 +57,8 @@ fn yaml(on: On, edition: usize) -> String {
     let Native { team, shared, .. } = on.native();
     let mut text = format!(
         "{POLICY}pools:
-  team: {{ at: {{ pve: {team} }} }}
-  others: {{ at: {{ pve: {shared} }} }}
+  team: {{ comment: Edition {edition}, at: {{ pve: {team} }} }}
+  others: {{ comment: Of others, at: {{ pve: {shared} }} }}
 vms:
 "
     );

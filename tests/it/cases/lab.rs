@@ -194,6 +194,7 @@ impl Lab {
                         password: PASSWORD.into(),
                         tls: TlsTrust::Ca(server.ca_pem().into()),
                         datacenter: config.datacenter.clone(),
+                        cluster: config.cluster.as_ref().map(ToString::to_string),
                         folder: config.folder.clone().unwrap_or_default(),
                         pools: pools_at(desired, name),
                         labels: vc::DeclaredLabels::of(desired, name),

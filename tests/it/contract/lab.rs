@@ -693,6 +693,10 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 let found = Some(Value::Text(pool.comment.clone()));
                 hold(format!("{path} = {wanted:?}, is {found:?}"), found == *wanted);
             }
+            for (part, wanted) in &expect.parts {
+                let found = pool.part(part);
+                hold(format!("{part}: {wanted:?}, is {found:?}"), found.meets(*wanted));
+            }
         }
         FreshObject::Absent => hold("does not exist".into(), expect.exists != Some(true)),
         FreshObject::Unreadable(why) => hold(format!("unreadable: {why}"), false),
@@ -729,7 +733,10 @@ fn words(op: &StepOp) -> Vec<String> {
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
-        | StepOp::DeletePool => &[],
+        | StepOp::DeletePool
+        | StepOp::MarkPart { .. }
+        | StepOp::RemovePart { .. } => &[],
+        StepOp::MakePart { part } => return vec![format!("make-part, {}", part.kind.as_str())],
     };
     let settings = settings.iter().map(|setting| format!("setting {}", setting_word(setting)));
     settings.chain([op.name().to_owned()]).collect()
@@ -789,6 +796,13 @@ pub fn vocabulary() -> BTreeSet<String> {
         "create-pool",
         "set-comment",
         "delete-pool",
+        "make-part, mark",
+        "make-part, group-above",
+        "make-part, group",
+        "make-part, share-above",
+        "make-part, share",
+        "mark-part",
+        "remove-part",
     ];
     let settings = [
         "name",

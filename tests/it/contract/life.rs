@@ -8,8 +8,8 @@ use super::{
 use novahost::model::{
     Adopt, Autostart, Bus, Bytes, Cdrom, Change, DesiredPool, Device, DeviceKind, DiskSpec,
     FieldKind, FieldPath, FreshObject, IpSetting, MachineSpec, MarkerState, NetworkBinding,
-    NicModel, NicSpec, ObservedMachine, OnRemove, PoolBinding, Power, PowerState, Rename,
-    ResourceKey, Stage, StepOp, Submitted, Target, TaskState,
+    NicModel, NicSpec, ObservedMachine, OnRemove, PoolBinding, PoolChange, Power, PowerState,
+    Rename, ResourceKey, Stage, StepOp, Submitted, Target, TaskState,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -387,7 +387,7 @@ pub async fn a_machine_changes_its_pool(lab: Lab) {
     };
     // Where pools are not made, the world has this one.
     if lab.has(Need::OwnPools) {
-        for step in lab.lower(&Change::CreatePool(&ours)) {
+        for step in lab.lower(&Change::CreatePool(PoolChange { pool: &ours, seen: None })) {
             lab.must_at(&pool(), &step).await;
         }
     }
@@ -418,11 +418,11 @@ pub async fn a_pool_is_made_described_and_removed(lab: Lab) {
         at: [(lab.props().hypervisor.clone(), PoolBinding::Named)].into(),
         place: super::lab::place(),
     };
-    for step in lab.lower(&Change::CreatePool(&ours)) {
+    for step in lab.lower(&Change::CreatePool(PoolChange { pool: &ours, seen: None })) {
         lab.must_at(&pool(), &step).await;
     }
     ours.comment = Some("Of others".into());
-    for step in lab.lower(&Change::UpdatePool(&ours)) {
+    for step in lab.lower(&Change::UpdatePool(PoolChange { pool: &ours, seen: None })) {
         lab.must_at(&pool(), &step).await;
     }
     let fresh = lab.provider.read(&pool()).await.unwrap();

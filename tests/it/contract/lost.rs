@@ -18,7 +18,7 @@ fn troubles() -> [(Trouble, bool); 4] {
 }
 
 /// Loses one call in each way, and looks.
-pub(super) async fn lose(lab: &Lab, target: &Target, step: &Step) {
+pub async fn lose(lab: &Lab, target: &Target, step: &Step) {
     for (trouble, happened) in troubles() {
         let what = format!("{} {trouble:?}", step.op.name());
         let fresh = lab.provider.read(target).await.unwrap();

@@ -142,6 +142,7 @@ impl Subject for Cluster {
     fn lacks(&self) -> BTreeMap<Need, &'static str> {
         [
             (Need::AssignedIds, "the client chooses ids"),
+            (Need::PartedPools, "a pool is one object"),
             (Need::Pages, "lists come in one piece"),
             (Need::TypedFailures, "a task fails in words alone"),
             (Need::Queue, "a task begins as soon as it is made"),
@@ -156,6 +157,7 @@ impl Subject for Cluster {
     }
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
+        let parts = "a pool is one object";
         let labels = "labels are not made there yet";
         let nothing = "there is no such thing there";
         let snapshots = "snapshots are not taken yet";
@@ -172,6 +174,13 @@ impl Subject for Cluster {
             ("take-snapshot, own", snapshots),
             ("take-snapshot, by hand", snapshots),
             ("remove-snapshot", snapshots),
+            ("make-part, mark", parts),
+            ("make-part, group-above", parts),
+            ("make-part, group", parts),
+            ("make-part, share-above", parts),
+            ("make-part, share", parts),
+            ("mark-part", parts),
+            ("remove-part", parts),
         ]
         .into()
     }

@@ -44,6 +44,8 @@ pub enum Need {
     AssignedIds,
     /// Pools that are made, described, read one by one, and removed.
     OwnPools,
+    /// Pools that are made of several objects.
+    PartedPools,
     /// Values that wait for the next start.
     Pending,
     /// Several addresses of one installation.

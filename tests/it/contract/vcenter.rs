@@ -41,10 +41,13 @@ const PASSWORD: &str = "sandbox-password";
 const OPERATORS: &str = "operators@vsphere.local";
 
 /// Every method that the client can send.
-const CALLS: [&str; 35] = [
+const CALLS: [&str; 39] = [
+    "AddCustomFieldDef",
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
     "CreateContainerView",
+    "CreateFolder",
+    "CreateResourcePool",
     "CreateSnapshot_Task",
     "CreateVM_Task",
     "CurrentTime",
@@ -63,6 +66,7 @@ const CALLS: [&str; 35] = [
     "RetrieveAllPermissions",
     "RetrievePropertiesEx",
     "RetrieveServiceContent",
+    "SetField",
     "ShutdownGuest",
     "UpgradeVM_Task",
     "tags.attach",
@@ -157,7 +161,7 @@ impl Subject for Installation {
             (Need::HostsKnow, "the inventory is the server's, whichever host is silent"),
             (Need::Quorum, "one server writes"),
             (Need::ChosenIds, "the server chooses ids"),
-            (Need::OwnPools, "novahost does not make folders and resource pools"),
+            (Need::OwnPools, "a pool is a folder and a resource pool"),
             (Need::Pending, "nothing waits for the next start"),
             (Need::Addresses, "one server has one address"),
             (Need::Compression, "its simulator does not compress"),
@@ -168,11 +172,10 @@ impl Subject for Installation {
     }
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
-        let pools = "folders and resource pools are not made";
+        let pools = "a pool is a folder and a resource pool";
         [
             ("grow-disk", "a disk grows in a configuration"),
             ("create-pool", pools),
-            ("set-comment", pools),
             ("delete-pool", pools),
             ("setting tpm", "a TPM needs a key provider"),
             ("setting autostart", "it is a setting of hosts"),
@@ -287,6 +290,7 @@ impl Played {
             ("shared-infra".into(), place("legacy/shared", "shared-infra")),
             ("team".into(), place("novahost/a%2Fb/team/", "shared-infra")),
             ("later".into(), place("novahost/later", "shared-infra")),
+            ("tenant".into(), place("novahost/x%2Fy/tenant", "/Tenants/ten%25ant")),
         ]
         .into();
         Settings {
@@ -298,6 +302,7 @@ impl Played {
             password: SecretString::from(PASSWORD),
             tls: TlsTrust::Ca(self.server.ca_pem().to_owned().into()),
             datacenter: None,
+            cluster: Some("C1".into()),
             folder: "novahost".into(),
             pools,
             labels: if self.labelled { labels() } else { DeclaredLabels::default() },
@@ -370,8 +375,18 @@ fn nobody() -> String {
 }
 
 fn is_change(method: &str) -> bool {
-    let tags = ["tags.attach", "tags.detach", "tags.make-category", "tags.make-tag"];
-    method.ends_with("_Task") || method == "ShutdownGuest" || tags.contains(&method)
+    let at_once = [
+        "ShutdownGuest",
+        "AddCustomFieldDef",
+        "CreateFolder",
+        "CreateResourcePool",
+        "SetField",
+        "tags.attach",
+        "tags.detach",
+        "tags.make-category",
+        "tags.make-tag",
+    ];
+    method.ends_with("_Task") || at_once.contains(&method)
 }
 
 impl Stage for Played {

@@ -403,6 +403,58 @@ async fn snapshots_are_taken_before_changes_and_kept_to_a_number() {
     assert_eq!(road.vcsim.sessions_of_ours(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_is_made_marked_and_removed_and_what_was_there_stays() {
+    let Some(road) = Road::begin("vcsim-pools").await else { return };
+    let head = road.project.read("novahost.yaml");
+    let head = head.split("pools:").next().unwrap();
+    let pools = "pools:\n  tenant: { comment: Of the tenant, at: { vc: { folder: Tenants/acme, \
+                 resource_pool: Tenants/acme } } }\n  team: { at: { vc: { folder: novahost/team, \
+                 resource_pool: team } } }\n";
+    let machine = "vms:\n  web-1: { hypervisor: vc, image: base, pool: tenant, power: stopped, \
+                   resources: { cpu: 1, memory: 256MiB } }\n";
+    road.project.write("novahost.yaml", &format!("{head}{pools}{machine}"));
+    road.project.run("plan --detailed-exitcode").code(2).says("folder Tenants/acme");
+    road.project.run("apply --yes").code(0).says("2 done");
+    let folder = road.govc(&["folder.info", "/DC0/vm/Tenants/acme"]);
+    assert!(folder.contains("acme"), "{folder}");
+    let share = "/DC0/host/DC0_C0/Resources/Tenants/acme";
+    let info = road.govc(&["pool.info", share]);
+    for wanted in [
+        "CPU Shares:       normal",
+        "Mem Reservation:  0MB (expandable=true)",
+        "Mem Limit:        -1MB",
+    ] {
+        assert!(info.contains(wanted), "no {wanted} in {info}");
+    }
+    for (kind, path) in [("folder", "/DC0/vm/Tenants/acme"), ("share", share)] {
+        let fields = road.govc(&["fields.info", "-n", "novahost.id", path]);
+        assert!(fields.contains("key=pool/tenant"), "{kind}: {fields}");
+    }
+    assert!(road.govc(&["ls", "/DC0/vm/Tenants/acme"]).contains("web-1"));
+    let before = road.methods().len();
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do.");
+    road.project.run("apply --yes").code(0).says("Nothing to do.");
+    let sent = road.methods().split_off(before);
+    let changes = ["CreateFolder", "CreateResourcePool", "SetField", "AddCustomFieldDef"];
+    assert!(sent.iter().all(|it| !it.ends_with("_Task") && !changes.contains(&it.as_str())));
+
+    road.project.write("novahost.yaml", head);
+    road.project.run("apply --yes").code(0).says("waiting");
+    for path in ["/DC0/vm/Tenants/*", "/DC0/host/DC0_C0/Resources/Tenants/*"] {
+        assert!(road.govc(&["ls", path]).contains("acme"), "nothing goes unasked: {path}");
+    }
+    road.project.run("apply --yes --allow delete --expect-shrink 9").code(0);
+    // Of a resource pool, `ls` without a star names the pool itself.
+    for path in ["/DC0/vm/Tenants/*", "/DC0/host/DC0_C0/Resources/Tenants/*"] {
+        assert!(!road.govc(&["ls", path]).contains("acme"), "{path}");
+    }
+    // What was there before bears no mark, and stays.
+    assert!(road.govc(&["ls", "/DC0/vm/novahost"]).contains("team"));
+    assert!(road.govc(&["ls", "/DC0/host/DC0_C0/Resources/*"]).contains("team"));
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
 /// A client in another language reads the same, property by property.
 fn seen_by_pyvmomi(road: &Road) -> Option<String> {
     let Ok(python) = env::var("NOVAHOST_PYTHON") else { return None };

@@ -32,8 +32,8 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::Restart(_) => vec![shutdown(None), start(Expect::default())],
         Change::TakeSnapshot(_) | Change::RemoveSnapshots(_) => return Err(vec![no_snapshots()]),
         Change::Delete(seen) => delete(seen)?,
-        Change::CreatePool(pool) => vec![create_pool(pool)],
-        Change::UpdatePool(pool) => vec![set_comment(pool)],
+        Change::CreatePool(it) => vec![create_pool(it.pool)],
+        Change::UpdatePool(it) => vec![set_comment(it.pool)],
         Change::DeletePool(_) => vec![delete_pool()],
     };
     Ok(Lowered { steps, ..Lowered::default() })
@@ -60,7 +60,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
-        | StepOp::DeletePool => BTreeSet::new(),
+        | StepOp::DeletePool
+        | StepOp::MakePart { .. }
+        | StepOp::MarkPart { .. }
+        | StepOp::RemovePart { .. } => BTreeSet::new(),
     };
     // The server compares its digest on these calls, and on no others.
     let guarded = matches!(op, StepOp::Configure(_) | StepOp::GrowDisk { .. });
@@ -72,7 +75,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::ClearLabel { .. }
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
-        | StepOp::DeletePool => Wait::Call,
+        | StepOp::DeletePool
+        | StepOp::MakePart { .. }
+        | StepOp::MarkPart { .. }
+        | StepOp::RemovePart { .. } => Wait::Call,
         StepOp::Shutdown => Wait::PowerOff { within_s: SHUTDOWN_S },
         StepOp::Clone(_)
         | StepOp::Create(_)

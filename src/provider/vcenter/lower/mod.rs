@@ -10,6 +10,7 @@ mod build;
 mod labels;
 mod layout;
 mod parts;
+mod pools;
 mod update;
 
 use crate::{
@@ -41,9 +42,9 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::TakeSnapshot(take) => vec![take_snapshot(take)],
         Change::RemoveSnapshots(all) => all.iter().map(|it| remove_snapshot(it)).collect(),
         Change::Delete(seen) => delete(seen)?,
-        Change::CreatePool(_) | Change::UpdatePool(_) | Change::DeletePool(_) => {
-            return Err(vec![no_pools()]);
-        }
+        Change::CreatePool(it) => pools::create(it)?,
+        Change::UpdatePool(it) => pools::update(it)?,
+        Change::DeletePool(seen) => pools::delete(seen),
     };
     Ok(Lowered { steps, ..Lowered::default() })
 }
@@ -68,7 +69,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::Delete
         | StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
-        | StepOp::DeletePool => BTreeSet::new(),
+        | StepOp::DeletePool
+        | StepOp::MakePart { .. }
+        | StepOp::MarkPart { .. }
+        | StepOp::RemovePart { .. } => BTreeSet::new(),
     };
     // The server compares its change version on this call, and on no other.
     let guarded = matches!(op, StepOp::Configure(_));
@@ -91,11 +95,20 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::TakeSnapshot(_)
         | StepOp::RemoveSnapshot { .. }
         | StepOp::Delete
-        | StepOp::CreatePool { .. }
+        | StepOp::RemovePart { .. } => Wait::Task,
+        StepOp::CreatePool { .. }
         | StepOp::SetComment { .. }
-        | StepOp::DeletePool => Wait::Task,
+        | StepOp::DeletePool
+        | StepOp::MakePart { .. }
+        | StepOp::MarkPart { .. } => Wait::Call,
     };
     Step { op, begin, end, wait, otherwise: None, learns, guarded }
+}
+
+/// A step that states no end.
+#[cfg(test)]
+pub(super) fn bare(op: StepOp) -> Step {
+    step(op, Expect::default(), Expect::default())
 }
 
 fn learns(settings: &[Setting]) -> BTreeSet<Fact> {
@@ -167,12 +180,6 @@ fn move_disks(moves: Vec<DiskMove>) -> Step {
     }
     let begin = Expect { exists: Some(true), slots: end.slots.clone(), ..Expect::default() };
     step(StepOp::MoveDisks(moves), begin, end)
-}
-
-fn no_pools() -> Unsupported {
-    let why = "novahost does not make folders and resource pools yet";
-    let help = "create them in vCenter; machines are put into them";
-    fault(FieldPath::of(FieldKind::Comment), why, help)
 }
 
 /// The marker that a machine bears; a change to one without is a mistake above.

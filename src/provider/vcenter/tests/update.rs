@@ -421,23 +421,6 @@ fn a_machine_changes_hands_by_its_marker_alone() {
 }
 
 #[test]
-fn pools_are_not_made() {
-    let pool = DesiredPool {
-        key: ResourceKey::pool("acme"),
-        comment: None,
-        at: BTreeMap::new(),
-        place: place(),
-    };
-    let observed = ObservedPool::default();
-    for change in
-        [Change::CreatePool(&pool), Change::UpdatePool(&pool), Change::DeletePool(&observed)]
-    {
-        let found = Vcenter.lower(&change).unwrap_err();
-        assert!(found[0].help.contains("create them in vCenter"));
-    }
-}
-
-#[test]
 fn disks_move_while_the_machine_runs_all_in_one_call() {
     let to = |name: &'static str, storage: &'static str| {
         move |it: &mut MachineSpec| {
