@@ -130,6 +130,11 @@ pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
     binds.then_some(found)
 }
 
+/// Whether a call makes a label known, and so is about no object.
+pub fn makes_a_label(call: &str) -> bool {
+    matches!(call, "make-label" | "make-label-value")
+}
+
 /// What a journal calls a request of this kind.
 pub fn ops(call: &str) -> &'static [&'static str] {
     match call {
@@ -145,6 +150,10 @@ pub fn ops(call: &str) -> &'static [&'static str] {
         "create-pool" => &["create-pool"],
         "change-pool" => &["set-pool", "set-comment"],
         "delete-pool" => &["delete-pool"],
+        "make-label" => &["define-label"],
+        "make-label-value" => &["define-label-value"],
+        "label" => &["set-label"],
+        "unlabel" => &["clear-label"],
         _ => &[],
     }
 }
@@ -283,7 +292,11 @@ impl State {
     fn arrived(&mut self, arrival: &Arrival) {
         self.last_arrival = arrival.n;
         let Some(id) = arrival.object.clone() else {
-            if arrival.mutates {
+            if arrival.mutates && makes_a_label(arrival.call) {
+                // What labels there are is nobody's; a machine is to bear it next.
+                self.sends += 1;
+                self.match_row(arrival, "");
+            } else if arrival.mutates {
                 let (call, text) = (arrival.call, &arrival.text);
                 self.blame(format!("`{call}` is about nothing: {text}"));
             }
@@ -338,8 +351,8 @@ impl State {
         let own = |book: &(usize, &mut Book)| book.1.who == arrival.by;
         for (at, book) in self.books.iter_mut().enumerate().filter(own) {
             // A birth whose id the product chooses is written down under its name.
-            let sql = "SELECT id, op FROM steps WHERE outcome IS NULL AND (native_id = ?1
-                 OR birth AND native_id = ''
+            let sql = "SELECT id, op FROM steps WHERE outcome IS NULL
+                 AND (?1 IN ('', native_id) OR birth AND native_id = ''
                  AND json_extract(intent, '$.target.birth.name') = ?1) ORDER BY id";
             let mut found = None;
             // A journal that is not made yet has no rows.

@@ -102,8 +102,12 @@ impl Product {
                 (&PVE, World::Pve(world.unwrap()))
             }
             Product::Vcenter => {
-                let world = vcenter::World::from_yaml(include_str!("world-vcenter.yaml"));
-                (&VCENTER, World::Vcenter(world.unwrap()))
+                let text = include_str!("world-vcenter.yaml");
+                let mut world = vcenter::World::from_yaml(text).unwrap();
+                // A label of which a machine bears one value.
+                let tenant = world.add_category("tenant", false, &["VirtualMachine"]);
+                world.add_tag(&tenant, "acme");
+                (&VCENTER, World::Vcenter(world))
             }
         };
         let made = cell.get_or_init(|| async {

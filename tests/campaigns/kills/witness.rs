@@ -1,7 +1,7 @@
 //! Stands at the cluster's door: every change that arrives must have a row of its own
 //! in the journal, written before.
 
-use crate::oracle::{native, ops};
+use crate::oracle::{makes_a_label, native, ops};
 use mock_servers::harness::Arrival;
 use rusqlite::{Connection, OpenFlags};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -21,7 +21,9 @@ impl Witness {
     /// A change has arrived and is not carried out yet.
     pub fn sees(&mut self, arrival: &Arrival) {
         let (call, ops) = (arrival.call, ops(arrival.call));
-        let Some(id) = arrival.object.as_deref().filter(|_| !ops.is_empty()) else {
+        let nobodys = makes_a_label(call).then_some("");
+        let about = arrival.object.as_deref().or(nobodys);
+        let Some(id) = about.filter(|_| !ops.is_empty()) else {
             self.accusations.push(format!("`{call}` is no call of ours: {}", arrival.text));
             return;
         };
@@ -44,7 +46,7 @@ impl Witness {
         conn.busy_timeout(Duration::from_secs(10))?;
         // A birth whose id the product chooses is written down under its name.
         let mut statement = conn.prepare(
-            "SELECT id, op FROM steps WHERE outcome IS NULL AND (native_id = ?1
+            "SELECT id, op FROM steps WHERE outcome IS NULL AND (?1 IN ('', native_id)
                  OR birth AND native_id = ''
                  AND json_extract(intent, '$.target.birth.name') = ?1) ORDER BY id DESC",
         )?;

@@ -24,6 +24,9 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
     let grown = whole
         .replace("size: 2GiB", "size: 4GiB")
         .replace("10.20.0.71 } }", "10.20.0.71 }, eth1: { network: back } }");
+    let labelled = |labels: &str| {
+        whole.replace("power: running", &format!("power: running\n    labels: {{ {labels} }}"))
+    };
     let shrunk = whole.replace("    disks: { data: { size: 2GiB, on_remove: delete } }\n", "");
     [
         ("birth", story("", whole.clone(), &[])),
@@ -32,6 +35,7 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
         ("change", story(&whole, changed, &[])),
         ("restart", story(&whole, restarted, &[])),
         ("grow", story(&whole, grown, &[])),
+        ("labels", story(&labelled("tenant: acme"), labelled("tenant: other, stage: night"), &[])),
         ("volume", story(&whole, shrunk, &[])),
         ("delete", story(&whole, POOLS.to_owned(), &["vm/a"])),
         ("hard", Story { stubborn: true, ..story(&whole, POOLS.to_owned(), &["vm/a"]) }),
@@ -41,6 +45,9 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
 
 pub(super) fn columns() -> Vec<Column> {
     let column = Column::of;
+    // Labels are calls of another interface, which has no tasks.
+    let label = |name, call| Column { task: false, ..column(name, "labels", call, "") };
+    let nobodys = |name, call| Column { guest: false, ..label(name, call) };
     let read = |name, call, with, after| Column::read(name, call, with, after);
     vec![
         column("clone", "birth", "clone", ""),
@@ -51,6 +58,10 @@ pub(super) fn columns() -> Vec<Column> {
         column("update", "change", "configure", "Changed"),
         column("set-pool", "change", "relocate", ""),
         column("grow", "grow", "configure", ""),
+        nobodys("make-label", "make-label"),
+        nobodys("make-value", "make-label-value"),
+        label("unlabel", "unlabel"),
+        label("label", "label"),
         // It only asks the guest: no task is begun.
         Column { task: false, ..column("shutdown", "restart", "shutdown", "") },
         column("restart", "restart", "start", ""),
@@ -66,6 +77,7 @@ pub(super) fn columns() -> Vec<Column> {
         read("find", "read-other", "FindAllByUuid", 0),
         read("read-config", "read-config", "", 0),
         read("config-later", "read-config", "", 3),
+        Column { mutates: false, ..nobodys("read-labels", "read-labels") },
         read("read-task", "read-task", "", 0),
     ]
 }

@@ -97,6 +97,7 @@ vms:
     resources: { cpu: 4, memory: 4GiB, disk: 16GiB }
     nics: { eth0: { network: web, ip: 10.20.0.71 } }
     notes: Changed at night
+    labels: { tenant: acme }
     power: running
 ",
         allow: "--allow restart",
