@@ -149,8 +149,13 @@ fn cluster() -> Inventory {
     seen.version = "Proxmox VE 9.2".to_owned();
     for name in NODES {
         let networks = Some(["vmbr0".to_owned()].into());
-        let node =
-            ObservedNode { online: true, cpus: 1 << 20, memory: Bytes::gib(1 << 22), networks };
+        let node = ObservedNode {
+            spreads: false,
+            online: true,
+            cpus: 1 << 20,
+            memory: Bytes::gib(1 << 22),
+            networks,
+        };
         seen.nodes.insert(name.into(), node);
         for storage in ["fast", "local-lvm", "local-zfs"] {
             seen.storages.push(ObservedStorage {

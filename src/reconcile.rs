@@ -77,7 +77,10 @@ pub fn reconcile(
         let remembered = known.history.owned.iter().map(|it| &it.key);
         let lost = remembered.chain(ownership.obstacles.keys());
         let lost = lost.filter(|key| desired.forget.contains(*key));
-        let known = all.chain(ownership.owned.keys()).chain(lost).cloned().collect();
+        let planned = reconciled.plan.body.actions.iter().map(|it| &it.key);
+        let planned = planned.filter(|key| key.kind == crate::model::Kind::Spread);
+        let known = all.chain(ownership.owned.keys()).chain(lost).chain(planned);
+        let known = known.cloned().collect();
         reconciled.chosen = Some(plan::target(&mut reconciled.plan, targets, &known)?);
     }
     judge(known, &mut reconciled, consent);

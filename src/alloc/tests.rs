@@ -48,6 +48,7 @@ fn inventory() -> Inventory {
         seen.nodes.insert(
             name.into(),
             ObservedNode {
+                spreads: false,
                 online: true,
                 cpus: 16,
                 memory: Bytes::gib(memory),
@@ -122,6 +123,7 @@ fn machine(name: &str) -> DesiredMachine {
         }),
         after: Vec::new(),
         pinned_node: None,
+        spread: None,
         wanted_id: None,
         adopt: None,
         was: None,

@@ -61,7 +61,7 @@ impl<'a> Job<'a> {
             (Some(id), _) => At::Id(id.clone()),
             // Pools are called on a hypervisor what the plan calls them.
             (None, Kind::Pool) => At::Id(action.key.name.as_str().into()),
-            (None, Kind::Vm) => At::Birth(birthplace(ctx, action)?),
+            (None, Kind::Vm | Kind::Spread) => At::Birth(birthplace(ctx, action)?),
         };
         Ok(Self {
             ctx,
@@ -331,6 +331,11 @@ impl<'a> Job<'a> {
             // Nothing has an end before it is born.
             return Ok(());
         };
+        if key.kind == Kind::Spread {
+            // Nothing on it could be lost or copied: its name says whose it is, every time.
+            self.identity = (!op.is_end()).then(|| self.born_as());
+            return Ok(());
+        }
         let written = if op.is_birth() {
             self.identity = Some(self.born_as());
             self.seen_tick = Some(self.site.tick());
@@ -364,7 +369,10 @@ impl<'a> Job<'a> {
             if self.ends_later(0) && !self.action.steps.iter().any(|step| step.op.is_birth()) {
                 match &fresh.object {
                     FreshObject::Absent => return Ok(()),
-                    FreshObject::Machine(_) | FreshObject::Pool(_) | FreshObject::Unreadable(_) => {
+                    FreshObject::Machine(_)
+                    | FreshObject::Pool(_)
+                    | FreshObject::Spread(_)
+                    | FreshObject::Unreadable(_) => {
                         lines = vec!["it still exists".to_owned()];
                     }
                 }
@@ -415,10 +423,14 @@ impl<'a> Job<'a> {
 /// The identity that a plan gives to what it makes for an entry.
 fn born_as(ctx: &Context, key: &ResourceKey) -> Identity {
     let project = &ctx.plan.body.project;
-    let intent = intent_id(&ctx.plan.plan_id, key);
+    let intent = match key.kind {
+        Kind::Vm | Kind::Pool => intent_id(&ctx.plan.plan_id, key),
+        // There is no marker that could tell one plan's from another's.
+        Kind::Spread => uuid::Uuid::nil(),
+    };
     let uuid = match key.kind {
         Kind::Vm => Some(machine_uuid(project, key, intent)),
-        Kind::Pool => None,
+        Kind::Pool | Kind::Spread => None,
     };
     Identity { project: project.clone(), key: key.clone(), intent, uuid }
 }

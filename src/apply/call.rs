@@ -234,7 +234,10 @@ impl Job<'_> {
                 let fresh = self.read().await?;
                 match fresh.object {
                     FreshObject::Absent => Ok(Next::Again),
-                    FreshObject::Machine(_) | FreshObject::Pool(_) | FreshObject::Unreadable(_) => {
+                    FreshObject::Machine(_)
+                    | FreshObject::Pool(_)
+                    | FreshObject::Spread(_)
+                    | FreshObject::Unreadable(_) => {
                         Err(Halt::failed(format!("`{}` was refused: {text}", op.name())))
                     }
                 }

@@ -135,7 +135,10 @@ async fn address_taken(
                     "whether {address} is free cannot be told: {id} cannot be read: {why}"
                 ))));
             }
-            FreshObject::Machine(_) | FreshObject::Pool(_) | FreshObject::Absent => {}
+            FreshObject::Machine(_)
+            | FreshObject::Pool(_)
+            | FreshObject::Spread(_)
+            | FreshObject::Absent => {}
         }
     }
     Ok(None)

@@ -83,7 +83,7 @@ pub(super) fn pool_value(pool: &ObservedPool, path: &FieldPath) -> Option<Value>
 pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
     let mut lines = Vec::new();
     let exists = match object {
-        FreshObject::Machine(_) => true,
+        FreshObject::Machine(_) | FreshObject::Spread(_) => true,
         FreshObject::Pool(pool) => pool.exists(),
         FreshObject::Absent => false,
         FreshObject::Unreadable(why) => {
@@ -111,6 +111,11 @@ pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 if found != Some(stage) {
                     lines.push(format!("its marker does not say `{}`", stage.as_str()));
                 }
+            }
+        }
+        FreshObject::Spread(spread) => {
+            for (path, wanted) in &expect.fields {
+                compare(path, wanted.as_ref(), spread.value(path).as_ref(), &mut lines);
             }
         }
         FreshObject::Absent | FreshObject::Unreadable(_) => {
@@ -280,6 +285,7 @@ pub(super) fn object_digest(fresh: &Fresh) -> Option<String> {
     let text = match &fresh.object {
         FreshObject::Machine(machine) => serde_json::to_vec(machine).ok()?,
         FreshObject::Pool(pool) => serde_json::to_vec(pool).ok()?,
+        FreshObject::Spread(spread) => serde_json::to_vec(spread).ok()?,
         FreshObject::Absent | FreshObject::Unreadable(_) => return None,
     };
     Some(Sha256::digest(&text).iter().fold(String::new(), |mut hex, byte| {

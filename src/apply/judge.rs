@@ -13,7 +13,7 @@ use crate::{
         Verb,
     },
     ownership::owns_snapshot,
-    plan::{machine_base, pool_base},
+    plan::{machine_base, pool_base, spread_base},
     planted::Bug,
 };
 use std::collections::BTreeSet;
@@ -146,7 +146,9 @@ impl Job<'_> {
             {
                 let missing = unmet(&step.end, &fresh.object);
                 // A machine that is ready has left its birth behind.
-                if missing.is_empty() || stage == Stage::Ready {
+                let lives =
+                    stage == Stage::Ready && !matches!(fresh.object, FreshObject::Spread(_));
+                if missing.is_empty() || lives {
                     Ok(Judged::AlreadySo)
                 } else {
                     Err(Halt::failed(format!("{id} was made, but {}", missing.join("; "))))
@@ -164,7 +166,7 @@ impl Job<'_> {
 
     /// Which stages of a life an action may touch.
     fn stage_allows(&self, step: &Step, op: &StepOp, stage: Stage) -> Result<(), Halt> {
-        if self.action.key.kind == Kind::Pool {
+        if matches!(self.action.key.kind, Kind::Pool | Kind::Spread) {
             return Ok(());
         }
         let id = &self.target.at;
@@ -265,6 +267,7 @@ impl Job<'_> {
             let value = match &fresh.object {
                 FreshObject::Machine(machine) => machine_value(machine, &change.field, false),
                 FreshObject::Pool(pool) => pool_value(pool, &change.field),
+                FreshObject::Spread(spread) => spread.value(&change.field),
                 FreshObject::Absent | FreshObject::Unreadable(_) => None,
             };
             if value != change.before {
@@ -305,6 +308,7 @@ pub(super) fn awake(op: &StepOp, object: &FreshObject) -> Result<(), Halt> {
         }
         FreshObject::Machine(_)
         | FreshObject::Pool(_)
+        | FreshObject::Spread(_)
         | FreshObject::Absent
         | FreshObject::Unreadable(_) => Ok(()),
     }
@@ -315,6 +319,7 @@ pub(super) fn base_now(base: &Base, object: &FreshObject) -> Option<String> {
     match object {
         FreshObject::Machine(machine) => Some(machine_base(machine, base.fields.clone()).sha256),
         FreshObject::Pool(pool) => Some(pool_base(pool).sha256),
+        FreshObject::Spread(spread) => Some(spread_base(spread, base.fields.clone()).sha256),
         FreshObject::Absent | FreshObject::Unreadable(_) => None,
     }
 }

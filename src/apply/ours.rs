@@ -41,6 +41,15 @@ pub(super) fn ours(
             Ok(marker) => Ours::Yes { stage: marker.stage, identity: whose(project, key, marker) },
             Err(why) => Ours::No(why),
         },
+        FreshObject::Spread(spread) => match &spread.foreign {
+            _ if spread.key != *key => Ours::No(format!("it is {}", spread.key)),
+            Some(why) => Ours::No(why.clone()),
+            None => {
+                let (project, key, intent) = (project.clone(), key.clone(), uuid::Uuid::nil());
+                let identity = Identity { project, key, intent, uuid: None };
+                Ours::Yes { stage: Stage::Ready, identity }
+            }
+        },
         FreshObject::Machine(machine) => {
             if let Some(id) = target.id()
                 && machine.id != *id
@@ -71,7 +80,7 @@ fn whose(project: &ProjectName, key: &ResourceKey, marker: &Marker) -> Identity 
         intent: marker.intent,
         uuid: marker.uuid.or_else(|| match key.kind {
             crate::model::Kind::Vm => Some(machine_uuid(project, key, marker.intent)),
-            crate::model::Kind::Pool => None,
+            crate::model::Kind::Pool | crate::model::Kind::Spread => None,
         }),
     }
 }

@@ -30,7 +30,9 @@ impl Job<'_> {
             // Of what is gone there is nothing left to forget.
             FreshObject::Absent if *owner == Owner::Nobody => return Ok(Judged::AlreadySo),
             FreshObject::Absent => return Err(Halt::Stale(format!("{id} is gone"))),
-            FreshObject::Pool(_) => return Err(Halt::Stale(format!("{id} is a pool"))),
+            FreshObject::Pool(_) | FreshObject::Spread(_) => {
+                return Err(Halt::Stale(format!("{id} is no machine")));
+            }
         };
         let held = match (owner, self.whose(&fresh.object)) {
             (Owner::Nobody, _) => owner.has(machine),

@@ -25,8 +25,8 @@ impl Job<'_> {
             FreshObject::Unreadable(why) => {
                 return Ok(Judged::Wait(format!("{} cannot be read: {why}", self.target.at)));
             }
-            FreshObject::Machine(_) => {
-                return Err(Halt::Stale(format!("{} is a machine", self.target.at)));
+            FreshObject::Machine(_) | FreshObject::Spread(_) => {
+                return Err(Halt::Stale(format!("{} is no pool", self.target.at)));
             }
         };
         self.parts_are_as_planned(fresh)?;

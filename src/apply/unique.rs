@@ -127,7 +127,7 @@ where
         }
         let seen = look(id.clone()).await.map_err(|error| Halt::provider(&error))?;
         match seen.as_ref() {
-            FreshObject::Absent | FreshObject::Pool(_) => {}
+            FreshObject::Absent | FreshObject::Pool(_) | FreshObject::Spread(_) => {}
             FreshObject::Unreadable(why) => return Ok(Err(format!("{id} cannot be read: {why}"))),
             FreshObject::Machine(machine) => match bears(project, &target.key, machine) {
                 Bears::Yes => found.push(Other {

@@ -68,7 +68,13 @@ fn machine(id: &str, cpu: u32, memory_gib: u64, devices: Vec<Device>) -> Observe
 fn inventory() -> HypervisorInventory {
     let mut seen = HypervisorInventory::failed("", FailureKind::Unreachable);
     seen.coverage = Coverage::Complete;
-    let node = ObservedNode { online: true, cpus: 8, memory: Bytes::gib(100), networks: None };
+    let node = ObservedNode {
+        spreads: false,
+        online: true,
+        cpus: 8,
+        memory: Bytes::gib(100),
+        networks: None,
+    };
     seen.nodes.insert(HOST.into(), node);
     seen.storages.push(ObservedStorage {
         name: "fast".into(),

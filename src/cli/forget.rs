@@ -11,10 +11,10 @@ use crate::{apply::ExitClass, model::Kind};
 
 /// `forget ADDRESS...`.
 pub async fn run(global: &Global, args: Forget, output: &Output) -> Result<ExitClass, CliError> {
-    if let Some(pool) = args.addresses.iter().find(|it| it.kind == Kind::Pool) {
+    if let Some(pool) = args.addresses.iter().find(|it| it.kind != Kind::Vm) {
         return Err(CliError::new(
             ExitClass::Error,
-            format!("{pool} is a pool; only machines can be forgotten in this version"),
+            format!("{pool} is a {}; only machines can be forgotten in this version", pool.kind),
         ));
     }
     let mut session = Session::open(global, args.file.as_deref(), output).await?;

@@ -98,6 +98,7 @@ fn pair() -> Pair {
         birth: None,
         after: Vec::new(),
         pinned_node: None,
+        spread: None,
         wanted_id: None,
         adopt: None,
         was: None,

@@ -257,6 +257,8 @@ pub struct DesiredMachine {
     pub after: Vec<ResourceKey>,
     /// The host it must be on, when pinned.
     pub pinned_node: Option<NodeName>,
+    /// Machines of one hypervisor with the same name here are kept on different hosts.
+    pub spread: Option<Name>,
     /// The id it would like at birth.
     pub wanted_id: Option<NativeId>,
     /// The machine that exists and is to be taken over, on its hypervisor.

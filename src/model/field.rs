@@ -29,6 +29,8 @@ pub enum FieldKind {
     Pool,
     /// One key of the product's free configuration.
     Extra,
+    /// With whom it is kept on different hosts.
+    Spread,
     DiskSize,
     DiskBus,
     DiskStorage,
@@ -61,11 +63,17 @@ pub enum FieldKind {
     Marker,
     /// Which values of a label the product knows, whether a machine bears them or not.
     LabelValues,
+    /// The machines of a spread.
+    Members,
+    /// Whether one machine is in a spread.
+    Member,
+    /// Whether a spread is in force.
+    Enabled,
 }
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 40] = {
+    pub const ALL: [FieldKind; 44] = {
         use FieldKind::*;
         [
             Name,
@@ -84,6 +92,7 @@ impl FieldKind {
             Notes,
             Pool,
             Extra,
+            Spread,
             DiskSize,
             DiskBus,
             DiskStorage,
@@ -108,6 +117,9 @@ impl FieldKind {
             Comment,
             Marker,
             LabelValues,
+            Members,
+            Member,
+            Enabled,
         ]
     };
 
@@ -155,6 +167,10 @@ impl FieldKind {
             Marker => ("marker", ""),
             Label => ("label", ""),
             LabelValues => ("label-values", ""),
+            Spread => ("placement.spread", ""),
+            Members => ("members", ""),
+            Member => ("member", ""),
+            Enabled => ("enabled", ""),
         }
     }
 
@@ -178,6 +194,7 @@ impl FieldKind {
                 | Nic
                 | Label
                 | LabelValues
+                | Member
         )
     }
 

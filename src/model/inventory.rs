@@ -1,9 +1,9 @@
 //! What hypervisors reported, with what could not be learnt kept beside it.
 
 use super::{
-    Bytes, Device, FieldPath, Hindrance, HypervisorName, MachineSpec, MarkerState, Name, NativeId,
-    NodeName, PartSeen, PartState, PoolPart, PowerState, ProjectName, ResourceKey, StorageName,
-    Value,
+    Bytes, Device, FieldKind, FieldPath, Hindrance, HypervisorName, MachineSpec, MarkerState, Name,
+    NativeId, NodeName, PartSeen, PartState, PoolPart, PowerState, ProjectName, ResourceKey,
+    StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,9 @@ pub struct HypervisorInventory {
     pub unreadable: BTreeMap<NativeId, String>,
     /// Pools by native name.
     pub pools: BTreeMap<Name, ObservedPool>,
+    /// Machines that are kept apart under a name of ours, by place and name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub spreads: BTreeMap<NativeId, ObservedSpread>,
     /// Hosts.
     pub nodes: BTreeMap<NodeName, ObservedNode>,
     /// Storages, one row per host that sees them.
@@ -63,6 +66,7 @@ impl HypervisorInventory {
             machines: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             pools: BTreeMap::new(),
+            spreads: BTreeMap::new(),
             nodes: BTreeMap::new(),
             storages: Vec::new(),
             isos: BTreeSet::new(),
@@ -379,6 +383,50 @@ impl ObservedPool {
     }
 }
 
+/// Machines that a place keeps on different hosts of its own, by a rule that bears a name of
+/// ours. There is no room for a marker on it: the name and the members say whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedSpread {
+    /// Which entry its name means.
+    pub key: ResourceKey,
+    /// Where it is.
+    pub node: NodeName,
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// Machines of ours in it.
+    pub members: BTreeSet<ResourceKey>,
+    /// Why it is not ours all the same, when it is not: machines of others are in it, or it is
+    /// of another kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<String>,
+}
+
+impl ObservedSpread {
+    /// One of its fields.
+    pub fn value(&self, path: &FieldPath) -> Option<Value> {
+        match (path.kind, &path.device) {
+            (FieldKind::Enabled, _) => Some(Value::Flag(self.enabled)),
+            (FieldKind::Members, _) => Some(Self::names(&self.members)),
+            (FieldKind::Member, Some(name)) => {
+                let key = ResourceKey::vm(name.as_str());
+                Some(Value::Flag(self.members.contains(&key)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Members as a value.
+    pub fn names(members: &BTreeSet<ResourceKey>) -> Value {
+        Value::List(members.iter().map(|key| key.name.to_string()).collect())
+    }
+
+    /// What a spread of a place is called among all of a hypervisor.
+    pub fn id_of(key: &ResourceKey, node: &NodeName) -> NativeId {
+        format!("{node}/{}", key.name).into()
+    }
+}
+
 /// A host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -389,6 +437,9 @@ pub struct ObservedNode {
     pub cpus: u32,
     /// Memory.
     pub memory: Bytes,
+    /// Whether it has hosts of its own among which it keeps machines apart.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub spreads: bool,
     /// Native networks that guests can be plugged into; `None` when not known.
     pub networks: Option<BTreeSet<String>>,
 }

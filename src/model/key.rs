@@ -100,6 +100,8 @@ pub enum Kind {
     Pool,
     /// A virtual machine.
     Vm,
+    /// Machines that are kept on different hosts.
+    Spread,
 }
 
 impl Kind {
@@ -108,6 +110,7 @@ impl Kind {
         match self {
             Kind::Pool => "pool",
             Kind::Vm => "vm",
+            Kind::Spread => "spread",
         }
     }
 }
@@ -133,6 +136,11 @@ impl ResourceKey {
         Self { kind: Kind::Vm, name: name.into() }
     }
 
+    /// The key of machines that are kept apart.
+    pub fn spread(name: impl Into<Name>) -> Self {
+        Self { kind: Kind::Spread, name: name.into() }
+    }
+
     /// The key of a pool.
     pub fn pool(name: impl Into<Name>) -> Self {
         Self { kind: Kind::Pool, name: name.into() }
@@ -147,7 +155,7 @@ impl fmt::Display for ResourceKey {
 
 /// A text that is not `kind/name`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address; expected `vm/NAME` or `pool/NAME`")]
+#[error("`{0}` is not an address; expected `vm/NAME`, `pool/NAME` or `spread/NAME`")]
 pub struct NotAnAddress(pub String);
 
 impl FromStr for ResourceKey {
@@ -157,6 +165,7 @@ impl FromStr for ResourceKey {
         match text.split_once('/') {
             Some(("vm", name)) if !name.is_empty() => Ok(Self::vm(name)),
             Some(("pool", name)) if !name.is_empty() => Ok(Self::pool(name)),
+            Some(("spread", name)) if !name.is_empty() => Ok(Self::spread(name)),
             _ => Err(NotAnAddress(text.to_owned())),
         }
     }

@@ -325,6 +325,8 @@ pub enum EdgeReason {
     DeleteOrder,
     /// Two actions on one object.
     SameObject,
+    /// Machines before the rule that keeps them apart.
+    Members,
 }
 
 /// Something that cannot be done.

@@ -6,11 +6,15 @@
 
 use super::{
     Bus, DesiredMachine, DesiredPool, DeviceName, Disruption, FieldChange, FieldKind, FieldPath,
-    MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool, PowerState,
-    ResourceKey, Slot, SnapshotSeen, Step, StorageName, TakeSnapshot, Value,
+    MacAddress, MachineSpec, Name, NativeId, NodeName, ObservedMachine, ObservedPool,
+    ObservedSpread, PowerState, ResourceKey, Slot, SnapshotSeen, Step, StorageName, TakeSnapshot,
+    Value,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 use uuid::Uuid;
 
 /// What is known of a product without asking any hypervisor.
@@ -189,6 +193,23 @@ pub enum Change<'a> {
     UpdatePool(PoolChange<'a>),
     /// Delete an empty pool.
     DeletePool(&'a ObservedPool),
+    /// Keep machines apart that are not.
+    CreateSpread(&'a Spread),
+    /// Keep these machines apart, and no others under that name.
+    UpdateSpread(&'a Spread),
+    /// Keep them apart no longer.
+    DeleteSpread(&'a ObservedSpread),
+}
+
+/// Machines that are to be kept on different hosts of one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// `spread/NAME`.
+    pub key: ResourceKey,
+    /// The place.
+    pub node: NodeName,
+    /// All of them, by key: some may not be born yet.
+    pub members: BTreeSet<ResourceKey>,
 }
 
 /// A pool to be made or changed.
@@ -414,6 +435,8 @@ pub enum FreshObject {
     Machine(Box<ObservedMachine>),
     /// A pool.
     Pool(ObservedPool),
+    /// Machines that are kept apart.
+    Spread(ObservedSpread),
     /// Proved not to be there, on any host.
     Absent,
     /// Something is there and cannot be read (a locked birth, a dead node).

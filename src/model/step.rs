@@ -142,6 +142,18 @@ pub enum StepOp {
         /// Which.
         part: PoolPart,
     },
+    /// Begin to keep machines on different hosts of a place.
+    CreateSpread {
+        /// All of them, by key; their ids are looked up right before the call.
+        members: BTreeSet<ResourceKey>,
+    },
+    /// Keep these machines apart, and no others under that name.
+    SetSpread {
+        /// All of them, by key.
+        members: BTreeSet<ResourceKey>,
+    },
+    /// Keep them apart no longer.
+    DeleteSpread,
 }
 
 impl StepOp {
@@ -171,6 +183,9 @@ impl StepOp {
             StepOp::MakePart { .. } => "make-part",
             StepOp::MarkPart { .. } => "mark-part",
             StepOp::RemovePart { .. } => "remove-part",
+            StepOp::CreateSpread { .. } => "create-spread",
+            StepOp::SetSpread { .. } => "set-spread",
+            StepOp::DeleteSpread => "delete-spread",
         }
     }
 
@@ -199,13 +214,22 @@ impl StepOp {
             | StepOp::UpgradeHardware { .. }
             | StepOp::TakeSnapshot { .. }
             | StepOp::RemoveSnapshot { .. }
+            | StepOp::CreateSpread { .. }
+            | StepOp::SetSpread { .. }
+            | StepOp::DeleteSpread
             | StepOp::DeletePool => None,
         }
     }
 
     /// Whether the call brings an object into being.
     pub fn is_birth(&self) -> bool {
-        matches!(self, StepOp::Clone(_) | StepOp::Create(_) | StepOp::CreatePool { .. })
+        matches!(
+            self,
+            StepOp::Clone(_)
+                | StepOp::Create(_)
+                | StepOp::CreatePool { .. }
+                | StepOp::CreateSpread { .. }
+        )
     }
 
     /// Whether the call is about labels.
@@ -220,7 +244,7 @@ impl StepOp {
 
     /// The same as [`StepOp::is_birth`], asked of a name: what a journal row holds.
     pub fn is_birth_name(name: &str) -> bool {
-        matches!(name, "clone" | "create" | "create-pool")
+        matches!(name, "clone" | "create" | "create-pool" | "create-spread")
     }
 
     /// Whether nothing that is called later can undo it, though it deletes nothing.
@@ -230,7 +254,7 @@ impl StepOp {
 
     /// Whether the call ends an object's life.
     pub fn is_end(&self) -> bool {
-        matches!(self, StepOp::Delete | StepOp::DeletePool)
+        matches!(self, StepOp::Delete | StepOp::DeletePool | StepOp::DeleteSpread)
     }
 
     /// The stage that this call writes into the marker, when it writes one.

@@ -1,8 +1,8 @@
 //! The base of an action: what the world must still look like when it runs.
 
 use crate::model::{
-    Base, DeviceMap, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool, PartSeen,
-    PoolPart, digest_of,
+    Base, DeviceMap, FieldKind, FieldPath, MarkerState, ObservedMachine, ObservedPool,
+    ObservedSpread, PartSeen, PoolPart, digest_of,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -45,6 +45,19 @@ pub fn pool_base(seen: &ObservedPool) -> Base {
     if !parts.is_empty() {
         document["parts"] = Value::Array(parts);
     }
+    Base { fields, sha256: digest_of(&document) }
+}
+
+/// The digest over place, name and the given fields of machines that are kept apart. A member
+/// that is not named by a field may come or go: what is written says who is in.
+pub fn spread_base(seen: &ObservedSpread, fields: BTreeSet<FieldPath>) -> Base {
+    let values: Vec<Value> = fields.iter().map(|path| json!([path, seen.value(path)])).collect();
+    let document = json!({
+        "key": seen.key,
+        "node": seen.node,
+        "foreign": seen.foreign,
+        "fields": values,
+    });
     Base { fields, sha256: digest_of(&document) }
 }
 

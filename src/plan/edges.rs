@@ -16,6 +16,7 @@ impl Builder<'_> {
             let before = self.actions.len();
             self.block_what_is_taken();
             self.block_full_pools();
+            self.block_spreads_without_members();
             self.block_dependents();
             self.block_half_replaces();
             let edges = self.edges();
@@ -39,6 +40,7 @@ impl Builder<'_> {
             match action.key.kind {
                 Kind::Vm => self.edges_of_machine(action, &by_key, &mut edge),
                 Kind::Pool => self.edges_of_pool(action, &mut edge),
+                Kind::Spread => self.edges_of_spread(action, &by_key, &mut edge),
             }
         }
         edges.into_iter().collect()
@@ -60,7 +62,7 @@ impl Builder<'_> {
         by_key: &BTreeMap<ResourceKey, Vec<ActionId>>,
         edge: &mut impl FnMut(&ActionId, &ActionId, EdgeReason),
     ) {
-        if action.key.kind == Kind::Pool {
+        if matches!(action.key.kind, Kind::Pool | Kind::Spread) {
             return;
         }
         for other in by_key.get(&action.key).into_iter().flatten() {

@@ -13,10 +13,11 @@ mod machines;
 mod own_snapshots;
 mod pools;
 mod snapshot;
+mod spreads;
 mod taken;
 mod target;
 
-pub use base::{machine_base, pool_base};
+pub use base::{machine_base, pool_base, spread_base};
 pub use command::{Answer, Command, NotDone, command};
 pub use target::{UnknownTarget, target};
 
@@ -102,6 +103,7 @@ pub fn plan(input: Input<'_>) -> Planned {
     builder.plan_pools();
     builder.plan_machines();
     builder.plan_forgotten();
+    builder.plan_spreads();
     let edges = builder.finish_edges();
     let Builder { actions, mut blocked, unchanged, reasons, notes, .. } = builder;
     blocked.sort();

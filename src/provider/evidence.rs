@@ -20,7 +20,7 @@ pub(super) enum Evidence {
 }
 
 pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
-    let birth = matches!(intent.op.as_str(), "clone" | "create" | "create-pool");
+    let birth = matches!(intent.op.as_str(), "clone" | "create" | "create-pool" | "create-spread");
     if !intent.end.parts.is_empty() {
         return judge_parts(intent, object);
     }
@@ -50,6 +50,18 @@ pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
         FreshObject::Pool(_) if intent.end.exists == Some(false) => {
             Evidence::NotThere(format!("{} is still there", intent.target))
         }
+        FreshObject::Spread(_) if intent.end.exists == Some(false) => {
+            Evidence::NotThere(format!("{} is still there", intent.target))
+        }
+        FreshObject::Spread(spread) => {
+            let reached = |(path, wanted): (&FieldPath, &Option<Value>)| {
+                path.kind.is_reached(wanted.as_ref(), spread.value(path).as_ref())
+            };
+            match intent.end.fields.iter().all(reached) {
+                true => Evidence::Happened,
+                false => Evidence::NotThere(format!("{} is as it was", intent.target)),
+            }
+        }
         // A comment has no version, but a call whose end held already is never sent.
         FreshObject::Pool(pool) => {
             match intent.end.fields.get(&FieldPath::of(FieldKind::Comment)) {
@@ -69,7 +81,9 @@ fn judge_parts(intent: &Intent, object: &FreshObject) -> Evidence {
     let stands = |part: &PoolPart| match object {
         FreshObject::Pool(pool) => Ok(pool.part(part)),
         FreshObject::Absent => Ok(PartState::Absent),
-        FreshObject::Machine(_) => Err("a machine was read instead of a pool"),
+        FreshObject::Machine(_) | FreshObject::Spread(_) => {
+            Err("something else was read instead of a pool")
+        }
         FreshObject::Unreadable(why) => Err(why.as_str()),
     };
     for (part, wanted) in &intent.end.parts {

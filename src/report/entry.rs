@@ -102,6 +102,7 @@ fn address(canvas: &Canvas, group: &Group<'_>) -> String {
             let noun = match group.first.key.kind {
                 crate::model::Kind::Vm => "machines",
                 crate::model::Kind::Pool => "pools",
+                crate::model::Kind::Spread => "spreads",
             };
             format!("{} {noun} like {first}", number(count))
         }

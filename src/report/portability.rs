@@ -65,7 +65,8 @@ pub struct Reason {
 
 /// Fields that people write: the marker is nobody's, and what a product knows is its own.
 fn fields() -> impl Iterator<Item = FieldKind> {
-    let ours = [FieldKind::Marker, FieldKind::LabelValues];
+    use FieldKind as K;
+    let ours = [K::Marker, K::LabelValues, K::Members, K::Member, K::Enabled];
     FieldKind::ALL.into_iter().filter(move |kind| !ours.contains(kind))
 }
 

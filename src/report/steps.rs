@@ -62,6 +62,9 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         StepOp::MakePart { part } => format!("make {}", pool_part(canvas, part)),
         StepOp::MarkPart { part } => format!("mark {} as ours", pool_part(canvas, part)),
         StepOp::RemovePart { part } => format!("remove {}, empty", pool_part(canvas, part)),
+        StepOp::CreateSpread { .. } => "keep its machines on different hosts".to_owned(),
+        StepOp::SetSpread { .. } => "keep these machines on different hosts".to_owned(),
+        StepOp::DeleteSpread => "keep its machines apart no longer".to_owned(),
     }
 }
 

@@ -16,6 +16,7 @@ mod parts;
 mod proxmox;
 mod read;
 mod refused;
+mod spreads;
 mod subject;
 mod table;
 mod tasks;

@@ -37,6 +37,7 @@ mod provider_proxmox;
 mod provider_vcenter;
 mod readme;
 mod scratch;
+mod spreads;
 mod support;
 mod tidy;
 mod vcsim;

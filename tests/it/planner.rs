@@ -364,6 +364,7 @@ fn inventory(setup: &Setup) -> Inventory {
         seen.nodes.insert(
             name.into(),
             ObservedNode {
+                spreads: false,
                 online: true,
                 cpus: 64,
                 memory: novahost::model::Bytes::gib(256),

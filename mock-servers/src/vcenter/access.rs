@@ -166,6 +166,7 @@ pub(crate) const PRIVILEGES: &[&str] = &[
     "Global.CancelTask",
     "Global.ManageCustomFields",
     "Global.SetCustomField",
+    "Host.Inventory.EditCluster",
     "InventoryService.Tagging.AttachTag",
     "InventoryService.Tagging.CreateCategory",
     "InventoryService.Tagging.CreateTag",

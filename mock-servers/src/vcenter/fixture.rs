@@ -138,6 +138,7 @@ pub(crate) fn read(text: &str) -> anyhow::Result<World> {
         tasks: BTreeMap::new(),
         events: Vec::new(),
         sessions: BTreeMap::new(),
+        rules: BTreeMap::new(),
         tagging: super::tagging::Tagging::default(),
         sessions_max: 2000,
         authority: None,

@@ -17,6 +17,7 @@ pub(crate) fn privileges(core: &Core, call: &Call<'_>) -> Vec<&'static str> {
             }
         }
         ("ReconfigVM_Task", _) => reconfigure_privileges(call.elem),
+        ("ReconfigureComputeResource_Task", _) => vec!["Host.Inventory.EditCluster"],
         ("RelocateVM_Task", _) => vec![match core.world.vm(call.on).map(|vm| vm.power.as_str()) {
             Some("poweredOn") => "Resource.HotMigrate",
             Some(_) | None => "Resource.ColdMigrate",
@@ -131,6 +132,7 @@ pub(crate) fn receiver(method: &str) -> &'static [&'static str] {
         | "CreateSnapshot_Task"
         | "RemoveAllSnapshots_Task" => &["VirtualMachine"],
         "RevertToSnapshot_Task" | "RemoveSnapshot_Task" => &["VirtualMachineSnapshot"],
+        "ReconfigureComputeResource_Task" => &["ComputeResource"],
         "CreateVM_Task" | "CreateFolder" | "MoveIntoFolder_Task" => &["Folder"],
         "CreateResourcePool" | "UpdateConfig" | "MoveIntoResourcePool" => &["ResourcePool"],
         "Destroy_Task" | "Rename_Task" => &["ManagedEntity"],

@@ -1,7 +1,7 @@
 //! What the tasks do: their turn, their beginning, their end.
 
 use super::fault::{Fault, Outcome};
-use super::ops::{birth, folders, power, reconfigure};
+use super::ops::{birth, folders, power, reconfigure, rules};
 use super::server::Core;
 use super::snapshot;
 use super::val::Val;
@@ -134,6 +134,7 @@ pub(crate) fn finish(core: &mut Core, id: &str) -> Outcome<Option<Val>> {
             reconfigure::reconfigure(core, &vm, spec)?;
             said(core, "VmReconfiguredEvent", &vm, "reconfigured");
         }
+        "ReconfigureComputeResource_Task" => rules::reconfigure(core, &entity, &call)?,
         "RelocateVM_Task" => {
             birth::relocate(core, &vm, &call)?;
             said(core, "VmRelocatedEvent", &vm, "relocated");

@@ -166,6 +166,8 @@ pub struct Switches {
     pub tags_by_case: bool,
     /// A tag takes the place of another one of a category that allows one, instead of being refused.
     pub single_tag_replaced: bool,
+    /// Rules keep naming machines that are gone.
+    pub rules_keep_gone: bool,
     /// Clones bear the tags of what they are cloned from.
     pub clone_copies_tags: bool,
 }
@@ -191,6 +193,7 @@ impl Switches {
             tags_by_case: true,
             single_tag_replaced: true,
             clone_copies_tags: true,
+            rules_keep_gone: true,
         }
     }
 }

@@ -39,6 +39,7 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
         ("Rename_Task", "ResourcePool") => "change-pool",
         ("Rename_Task", _) => "rename",
         ("UpgradeVM_Task", _) => "upgrade",
+        ("ReconfigureComputeResource_Task", _) => "change-rules",
         ("RelocateVM_Task", _) => "relocate",
         ("PowerOnVM_Task", _) => "start",
         ("PowerOffVM_Task", _) => "stop",

@@ -36,6 +36,9 @@ pub struct World {
     /// Categories and tags, and what bears them.
     #[serde(default)]
     pub tagging: Tagging,
+    /// Rules of clusters, by the cluster's id.
+    #[serde(default)]
+    pub rules: BTreeMap<String, Vec<Rule>>,
     /// Most sessions at a time.
     pub sessions_max: usize,
     /// The certificate authority, once made.
@@ -58,6 +61,9 @@ pub struct Counters {
     pub event: i64,
     /// Last number given to a change of a machine.
     pub change: u64,
+    /// Last number given to a rule.
+    #[serde(default)]
+    pub rule: i32,
 }
 
 /// One thing in the inventory.
@@ -220,6 +226,25 @@ pub struct CustomField {
     pub name: String,
     /// The kind of object it is for; none for all.
     pub of: Option<String>,
+}
+
+/// A rule of a cluster about where machines run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its key, which the cluster gives.
+    pub key: i32,
+    /// Its UUID, likewise.
+    pub uuid: String,
+    /// Its name; no two of a cluster have the same.
+    pub name: String,
+    /// Keeps machines on one host instead of on different ones.
+    pub together: bool,
+    /// In force.
+    pub enabled: bool,
+    /// A machine is rather not started than in its breach.
+    pub mandatory: bool,
+    /// The machines that it is about.
+    pub vms: Vec<String>,
 }
 
 /// A session.

@@ -30,6 +30,8 @@ pub struct Api {
     connector: TlsConnector,
     pub cookie: Arc<Mutex<String>>,
     pub action: String,
+    /// Sent along with every request.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -218,6 +220,7 @@ impl Api {
             connector: TlsConnector::from(Arc::new(config)),
             cookie: Arc::default(),
             action: "urn:vim25/6.7".to_owned(),
+            headers: Vec::new(),
         }
     }
 
@@ -244,6 +247,9 @@ impl Api {
             .header("SOAPAction", &self.action);
         if !cookie.is_empty() {
             request = request.header("Cookie", format!("vmware_soap_session={cookie}"));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
         }
         let request = request.body(Full::new(Bytes::from(body))).expect("a request");
         let response = sender.send_request(request).await.map_err(|it| say(&it))?;

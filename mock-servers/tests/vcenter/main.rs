@@ -8,4 +8,6 @@ mod client;
 mod faults;
 mod machines;
 mod reading;
+mod rules;
 mod strict;
+mod tags;

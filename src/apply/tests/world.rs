@@ -230,7 +230,13 @@ impl World {
         here.coverage = Coverage::Complete;
         here.listed = state.listed();
         here.machines = state.machines.clone();
-        let node = ObservedNode { online: true, cpus: 8, memory: Bytes::gib(64), networks: None };
+        let node = ObservedNode {
+            spreads: false,
+            online: true,
+            cpus: 8,
+            memory: Bytes::gib(64),
+            networks: None,
+        };
         here.nodes.insert("pve1".into(), node);
         Inventory { hypervisors: [("pve".into(), here)].into() }
     }

@@ -192,8 +192,11 @@ record! {
         cluster: Option<Spanned<NodeOrCluster>>,
         /// Where those of its disks lie that say nothing else. Another one later moves them, where the product can.
         storage: Option<Spanned<StorageOrDatastore>>,
+        /// Machines of one hypervisor with the same name here are kept on different hosts. On a vCenter that is a rule of
+        /// DRS, made once they exist. Not on Proxmox VE yet.
+        spread: Option<Spanned<Reference>>,
     }
-    later { prefer, spread, hosts, folder }
+    later { prefer, hosts, folder }
 }
 
 record! {

@@ -130,6 +130,8 @@ impl<'a> Builder<'a> {
         let after = self.after(cx);
         let settings = hypervisor.as_ref().and_then(|(_, settings)| *settings);
         let pinned_node = self.pinned_node(settings, cx);
+        let spread = raw.placement.as_ref().and_then(|placement| placement.spread.as_ref());
+        let spread = self.take(FieldKind::Spread, spread, |name| Name::new(name.0.clone()));
         self.other_extras(at, settings, cx);
         match &birth {
             Some(birth) => {
@@ -157,6 +159,7 @@ impl<'a> Builder<'a> {
             birth,
             after: after.iter().map(|(key, _)| key.clone()).collect(),
             pinned_node,
+            spread,
             wanted_id: vmid.map(|(vmid, _)| NativeId::new(vmid.to_string())),
             adopt: adopt.as_ref().map(|(id, _)| id.clone()),
             was: was.as_ref().map(|(key, _)| key.clone()),

@@ -180,7 +180,10 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
         StepOp::SetComment { comment } => {
             let marker = match &call.fresh.object {
                 FreshObject::Pool(pool) => pool.marker.found().cloned(),
-                FreshObject::Machine(_) | FreshObject::Absent | FreshObject::Unreadable(_) => None,
+                FreshObject::Machine(_)
+                | FreshObject::Spread(_)
+                | FreshObject::Absent
+                | FreshObject::Unreadable(_) => None,
             };
             // The intent of a pool is that of its creation.
             let intent = marker.map_or(call.identity.intent, |marker| marker.intent);
@@ -190,6 +193,9 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
         StepOp::DeletePool => Ok(pool_request(call, M::Delete)),
         StepOp::MakePart { .. } | StepOp::MarkPart { .. } | StepOp::RemovePart { .. } => {
             Err("a pool is one object here, without parts".to_owned())
+        }
+        StepOp::CreateSpread { .. } | StepOp::SetSpread { .. } | StepOp::DeleteSpread => {
+            Err("machines are not kept apart here".to_owned())
         }
     }
 }
@@ -204,7 +210,9 @@ fn guest(call: &Call<'_>) -> Result<RawGuest, String> {
     match &call.fresh.object {
         FreshObject::Machine(_) => serde_json::from_value(call.fresh.raw.clone())
             .map_err(|error| format!("the fresh read is not a guest's: {error}")),
-        FreshObject::Pool(_) => Err(format!("{} is a pool", call.target.at)),
+        FreshObject::Pool(_) | FreshObject::Spread(_) => {
+            Err(format!("{} is no guest", call.target.at))
+        }
         FreshObject::Absent => Err(format!("there is no guest {}", call.target.at)),
         FreshObject::Unreadable(why) => Err(format!("guest {}: {why}", call.target.at)),
     }
@@ -438,7 +446,10 @@ fn secrets(mut request: NativeRequest) -> NativeRequest {
 fn set_pool(call: &Call<'_>, pool: Option<&str>) -> Result<NativeRequest, String> {
     let current = match &call.fresh.object {
         FreshObject::Machine(machine) => machine.spec.pool.as_ref().map(Name::as_str),
-        FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => {
+        FreshObject::Pool(_)
+        | FreshObject::Spread(_)
+        | FreshObject::Absent
+        | FreshObject::Unreadable(_) => {
             return Err(format!("there is no guest {}", call.target.at));
         }
     };

@@ -62,6 +62,10 @@ pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Uns
     tags(&mut check, &mut spec);
     labels(&mut check, &spec);
     not_here(&mut check, &mut spec);
+    if machine.spread.is_some() {
+        let why = "keeping machines apart on Proxmox VE is not supported yet";
+        check.fail_of(FieldKind::Spread, why, "leave `spread:` out, or pin nodes");
+    }
     let names = spec.disks.keys().chain(spec.nics.keys());
     let room = NOTES_MAX.saturating_sub(marker_room(names));
     checks::notes(&mut check, &mut spec, Some(room));

@@ -470,6 +470,7 @@ fn observed_nodes(
     let observed = |(name, online): (&NodeName, &bool)| {
         let row = rows.iter().find(|row| row.node.as_deref() == Some(name.as_str()));
         let node = ObservedNode {
+            spreads: false,
             online: *online,
             cpus: row.and_then(|row| row.maxcpu?.small()).unwrap_or_default(),
             memory: Bytes(row.and_then(|row| row.maxmem).map_or(0, |number| number.0)),

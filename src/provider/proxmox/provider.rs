@@ -324,6 +324,10 @@ impl Inner {
                 Ok(None) => Ok(Fresh::absent()),
                 Err(error) => Err(error.into_provider(operation())),
             },
+            Kind::Spread => {
+                let error = ReadError::NotAnId(target.at.to_string());
+                Err(read_error(operation(), ErrorKind::Decode, Retry::No, error))
+            }
             Kind::Vm => {
                 let Ok(vmid) = target.at.as_str().parse() else {
                     let error = ReadError::NotAnId(target.at.to_string());

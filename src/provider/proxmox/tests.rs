@@ -308,6 +308,7 @@ fn desired(spec: MachineSpec, medium: Medium) -> DesiredMachine {
         }),
         after: Vec::new(),
         pinned_node: None,
+        spread: None,
         wanted_id: None,
         adopt: None,
         was: None,
@@ -566,7 +567,17 @@ fn our_tag_can_be_left_out_where_it_is_refused() {
 #[test]
 fn every_field_has_a_cost_or_is_known_to_be_fixed() {
     use FieldKind as K;
-    let refused = [K::Label, K::LabelValues, K::Snapshots, K::HardwareVersion, K::Extra];
+    let refused = [
+        K::Label,
+        K::LabelValues,
+        K::Snapshots,
+        K::HardwareVersion,
+        K::Extra,
+        K::Spread,
+        K::Members,
+        K::Member,
+        K::Enabled,
+    ];
     let fixed = [K::DiskBus, K::DiskStorage, K::InitPassword].into_iter().chain(refused);
     let fixed: Vec<FieldKind> = fixed.collect();
     let capabilities = Proxmox.capabilities();

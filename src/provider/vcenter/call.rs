@@ -9,6 +9,7 @@ use super::{
     extra,
     places::{NodePlace, Places, PoolPlace},
     pool_call::pool_call,
+    spreads::{self, Edit, RawSpread, rule_name},
     translate::machine_ref,
     vim::{MoRef, Node, Val},
 };
@@ -128,7 +129,10 @@ pub(super) fn native_call(
             let this = machine(call)?;
             let node = match &call.fresh.object {
                 FreshObject::Machine(seen) => around.node(seen.node.as_ref())?,
-                FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => {
+                FreshObject::Pool(_)
+                | FreshObject::Spread(_)
+                | FreshObject::Absent
+                | FreshObject::Unreadable(_) => {
                     return Err("there is no machine to move".to_owned());
                 }
             };
@@ -172,10 +176,31 @@ pub(super) fn native_call(
         | StepOp::MarkPart { .. }
         | StepOp::RemovePart { .. }
         | StepOp::SetComment { .. } => pool_call(call, around),
+        StepOp::CreateSpread { members } | StepOp::SetSpread { members } => {
+            spread(call, Edit::Keep(members), around)
+        }
+        StepOp::DeleteSpread => spread(call, Edit::Drop, around),
         StepOp::CreatePool { .. } | StepOp::DeletePool => {
             Err("a pool is made and removed in its parts here".to_owned())
         }
     }
+}
+
+fn spread(
+    call: &Call<'_>,
+    edit: Edit<'_>,
+    around: &Surroundings<'_>,
+) -> Result<NativeCall, String> {
+    let node = around.node(call.target.node.as_ref())?;
+    let raw: RawSpread = serde_json::from_value(call.fresh.raw.clone()).unwrap_or_default();
+    let name = rule_name(&call.identity.project, &call.target.key.name);
+    let spec = spreads::spec(&name, &raw, edit)?;
+    Ok(NativeCall {
+        method: "ReconfigureComputeResource_Task",
+        this: node.compute.clone(),
+        args: vec![("spec", spec), ("modify", true.into())],
+        answers: Answers::Task,
+    })
 }
 
 fn machine(call: &Call<'_>) -> Result<MoRef, String> {
@@ -191,7 +216,10 @@ fn snapshot_note(call: &Call<'_>, take: &TakeSnapshot) -> Result<String, String>
     }
     let uuid = match &call.fresh.object {
         FreshObject::Machine(seen) => seen.uuid,
-        FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => None,
+        FreshObject::Pool(_)
+        | FreshObject::Spread(_)
+        | FreshObject::Absent
+        | FreshObject::Unreadable(_) => None,
     };
     let uuid = uuid.ok_or("a snapshot cannot name a machine without a UUID")?;
     let (project, key, plan) = (project.clone(), key.clone(), call.plan_id.to_owned());
@@ -353,7 +381,7 @@ impl<'a> Editor<'a> {
                 node = seen.node.as_ref().and_then(|name| around.places.nodes.get(name));
             }
             FreshObject::Absent if call.op.is_birth() => {}
-            FreshObject::Absent | FreshObject::Pool(_) => {
+            FreshObject::Absent | FreshObject::Pool(_) | FreshObject::Spread(_) => {
                 return Err(format!("there is no machine {}", call.target.at));
             }
             FreshObject::Unreadable(why) => return Err(format!("{}: {why}", call.target.at)),
@@ -505,9 +533,10 @@ impl<'a> Editor<'a> {
                 let old = seen.marker.found().filter(|it| it.intent == self.call.identity.intent);
                 (old, slots)
             }
-            FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => {
-                (None, BTreeSet::new())
-            }
+            FreshObject::Pool(_)
+            | FreshObject::Spread(_)
+            | FreshObject::Absent
+            | FreshObject::Unreadable(_) => (None, BTreeSet::new()),
         };
         let marker = marker(self.call, draft, old, &taken);
         self.keys(marker_keys(&marker));

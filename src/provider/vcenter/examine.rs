@@ -63,6 +63,8 @@ const FOR_POOLS: [&str; 6] = [
     "Global.ManageCustomFields",
     "Global.SetCustomField",
 ];
+/// What is needed besides where machines are kept apart.
+const FOR_SPREADS: &str = "Host.Inventory.EditCluster";
 /// A clock that is this far off is on its way out of what is allowed.
 const CLOCK_WARN_S: i64 = 30;
 /// A clock that is this far off makes logs and claims useless.
@@ -228,6 +230,8 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
             used.insert(path.kind);
         });
     }
+    let spreads =
+        desired.machines.values().any(|it| it.hypervisor == inner.name && it.spread.is_some());
     let by_field = NEEDED_BY_FIELD.into_iter().filter(|(kind, _)| used.contains(kind));
     let here = |it: &&DesiredMachine| it.hypervisor == inner.name;
     let snapshots = desired.machines.values().filter(here).any(|it| it.snapshots.is_some());
@@ -235,7 +239,14 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
     let by_field = by_field.map(|(_, privilege)| privilege);
     let has_pools = desired.pools.values().any(|pool| pool.at.contains_key(&inner.name));
     let of_pools = FOR_POOLS.into_iter().filter(|_| has_pools);
-    NEEDED.into_iter().chain(by_field).chain(for_snapshots).chain(of_pools).collect()
+    let for_spreads = spreads.then_some(FOR_SPREADS);
+    NEEDED
+        .into_iter()
+        .chain(by_field)
+        .chain(for_snapshots)
+        .chain(of_pools)
+        .chain(for_spreads)
+        .collect()
 }
 
 async fn privileges(inner: &Inner, needed: Vec<&'static str>, exam: &mut Examination) {

@@ -125,6 +125,7 @@ fn described(op: &str) -> Option<&'static str> {
         "configure" => Some(".reconfigure"),
         "upgrade-hardware" => Some(".upgradeVirtualHardware"),
         "move-disks" | "set-pool" => Some(".relocate"),
+        "create-spread" | "set-spread" | "delete-spread" => Some(".reconfigureEx"),
         "start" => Some(".powerOn"),
         "stop" => Some(".powerOff"),
         "take-snapshot" => Some(".createSnapshot"),
@@ -139,7 +140,18 @@ async fn running_tasks(inner: &Inner, intent: &Intent) -> Result<Vec<Running>, P
         return Ok(Vec::new());
     }
     let operation = "look for its task";
+    let cluster = match &intent.target.node {
+        Some(node) if intent.target.key.kind == Kind::Spread => {
+            let places = inner.places(operation).await?;
+            places.nodes.get(node).map(|it| it.compute.clone())
+        }
+        Some(_) | None => None,
+    };
     let (subject, kind) = match (&intent.source, &intent.target.at) {
+        (None, _) if intent.target.key.kind == Kind::Spread => match cluster {
+            Some(cluster) => (cluster, "ClusterComputeResource"),
+            None => return Ok(Vec::new()),
+        },
         (Some(source), _) => match source.id() {
             Some(id) => (machine_ref(id), "VirtualMachine"),
             None => return Ok(Vec::new()),

@@ -27,6 +27,7 @@ mod refusal;
 mod rest;
 mod rights;
 mod slots;
+mod spreads;
 mod tagging;
 #[cfg(test)]
 mod tests;

@@ -60,6 +60,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         machines: BTreeMap::new(),
         unreadable: BTreeMap::new(),
         pools: BTreeMap::new(),
+        spreads: inner.spreads(&places, &machines.objects, "read the rules").await?.0,
         nodes: places.observed_nodes(),
         storages: places.observed_storages(),
         isos: scope.isos.iter().filter(|iso| is_reachable(&places, iso)).cloned().collect(),

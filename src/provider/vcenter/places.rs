@@ -39,7 +39,9 @@ pub(super) struct NodePlace {
     /// Whether resource pools can be made in it.
     pub takes_pools: bool,
     /// Cluster or host in none, by its reference.
-    compute: MoRef,
+    pub compute: MoRef,
+    /// Rules of a cluster that chooses hosts, as they were read.
+    pub rules: Vec<Node>,
     datastores: BTreeSet<MoRef>,
     networks: BTreeSet<MoRef>,
     seen: ObservedNode,
@@ -178,6 +180,11 @@ pub(super) fn escape(name: &str) -> String {
     name.replace('%', "%25").replace('/', "%2f").replace('\\', "%5c")
 }
 
+fn rules_of(compute: &ObjectContent) -> Vec<Node> {
+    let config = compute.props.get("configurationEx");
+    config.into_iter().flat_map(|it| it.all("rule")).cloned().collect()
+}
+
 /// The names in a path of folders. A slash, a backslash or a per cent sign in a name is
 /// written as the server stores it: `%2f`, `%5c`, `%25`.
 pub(super) fn path_names(path: &str) -> Vec<String> {
@@ -288,7 +295,9 @@ impl Places {
         host: Option<MoRef>,
         hosts: &BTreeMap<&MoRef, &ObjectContent>,
     ) {
-        let mut seen = ObservedNode::default();
+        // A cluster that chooses hosts is the only place with rules about them.
+        let host_chosen = host.is_none() && compute.obj.kind == "ClusterComputeResource";
+        let mut seen = ObservedNode { spreads: host_chosen, ..ObservedNode::default() };
         let (mut datastores, mut networks) = (BTreeSet::new(), BTreeSet::new());
         for host in members.iter().filter_map(|host| hosts.get(host)) {
             let connected = text(host, "runtime.connectionState") == Some("connected");
@@ -310,6 +319,10 @@ impl Places {
             hosts: members.clone(),
             takes_pools: compute.obj.kind == "ClusterComputeResource" && host_is_chosen,
             compute: compute.obj.clone(),
+            rules: match host_chosen {
+                true => rules_of(compute),
+                false => Vec::new(),
+            },
             datastores,
             networks,
             seen,

@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn pool_call(call: &Call<'_>, around: &Surroundings<'_>) -> Result<NativeCall, String> {
     let pool = match &call.fresh.object {
         FreshObject::Pool(pool) => pool,
-        FreshObject::Absent | FreshObject::Machine(_) => {
+        FreshObject::Absent | FreshObject::Machine(_) | FreshObject::Spread(_) => {
             return Err(format!("there is no pool {}", call.target.at));
         }
         FreshObject::Unreadable(why) => return Err(format!("{}: {why}", call.target.at)),

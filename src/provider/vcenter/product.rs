@@ -22,7 +22,7 @@ pub struct Vcenter;
 ///
 /// `DiskBus` is not here: a disk stays on the controller it was put on. `Tags`,
 /// `Autostart`, `Tpm` and `NicVlan` are not here either: `normalize` refuses them.
-const CHANGES: [(FieldKind, Disruption); 33] = {
+const CHANGES: [(FieldKind, Disruption); 34] = {
     use {Disruption as D, FieldKind as K};
     [
         (K::Name, D::Online),
@@ -41,6 +41,8 @@ const CHANGES: [(FieldKind, Disruption); 33] = {
         (K::Label, D::Online),
         // Taken while it runs; the host reads them when it starts the machine.
         (K::Extra, D::NextBoot),
+        // A rule of the cluster; the machine itself is not touched.
+        (K::Spread, D::Online),
         (K::DiskSize, D::Online),
         // The volume is copied while it is in use.
         (K::DiskStorage, D::Online),

@@ -13,6 +13,7 @@ use super::{
     places::{self, Places, PoolPlace},
     pools::{self, Attributes, PoolReader},
     refusal::{of_fault, refused},
+    spreads::{self, RawSpread},
     tagging::{DeclaredLabels, Tagging},
     translate::{DETAIL, LEAN, Reader, id_of, machine_ref, unreadable},
     vim::{
@@ -25,9 +26,9 @@ use crate::{
     clock::Clock,
     model::{
         Altered, At, Authors, Birthplace, DesiredState, ErrorKind, Examination, Fresh, FreshObject,
-        HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, ProjectName,
-        ProviderError, Receipt, Refusal, RefusalKind, ResourceKey, Retry, Scope, StepOp, Submitted,
-        Target, TaskRef, TaskState,
+        HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, NativeId,
+        ObservedSpread, ProjectName, ProviderError, Receipt, Refusal, RefusalKind, ResourceKey,
+        Retry, Scope, StepOp, Submitted, Target, TaskRef, TaskState,
     },
     provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
@@ -459,6 +460,9 @@ impl Inner {
         if target.key.kind == Kind::Pool {
             return self.read_pool(&target.key.name, &operation).await;
         }
+        if target.key.kind == Kind::Spread {
+            return self.read_spread(target, &operation).await;
+        }
         let reference = match &target.at {
             At::Id(id) => Some(machine_ref(id)),
             At::Birth(place) => self.find(place, &operation).await?,
@@ -540,6 +544,51 @@ impl Inner {
             datacenter: self.datacenter.as_deref(),
             cluster: self.cluster.as_deref(),
         }
+    }
+
+    /// The rules of the project, as far as they are there, with its machines. Rules have no
+    /// version: they are read right before each write.
+    pub async fn spreads(
+        &self,
+        places: &Places,
+        machines: &[ObjectContent],
+        operation: &str,
+    ) -> Result<(BTreeMap<NativeId, ObservedSpread>, BTreeMap<ResourceKey, MoRef>), ProviderError>
+    {
+        let Some(project) = &self.project else { return Ok(Default::default()) };
+        let ours = spreads::ours(project, machines);
+        let listed: BTreeSet<&MoRef> = machines.iter().map(|it| &it.obj).collect();
+        let unlisted: Vec<MoRef> =
+            spreads::named(places, project).into_iter().filter(|it| !listed.contains(it)).collect();
+        let mut gone: BTreeSet<MoRef> = unlisted.iter().cloned().collect();
+        if !unlisted.is_empty() {
+            // One that is hidden from the account is somebody's; one that is gone is nobody's.
+            for there in self.machines(&unlisted, &BTreeSet::new(), operation).await? {
+                gone.remove(&there.obj);
+            }
+        }
+        Ok((spreads::observed(places, project, &ours, &gone), ours))
+    }
+
+    async fn read_spread(&self, target: &Target, operation: &str) -> Result<Fresh, ProviderError> {
+        let (places, machines) = self.look(operation).await?;
+        let place = target.node.as_ref().and_then(|node| places.nodes.get(node));
+        let (Some(place), Some(project)) = (place, &self.project) else {
+            let text = format!("{} has no place here", target.at);
+            return Err(doubt(operation, text));
+        };
+        let (mut found, ours) = self.spreads(&places, &machines.objects, operation).await?;
+        let name = spreads::rule_name(project, &target.key.name);
+        let rule = place.rules.iter().find(|it| it.text_at("name") == Some(name.as_str()));
+        let machines = ours.into_iter().map(|(key, it)| (key.to_string(), it.value)).collect();
+        let raw = RawSpread { rule: rule.cloned(), machines };
+        let raw = serde_json::to_value(raw)
+            .map_err(|error| doubt(operation, format!("a rule cannot be kept: {error}")))?;
+        let object = match target.id().and_then(|id| found.remove(id)) {
+            Some(spread) => FreshObject::Spread(spread),
+            None => FreshObject::Absent,
+        };
+        Ok(Fresh { object, version: None, raw })
     }
 
     async fn fresh(&self, object: &ObjectContent, operation: &str) -> Result<Fresh, ProviderError> {
@@ -730,7 +779,10 @@ impl Inner {
         let takes = matches!(call.op, StepOp::Delete | StepOp::RemoveSnapshot { .. });
         let snapshots = match &call.fresh.object {
             FreshObject::Machine(seen) => !seen.snapshots.is_empty(),
-            FreshObject::Pool(_) | FreshObject::Absent | FreshObject::Unreadable(_) => false,
+            FreshObject::Pool(_)
+            | FreshObject::Spread(_)
+            | FreshObject::Absent
+            | FreshObject::Unreadable(_) => false,
         };
         if !takes || !snapshots {
             return Ok(Vec::new());

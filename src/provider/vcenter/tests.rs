@@ -44,6 +44,7 @@ fn desired(spec: MachineSpec, medium: Medium) -> DesiredMachine {
         }),
         after: Vec::new(),
         pinned_node: None,
+        spread: None,
         wanted_id: None,
         adopt: None,
         was: None,

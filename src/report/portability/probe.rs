@@ -74,6 +74,7 @@ pub(super) fn declares(product: &dyn Product, kind: FieldKind) -> Option<Desired
         }),
         after: Vec::new(),
         pinned_node: None,
+        spread: (kind == FieldKind::Spread).then(|| "probe".into()),
         wanted_id: None,
         adopt: None,
         was: None,
@@ -138,7 +139,11 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
         K::Label => {
             spec.labels.insert("boot".into(), ["probe".to_owned()].into());
         }
-        K::Comment | K::Marker | K::LabelValues => return None,
+        // It is not a part of the machine itself.
+        K::Spread => {}
+        K::Comment | K::Marker | K::LabelValues | K::Members | K::Member | K::Enabled => {
+            return None;
+        }
     }
     Some(())
 }

@@ -67,7 +67,7 @@ impl Lab {
             kind: "apply".into(),
             who: Who { user: "test".into(), host: "test".into(), ..Who::default() },
             started_ms: clock.now_ms(),
-            actions: vec![action(key()), action(pool().key)],
+            actions: vec![action(key()), action(pool().key), action(ResourceKey::spread("apart"))],
         };
         let store = Store::open_in_memory().await.unwrap();
         let run = store.begin_run(run).await.unwrap();
@@ -275,6 +275,7 @@ impl Lab {
             }),
             after: Vec::new(),
             pinned_node: None,
+            spread: None,
             wanted_id: None,
             adopt: None,
             was: None,
@@ -698,6 +699,13 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 hold(format!("{part}: {wanted:?}, is {found:?}"), found.meets(*wanted));
             }
         }
+        FreshObject::Spread(spread) => {
+            hold("exists".into(), expect.exists != Some(false));
+            for (path, wanted) in &expect.fields {
+                let found = spread.value(path);
+                hold(format!("{path} = {wanted:?}, is {found:?}"), found == *wanted);
+            }
+        }
         FreshObject::Absent => hold("does not exist".into(), expect.exists != Some(true)),
         FreshObject::Unreadable(why) => hold(format!("unreadable: {why}"), false),
     }
@@ -735,7 +743,10 @@ fn words(op: &StepOp) -> Vec<String> {
         | StepOp::SetComment { .. }
         | StepOp::DeletePool
         | StepOp::MarkPart { .. }
-        | StepOp::RemovePart { .. } => &[],
+        | StepOp::RemovePart { .. }
+        | StepOp::CreateSpread { .. }
+        | StepOp::SetSpread { .. }
+        | StepOp::DeleteSpread => &[],
         StepOp::MakePart { part } => return vec![format!("make-part, {}", part.kind.as_str())],
     };
     let settings = settings.iter().map(|setting| format!("setting {}", setting_word(setting)));
@@ -803,6 +814,9 @@ pub fn vocabulary() -> BTreeSet<String> {
         "make-part, share",
         "mark-part",
         "remove-part",
+        "create-spread",
+        "set-spread",
+        "delete-spread",
     ];
     let settings = [
         "name",

@@ -148,6 +148,7 @@ impl Subject for Cluster {
             (Need::Queue, "a task begins as soon as it is made"),
             (Need::Tools, "a shutdown is tried whoever hears it"),
             (Need::Sessions, "tickets end by themselves"),
+            (Need::Spreads, "nothing keeps machines apart there yet"),
             (Need::Labels, "labels are not made there yet"),
             (Need::Snapshots, "a linked clone hangs on the template itself"),
             (Need::DiskMoves, "a disk stays where it was made"),
@@ -158,6 +159,7 @@ impl Subject for Cluster {
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
         let parts = "a pool is one object";
+        let spreads = "nothing keeps machines apart there yet";
         let labels = "labels are not made there yet";
         let nothing = "there is no such thing there";
         let snapshots = "snapshots are not taken yet";
@@ -181,6 +183,9 @@ impl Subject for Cluster {
             ("make-part, share", parts),
             ("mark-part", parts),
             ("remove-part", parts),
+            ("create-spread", spreads),
+            ("set-spread", spreads),
+            ("delete-spread", spreads),
         ]
         .into()
     }
@@ -400,6 +405,7 @@ impl Stage for Played {
                 };
                 world.access.acl.push(group);
             }),
+            Act::Sibling(..) => unreachable!("nothing keeps machines apart there yet"),
             Act::Label(..) => unreachable!("labels are not made there yet"),
             Act::BranchOff(..) => unreachable!("novahost takes no snapshots there yet"),
             Act::MakePool(name) => control.edit(|world| {

@@ -78,6 +78,8 @@ pub enum Need {
     DiskMoves,
     /// Snapshots that we take and remove.
     OwnSnapshots,
+    /// Rules that keep machines on different hosts.
+    Spreads,
 }
 
 /// What kind of world a rule wants.
@@ -177,6 +179,8 @@ pub enum Act<'a> {
     BranchOff(&'a NativeId, &'a str),
     /// Makes a pool that was not there.
     MakePool(&'a str),
+    /// Makes another machine of our project like this one, for the entry of that name.
+    Sibling(&'a NativeId, &'a str),
     /// Puts a label on a machine, of a key that lets a machine have several values.
     Label(&'a NativeId, &'a str, &'a str),
 }

@@ -4,7 +4,7 @@
 use super::{
     births, kept,
     lab::Lab,
-    labels, life, lost, observe, parts, read, refused,
+    labels, life, lost, observe, parts, read, refused, spreads,
     subject::{
         Need,
         Scene::{self, Crowd, Idle, Labelled, Slow, Usual},
@@ -109,6 +109,7 @@ rules! {
     8 lost::a_lost_change_is_looked_up Usual faulty Nobody Mock;
     8 lost::a_lost_call_about_a_label_is_looked_up Labelled faulty Nobody Mock [Labels];
     8 kept::a_lost_snapshot_is_looked_up Usual faulty Nobody Mock [OwnSnapshots];
+    8 spreads::a_lost_call_about_a_rule_is_looked_up Usual faulty Nobody Mock [Spreads];
     8 transport::a_read_is_tried_again_and_a_change_is_not Usual faulty Nobody Mock;
     9 refused::a_locked_machine_is_busy Usual faulty Nobody Mock;
     9 refused::what_exists_is_not_made_again Usual faulty Nobody Mock;
@@ -139,6 +140,8 @@ rules! {
     15 life::a_machine_changes_its_pool Usual clean Schema Mock;
     15 labels::a_machine_bears_its_labels_beside_those_of_others Labelled clean Nobody Vcsim [Labels];
     15 labels::a_machine_is_born_with_its_labels Labelled clean Nobody Vcsim [Labels];
+    15 spreads::machines_are_kept_apart_by_a_rule_of_our_name Usual clean Nobody Vcsim [Spreads];
+    15 spreads::a_rule_with_machines_of_others_is_not_ours Usual clean Nobody Mock [Spreads];
     15 life::a_pool_is_made_described_and_removed Usual clean Schema Nobody [OwnPools];
     15 parts::a_pool_of_parts_is_made_described_and_removed Usual clean Nobody Vcsim [PartedPools];
     15 parts::a_pool_says_what_is_in_it Usual clean Nobody Mock [PartedPools];

@@ -41,7 +41,7 @@ const PASSWORD: &str = "sandbox-password";
 const OPERATORS: &str = "operators@vsphere.local";
 
 /// Every method that the client can send.
-const CALLS: [&str; 39] = [
+const CALLS: [&str; 40] = [
     "AddCustomFieldDef",
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
@@ -61,6 +61,7 @@ const CALLS: [&str; 39] = [
     "PowerOnVM_Task",
     "QueryEvents",
     "ReconfigVM_Task",
+    "ReconfigureComputeResource_Task",
     "RelocateVM_Task",
     "RemoveSnapshot_Task",
     "RetrieveAllPermissions",
@@ -516,6 +517,17 @@ impl Stage for Played {
             Act::ReadOnly => self.on_root(Some(READ_ONLY)),
             Act::Crowded(crowded) => control.crowd_hosts(crowded),
             Act::EndSessions => control.end_sessions(),
+            Act::Sibling(id, name) => {
+                let made = control.clone_vm(id.as_str(), name).unwrap();
+                self.change(&made.as_str().into(), |vm| {
+                    let marker = format!(
+                        "novahost/1 project=acme key=vm/{name} uuid={} id={made} stage=ready \
+                         intent=c1d2e3f4-0000-5000-8000-000000020500 init=none protect=0",
+                        vm.instance_uuid
+                    );
+                    vm.config.extra.insert("novahost.id".to_owned(), marker);
+                });
+            }
             Act::Label(id, key, value) => control.edit(|world| {
                 let found = world.tagging.categories.iter().find(|(_, it)| it.name == key);
                 let category = match found.map(|(urn, _)| urn.clone()) {

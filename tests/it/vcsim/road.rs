@@ -327,6 +327,29 @@ async fn labels_are_tags_that_others_see_and_others_tags_stay() {
     assert_eq!(road.vcsim.sessions_of_ours(), 0);
 }
 
+/// Machines are kept apart by a rule that VMware's own client lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spread_is_a_rule_of_the_cluster() {
+    let Some(road) = Road::begin("vcsim-spread").await else { return };
+    let spread = LABELLED
+        .replace("    labels: { tenant: acme, tier: front }\n", "    placement: { spread: web }\n");
+    road.declare(&spread);
+    road.project.run("apply --yes").code(0).says("3 done");
+    let cluster = "/DC0/host/DC0_C0";
+    let rule = ["cluster.rule.info", "-cluster", cluster, "-name", "nh-acme-lab-web"];
+    let listed = road.govc(&rule);
+    assert!(listed.contains("ClusterAntiAffinityRuleSpec"), "{listed}");
+    assert!(listed.contains("web-1") && listed.contains("web-2"), "{listed}");
+    let before = road.tasks().len();
+    road.project.run("plan --detailed-exitcode").code(0).says("Nothing to do.");
+    road.project.run("apply --yes").code(0).says("Nothing to do.");
+    assert_eq!(road.tasks().len(), before, "a second apply begins no task");
+    road.declare(&spread.replace("    placement: { spread: web }\n", ""));
+    road.project.run("apply --yes --allow delete").code(0).says("1 done");
+    assert!(!road.govc(&["cluster.rule.ls", "-cluster", cluster]).contains("nh-"));
+    assert_eq!(road.vcsim.sessions_of_ours(), 0);
+}
+
 fn both() -> Vec<String> {
     vec!["acme".to_owned(), "front".to_owned()]
 }

@@ -8,3 +8,4 @@ pub(super) mod place;
 pub(super) mod pools;
 pub(super) mod power;
 pub(super) mod reconfigure;
+pub(super) mod rules;

@@ -75,14 +75,18 @@ pub(super) fn of_cluster(
                 ("defaultVmBehavior", behaviour),
                 ("vmotionRate", int(3)),
             ];
-            Some(obj(
-                "ClusterConfigInfoEx",
-                vec![
-                    ("vmSwapPlacement", text("vmDirectory")),
-                    ("dasConfig", obj("ClusterDasConfigInfo", vec![("enabled", flag(false))])),
-                    ("drsConfig", obj("ClusterDrsConfigInfo", drs)),
-                ],
-            ))
+            let rules = core.world.rules.get(id).into_iter().flatten();
+            let mut fields = vec![
+                ("vmSwapPlacement", text("vmDirectory")),
+                ("dasConfig", obj("ClusterDasConfigInfo", vec![("enabled", flag(false))])),
+                ("drsConfig", obj("ClusterDrsConfigInfo", drs)),
+            ];
+            let rules: Vec<Val> =
+                rules.map(|rule| crate::vcenter::ops::rules::told(core, rule)).collect();
+            if !rules.is_empty() {
+                fields.push(("rule", arr("ClusterRuleInfo", rules)));
+            }
+            Some(obj("ClusterConfigInfoEx", fields))
         }
         _ => None,
     }

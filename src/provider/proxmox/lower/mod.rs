@@ -35,6 +35,12 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::CreatePool(it) => vec![create_pool(it.pool)],
         Change::UpdatePool(it) => vec![set_comment(it.pool)],
         Change::DeletePool(_) => vec![delete_pool()],
+        Change::CreateSpread(_) | Change::UpdateSpread(_) | Change::DeleteSpread(_) => {
+            let why = "keeping machines apart on Proxmox VE is not supported yet";
+            let at = FieldPath::of(FieldKind::Spread);
+            let help = "leave `spread:` out".to_owned();
+            return Err(vec![Unsupported { field: at, why: why.to_owned(), help }]);
+        }
     };
     Ok(Lowered { steps, ..Lowered::default() })
 }
@@ -63,7 +69,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::DeletePool
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
-        | StepOp::RemovePart { .. } => BTreeSet::new(),
+        | StepOp::RemovePart { .. }
+        | StepOp::CreateSpread { .. }
+        | StepOp::SetSpread { .. }
+        | StepOp::DeleteSpread => BTreeSet::new(),
     };
     // The server compares its digest on these calls, and on no others.
     let guarded = matches!(op, StepOp::Configure(_) | StepOp::GrowDisk { .. });
@@ -78,7 +87,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::DeletePool
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
-        | StepOp::RemovePart { .. } => Wait::Call,
+        | StepOp::RemovePart { .. }
+        | StepOp::CreateSpread { .. }
+        | StepOp::SetSpread { .. }
+        | StepOp::DeleteSpread => Wait::Call,
         StepOp::Shutdown => Wait::PowerOff { within_s: SHUTDOWN_S },
         StepOp::Clone(_)
         | StepOp::Create(_)

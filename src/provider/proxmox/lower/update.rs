@@ -148,7 +148,11 @@ impl Updater<'_> {
             | K::Comment
             | K::Snapshots
             | K::Label
-            | K::LabelValues => {
+            | K::LabelValues
+            | K::Spread
+            | K::Members
+            | K::Member
+            | K::Enabled => {
                 self.refuse(change);
             }
         }

@@ -16,8 +16,8 @@ mod update;
 use crate::{
     model::{
         Change, DeviceKind, DeviceName, DiskMove, Expect, Fact, FieldKind, FieldPath, Lowered,
-        Marker, MarkerDraft, Name, ObservedMachine, PowerState, Setting, SnapshotSeen, Stage, Step,
-        StepOp, TakeSnapshot, Unsupported, Value, Wait,
+        Marker, MarkerDraft, Name, ObservedMachine, ObservedSpread, PowerState, ResourceKey,
+        Setting, SnapshotSeen, Stage, Step, StepOp, TakeSnapshot, Unsupported, Value, Wait,
     },
     provider::{
         lowering::{self, fault},
@@ -45,8 +45,32 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::CreatePool(it) => pools::create(it)?,
         Change::UpdatePool(it) => pools::update(it)?,
         Change::DeletePool(seen) => pools::delete(seen),
+        Change::CreateSpread(it) => {
+            let op = StepOp::CreateSpread { members: it.members.clone() };
+            let absent = Expect { exists: Some(false), ..Expect::default() };
+            vec![step(op, absent, kept_apart(&it.members))]
+        }
+        Change::UpdateSpread(it) => {
+            let op = StepOp::SetSpread { members: it.members.clone() };
+            let there = Expect { exists: Some(true), ..Expect::default() };
+            vec![step(op, there, kept_apart(&it.members))]
+        }
+        Change::DeleteSpread(_) => {
+            let there = Expect { exists: Some(true), ..Expect::default() };
+            let gone = Expect { exists: Some(false), ..Expect::default() };
+            vec![step(StepOp::DeleteSpread, there, gone)]
+        }
     };
     Ok(Lowered { steps, ..Lowered::default() })
+}
+
+/// What holds of machines that are kept apart.
+fn kept_apart(members: &BTreeSet<ResourceKey>) -> Expect {
+    let fields = [
+        (FieldPath::of(FieldKind::Members), Some(ObservedSpread::names(members))),
+        (FieldPath::of(FieldKind::Enabled), Some(Value::Flag(true))),
+    ];
+    Expect { exists: Some(true), fields: fields.into(), ..Expect::default() }
 }
 
 fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
@@ -72,7 +96,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::DeletePool
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
-        | StepOp::RemovePart { .. } => BTreeSet::new(),
+        | StepOp::RemovePart { .. }
+        | StepOp::CreateSpread { .. }
+        | StepOp::SetSpread { .. }
+        | StepOp::DeleteSpread => BTreeSet::new(),
     };
     // The server compares its change version on this call, and on no other.
     let guarded = matches!(op, StepOp::Configure(_));
@@ -101,6 +128,7 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::DeletePool
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. } => Wait::Call,
+        StepOp::CreateSpread { .. } | StepOp::SetSpread { .. } | StepOp::DeleteSpread => Wait::Task,
     };
     Step { op, begin, end, wait, otherwise: None, learns, guarded }
 }

@@ -148,7 +148,11 @@ impl Updater<'_> {
             | K::DiskBus
             | K::Snapshots
             | K::Comment
-            | K::LabelValues => self.refuse(change),
+            | K::LabelValues
+            | K::Spread
+            | K::Members
+            | K::Member
+            | K::Enabled => self.refuse(change),
         }
     }
 

@@ -1,0 +1,357 @@
+//! Machines that are kept on different hosts: one rule per name and place, made once they
+//! exist, and gone when nobody asks for it any more.
+//!
+//! Within a place the product chooses hosts; machines in different places are on different
+//! hosts anyway, so that a name in several places makes a rule in each. Where a machine goes
+//! is chosen as if it were alone.
+
+use super::{Builder, base::spread_base};
+use crate::model::{
+    Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredMachine, DeviceName,
+    Disruption, EdgeReason, FieldChange, FieldKind, FieldPath, HypervisorInventory, HypervisorName,
+    Kind, Name, NodeName, ObservedSpread, Place, Reason, ResourceKey, Spread, StepOp, Value, Verb,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fewest machines that can be kept apart.
+const MEMBERS_MIN: usize = 2;
+
+/// What is asked for under one name in one place.
+struct Wanted {
+    spread: Spread,
+    place: Place,
+}
+
+impl Builder<'_> {
+    pub(super) fn plan_spreads(&mut self) {
+        let inventory = self.input.inventory;
+        for (hypervisor, found) in &inventory.hypervisors {
+            if matches!(found.coverage, Coverage::Failed { .. }) {
+                // Its machines are blocked, and they are what it is about.
+                continue;
+            }
+            let wanted = self.wanted_spreads(hypervisor);
+            for (id, seen) in &found.spreads {
+                let asked = |it: &&Wanted| it.spread.key == seen.key && it.spread.node == seen.node;
+                if !wanted.iter().any(|it| asked(&it)) {
+                    self.plan_unwanted(hypervisor, found, id.as_str(), seen);
+                }
+            }
+            for one in wanted {
+                self.plan_spread(hypervisor, found, &one);
+            }
+        }
+    }
+
+    /// Names with two machines or more in a place, by then.
+    fn wanted_spreads(&self, hypervisor: &HypervisorName) -> Vec<Wanted> {
+        let mut groups: BTreeMap<(&Name, NodeName), Vec<&DesiredMachine>> = BTreeMap::new();
+        for machine in self.input.desired.machines.values() {
+            let Some(name) = machine.spread.as_ref().filter(|_| machine.hypervisor == *hypervisor)
+            else {
+                continue;
+            };
+            if let Some(node) = self.node_by_then(machine) {
+                groups.entry((name, node)).or_default().push(machine);
+            }
+        }
+        let groups = groups.into_iter().filter(|(_, all)| all.len() >= MEMBERS_MIN);
+        groups
+            .filter_map(|((name, node), all)| {
+                let members = all.iter().map(|it| it.key.clone()).collect();
+                let place = all.first()?.place_of(&FieldPath::of(FieldKind::Spread)).clone();
+                let spread = Spread { key: ResourceKey::spread(name.clone()), node, members };
+                Some(Wanted { spread, place })
+            })
+            .collect()
+    }
+
+    /// Where a machine is once this plan has run; none when it is nowhere then.
+    fn node_by_then(&self, machine: &DesiredMachine) -> Option<NodeName> {
+        if let Some(birth) = self.birth_of(&machine.key) {
+            return birth.node.clone();
+        }
+        let owned = self.ownership.owned.get(&machine.key)?;
+        let here = owned.hypervisor == machine.hypervisor;
+        let seen = self.input.inventory.hypervisors.get(&owned.hypervisor)?;
+        let seen = seen.machines.get(&owned.id).filter(|_| here)?;
+        seen.node.clone()
+    }
+
+    fn birth_of(&self, key: &ResourceKey) -> Option<&Action> {
+        self.actions.values().find(|it| it.key == *key && it.verb == Verb::Create)
+    }
+
+    fn plan_spread(
+        &mut self,
+        hypervisor: &HypervisorName,
+        found: &HypervisorInventory,
+        wanted: &Wanted,
+    ) {
+        let Spread { key, node, members } = &wanted.spread;
+        let id = ObservedSpread::id_of(key, node);
+        let seen = found.spreads.get(&id);
+        let blocked = |code, message: String, help: &str| Blocked {
+            key: key.clone(),
+            hypervisor: hypervisor.clone(),
+            verb: Some(if seen.is_some() { Verb::Update } else { Verb::Create }),
+            code,
+            message,
+            help: help.to_owned(),
+            place: Some(wanted.place.clone()),
+        };
+        if !found.nodes.get(node).is_some_and(|it| it.spreads) {
+            let text = format!("{node} does not keep machines on different hosts by itself");
+            let help = "let it choose hosts itself (DRS), or leave `spread:` out";
+            return self.block(blocked(Code::Unsupported, text, help));
+        }
+        if let Some(why) = seen.and_then(|it| it.foreign.as_ref()) {
+            let text = format!("a rule of our name on {node} is not ours: {why}");
+            let help = "rename or remove that rule, or choose another name for `spread:`";
+            return self.block(blocked(Code::Impostor, text, help));
+        }
+        let Some(seen) = seen else {
+            let fields = vec![member_change(None, members, &wanted.place)];
+            let change = Change::CreateSpread(&wanted.spread);
+            return self.spread_action(hypervisor, wanted, Verb::Create, fields, None, &change);
+        };
+        // The product takes a machine out of its rules when it is removed.
+        let by_then = self.without_removed(hypervisor, seen);
+        let mut fields = Vec::new();
+        if by_then.members != *members {
+            fields.push(member_change(Some(&seen.members), members, &wanted.place));
+        }
+        if !seen.enabled {
+            fields.push(FieldChange {
+                field: FieldPath::of(FieldKind::Enabled),
+                before: Some(Value::Flag(false)),
+                after: Some(Value::Flag(true)),
+                disruption: Disruption::Online,
+                place: Some(wanted.place.clone()),
+                pending: false,
+            });
+        }
+        if fields.is_empty() {
+            self.unchanged += 1;
+            return;
+        }
+        let replaced = self.without_replaced(seen);
+        let change = Change::UpdateSpread(&wanted.spread);
+        self.spread_action(hypervisor, wanted, Verb::Update, fields, Some(&replaced), &change);
+    }
+
+    /// A spread as it is once machines are gone that this plan removes.
+    fn without_removed(
+        &self,
+        hypervisor: &HypervisorName,
+        seen: &ObservedSpread,
+    ) -> ObservedSpread {
+        let removed = |key: &ResourceKey| {
+            self.actions.values().any(|it| {
+                it.key == *key
+                    && it.hypervisor == *hypervisor
+                    && matches!(it.verb, Verb::Delete | Verb::Replace)
+            })
+        };
+        self.without(seen, removed)
+    }
+
+    /// A spread as its update finds it: what is replaced is removed before that by an edge.
+    fn without_replaced(&self, seen: &ObservedSpread) -> ObservedSpread {
+        self.without(seen, |key| {
+            self.actions.values().any(|it| it.key == *key && it.verb == Verb::Replace)
+        })
+    }
+
+    fn without(
+        &self,
+        seen: &ObservedSpread,
+        gone: impl Fn(&ResourceKey) -> bool,
+    ) -> ObservedSpread {
+        let mut left = seen.clone();
+        left.members.retain(|key| !gone(key));
+        left
+    }
+
+    fn spread_action(
+        &mut self,
+        hypervisor: &HypervisorName,
+        wanted: &Wanted,
+        verb: Verb,
+        fields: Vec<FieldChange>,
+        base: Option<&ObservedSpread>,
+        change: &Change<'_>,
+    ) {
+        let Some(product) = self.input.products.get(hypervisor) else { return };
+        let Spread { key, node, members } = &wanted.spread;
+        let lowered = match product.lower(change) {
+            Ok(lowered) => lowered,
+            Err(all) => {
+                let text: Vec<&str> = all.iter().map(|it| it.why.as_str()).collect();
+                self.block(Blocked {
+                    key: key.clone(),
+                    hypervisor: hypervisor.clone(),
+                    verb: Some(verb),
+                    code: Code::Unsupported,
+                    message: text.join("; "),
+                    help: all.first().map(|it| it.help.clone()).unwrap_or_default(),
+                    place: Some(wanted.place.clone()),
+                });
+                return;
+            }
+        };
+        let member = |key: &ResourceKey| {
+            FieldPath::on(FieldKind::Member, &DeviceName::new(key.name.shared()))
+        };
+        let mut reads: BTreeSet<FieldPath> = members.iter().map(member).collect();
+        reads.insert(FieldPath::of(FieldKind::Enabled));
+        let classes: BTreeSet<Disruption> =
+            fields.iter().map(|it| it.disruption).filter(|it| *it > Disruption::None).collect();
+        let action = Action {
+            id: action_id(key, hypervisor, node, verb),
+            key: key.clone(),
+            hypervisor: hypervisor.clone(),
+            native_id: Some(ObservedSpread::id_of(key, node)),
+            node: Some(node.clone()),
+            verb,
+            fields,
+            classes,
+            data_loss: DataLoss::default(),
+            reversible: true,
+            place: Some(wanted.place.clone()),
+            steps: lowered.steps,
+            base: base.map(|seen| spread_base(seen, reads)),
+            claims: Vec::new(),
+            choices: Vec::new(),
+            protected: false,
+        };
+        let reason = if base.is_some() { Reason::Different } else { Reason::New };
+        self.add(action, reason);
+    }
+
+    /// A rule that bears a name of ours, and that nobody asks for.
+    fn plan_unwanted(
+        &mut self,
+        hypervisor: &HypervisorName,
+        found: &HypervisorInventory,
+        id: &str,
+        seen: &ObservedSpread,
+    ) {
+        if let Some(why) = &seen.foreign {
+            let text = format!("a rule of our name on {} is left alone: {why}", seen.node);
+            return self.note(&seen.key, text);
+        }
+        if seen.members.is_empty() {
+            // Another project may be called like the beginning of the rule's name, too.
+            let text = format!("a rule of our name on {} has no machine and is left", seen.node);
+            return self.note(&seen.key, text);
+        }
+        if !found.coverage.is_complete() {
+            self.block(Blocked {
+                key: seen.key.clone(),
+                hypervisor: hypervisor.clone(),
+                verb: Some(Verb::Delete),
+                code: Code::IncompleteInventory,
+                message: format!(
+                    "{hypervisor} was not read completely, so nothing is deleted there"
+                ),
+                help: "plan again when all of it answers".to_owned(),
+                place: None,
+            });
+            return;
+        }
+        let Some(product) = self.input.products.get(hypervisor) else { return };
+        let Ok(lowered) = product.lower(&Change::DeleteSpread(seen)) else { return };
+        let reads = [FieldPath::of(FieldKind::Enabled)].into();
+        let action = Action {
+            id: action_id(&seen.key, hypervisor, &seen.node, Verb::Delete),
+            key: seen.key.clone(),
+            hypervisor: hypervisor.clone(),
+            native_id: Some(id.into()),
+            node: Some(seen.node.clone()),
+            verb: Verb::Delete,
+            fields: Vec::new(),
+            classes: [Disruption::Delete].into(),
+            data_loss: DataLoss::default(),
+            reversible: true,
+            place: None,
+            steps: lowered.steps,
+            base: Some(spread_base(seen, reads)),
+            claims: Vec::new(),
+            choices: Vec::new(),
+            protected: false,
+        };
+        self.add(action, Reason::Removed);
+    }
+
+    /// A rule comes after its machines.
+    pub(super) fn edges_of_spread(
+        &self,
+        action: &Action,
+        by_key: &BTreeMap<ResourceKey, Vec<ActionId>>,
+        edge: &mut impl FnMut(&ActionId, &ActionId, EdgeReason),
+    ) {
+        for member in members_of(action) {
+            for id in by_key.get(member).into_iter().flatten() {
+                let makes = self
+                    .actions
+                    .get(id)
+                    .is_some_and(|it| matches!(it.verb, Verb::Create | Verb::Continue));
+                if makes {
+                    edge(id, &action.id, EdgeReason::Members);
+                }
+            }
+        }
+    }
+
+    /// What cannot be made cannot be kept apart from the others.
+    pub(super) fn block_spreads_without_members(&mut self) {
+        let lacks = |action: &&Action| {
+            action.key.kind == Kind::Spread
+                && members_of(action).any(|key| {
+                    self.birth_of(key).is_none() && !self.ownership.owned.contains_key(key)
+                })
+        };
+        let lacking: Vec<ActionId> =
+            self.actions.values().filter(lacks).map(|it| it.id.clone()).collect();
+        for id in lacking {
+            let message = "a machine that it is about is blocked".to_owned();
+            let help = "solve what blocks that machine".to_owned();
+            self.block_actions_of(&id, Code::Dependency, message, help);
+        }
+    }
+}
+
+fn member_change(
+    before: Option<&BTreeSet<ResourceKey>>,
+    after: &BTreeSet<ResourceKey>,
+    place: &Place,
+) -> FieldChange {
+    FieldChange {
+        field: FieldPath::of(FieldKind::Members),
+        before: before.map(ObservedSpread::names),
+        after: Some(ObservedSpread::names(after)),
+        disruption: if before.is_some() { Disruption::Online } else { Disruption::None },
+        place: Some(place.clone()),
+        pending: false,
+    }
+}
+
+fn members_of(action: &Action) -> impl Iterator<Item = &ResourceKey> {
+    action.steps.iter().flat_map(|step| match &step.op {
+        StepOp::CreateSpread { members } | StepOp::SetSpread { members } => members.iter(),
+        _ => NO_ONE.iter(),
+    })
+}
+
+static NO_ONE: BTreeSet<ResourceKey> = BTreeSet::new();
+
+/// A name can stand in several places of one hypervisor.
+fn action_id(
+    key: &ResourceKey,
+    hypervisor: &HypervisorName,
+    node: &NodeName,
+    verb: Verb,
+) -> ActionId {
+    ActionId::from(format!("{key}@{hypervisor}:{verb}.{node}"))
+}
