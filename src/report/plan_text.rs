@@ -93,7 +93,7 @@ impl<'a> Page<'a> {
             };
             let pad = " ".repeat(version_width.saturating_sub(width_of(&version)));
             let coverage = self.canvas.data(&read.coverage).into_owned();
-            // The columns are kept by `verbatim`; what follows is wrapped below.
+            // The columns are kept by `verbatim`.
             let mut line = format!("{version}{pad}  {coverage}");
             if !read.version.is_empty() {
                 let _ = write!(
@@ -108,7 +108,13 @@ impl<'a> Page<'a> {
             }
             let lead =
                 format!("{name}{}  ", " ".repeat(name_width.saturating_sub(width_of(&name))));
-            self.canvas.verbatim(2, &lead, &line, paint);
+            if 2 + width_of(&lead) + width_of(&line) > self.canvas.width() {
+                // Too long for columns: it is broken between words.
+                let hang = name_width.max(width_of(&name));
+                self.canvas.row(2, &name, hang, &[Piece::new(paint, line)]);
+            } else {
+                self.canvas.verbatim(2, &lead, &line, paint);
+            }
             self.gaps(&read.coverage, &read.gaps);
         }
     }

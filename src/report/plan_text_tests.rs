@@ -75,6 +75,17 @@ fn every_line_fits_at_every_width() {
 }
 
 #[test]
+fn a_version_that_fills_the_line_cuts_no_word_after_it() {
+    let mut plan = sample();
+    for read in plan.envelope.hypervisors.values_mut() {
+        read.version = "a product whose name and version fill most of a line 8".to_owned();
+    }
+    let text = shown(&plan, &Style { width: 80, ..Style::PLAIN });
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert!(words.contains(&"complete") && words.contains(&"guests,"), "{text}");
+}
+
+#[test]
 fn colours_add_nothing_but_colours() {
     let plain = shown(&sample(), &Style::PLAIN);
     let coloured = shown(&sample(), &Style { color: true, ..Style::PLAIN });
