@@ -147,6 +147,7 @@ fn usage(desired: &DesiredState) -> BTreeMap<FieldKind, usize> {
             kinds.insert(FieldKind::Nic);
         }
         kinds.extend(machine.snapshots.map(|_| FieldKind::Snapshots));
+        kinds.extend(machine.spread.as_ref().map(|_| FieldKind::Spread));
         if let Some(init) = &machine.spec.init {
             kinds.insert(FieldKind::InitDigest);
             kinds.extend(init.password.as_ref().map(|_| FieldKind::InitPassword));

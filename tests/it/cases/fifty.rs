@@ -1,7 +1,7 @@
 //! Fifty assorted machines, made, changed and taken away on both products with one YAML.
 //!
-//! Every field that both products can have is used at least twice, which is counted and
-//! not believed; a second apply sends nothing that changes anything.
+//! Every field that the product can have is used at least twice, which is counted and not
+//! believed, those that it alone has too; a second apply sends nothing that changes anything.
 
 use super::{
     Case, On,
@@ -50,6 +50,39 @@ impl On {
             Self::Vcenter => "\n    snapshots: { before_change: true, keep: 2 }",
         }
     }
+
+    /// The same, of machines that are off.
+    fn of_its_own(self, edition: usize) -> String {
+        match self {
+            Self::Proxmox => format!(
+                "\n    tags: [batch, edition-{edition}]\n    autostart: {}",
+                ["true", "{ order: 2, wait: 30s }"][edition]
+            ),
+            Self::Vcenter => format!(
+                "\n    labels: {{ tier: back, tenant: edition-{edition} }}\n    placement: {{ spread: \
+                 batch }}\n    vcenter: {{ hardware_version: {}, extra_config: {{ disk.EnableUUID: \
+                 \"{}\" }} }}",
+                20 + edition,
+                ["TRUE", "FALSE"][edition]
+            ),
+        }
+    }
+
+    /// The same, of a machine with an installer.
+    fn of_an_installer(self, firmware: &str) -> &'static str {
+        match (self, firmware) {
+            (Self::Proxmox, "uefi") => "\n    tpm: true",
+            (Self::Proxmox | Self::Vcenter, _) => "",
+        }
+    }
+
+    /// The same, of a card.
+    fn of_a_card(self, edition: usize) -> &'static str {
+        match self {
+            Self::Proxmox => [", vlan: 20", ", vlan: 30"][edition],
+            Self::Vcenter => "",
+        }
+    }
 }
 
 /// The configuration; the second edition changes many fields of each machine.
@@ -68,7 +101,7 @@ vms:
             1 => cards(on, number, edition),
             2 => installer(on, number, edition),
             3 => linked(number, edition),
-            _ => sized(number, edition),
+            _ => sized(on, number, edition),
         };
         let _ = writeln!(text, "  m{number}:\n    hypervisor: pve\n{body}");
     }
@@ -137,7 +170,9 @@ fn installer(on: On, number: usize, edition: usize) -> String {
     boot: {boot}
     cdrom: \"{cdrom}\"
     disks: {{ boot: {{ storage: fast }}, second: {{ size: 1GiB, bus: sata, storage: fast }} }}
-    nics: {{ lan: {{ network: back }} }}",
+    nics: {{ lan: {{ network: back{card} }} }}{own}",
+        card = on.of_a_card(edition),
+        own = on.of_an_installer(firmware),
         memory = 512 + 512 * edition,
         disk = 2 + edition,
     )
@@ -160,7 +195,7 @@ fn linked(number: usize, edition: usize) -> String {
 }
 
 /// What is changed while it is off: everything is free then.
-fn sized(number: usize, edition: usize) -> String {
+fn sized(on: On, number: usize, edition: usize) -> String {
     // The local storage has no room for more of them.
     let (image, disk, storage) =
         if number < 15 { ("local", 4, "local") } else { ("debian", 8, "fast") };
@@ -169,7 +204,8 @@ fn sized(number: usize, edition: usize) -> String {
     resources: {{ cpu: {cpu}, memory: {memory}MiB, disk: {disk}GiB }}
     power: stopped
     name: {name}-{number}
-    disks: {{ boot: {{ storage: {storage} }} }}",
+    disks: {{ boot: {{ storage: {storage} }} }}{own}",
+        own = on.of_its_own(edition),
         cpu = 1 + edition,
         memory = 256 + 256 * edition,
         disk = disk + edition,
@@ -177,10 +213,14 @@ fn sized(number: usize, edition: usize) -> String {
     )
 }
 
-/// Fields that both products can have and that fewer than two machines use.
+/// Fields that the product can have and that fewer than two machines use.
 fn rare(on: On, text: &str) -> BTreeMap<String, usize> {
     let all = report::portability(&[&Proxmox, &Vcenter]);
-    let everywhere = all.fields.into_iter().filter(|row| row.on.iter().all(|it| it.create));
+    let column = match on {
+        On::Proxmox => 0,
+        On::Vcenter => 1,
+    };
+    let can_be_had = all.fields.into_iter().filter(|row| row.on[column].create);
     let state = desired(text, on);
     let own = products(&state);
     let own = own.iter().map(|(name, product)| (name.clone(), *product)).collect();
@@ -188,14 +228,13 @@ fn rare(on: On, text: &str) -> BTreeMap<String, usize> {
     let count = |field: &str| {
         used.fields.iter().find(|row| row.field == field).and_then(|row| row.used).unwrap_or(0)
     };
-    let counted = everywhere.map(|row| (row.field.clone(), count(&row.field)));
+    let counted = can_be_had.map(|row| (row.field.clone(), count(&row.field)));
     counted.filter(|(_, count)| *count < 2).collect()
 }
 
-/// How many requests were sent that could change something.
 /// What the client of a vCenter sends without changing anything there. Whatever is not named
 /// counts as a change.
-const READS: [&str; 12] = [
+const READS: [&str; 19] = [
     "vimServiceVersions.xml",
     "RetrieveServiceContent",
     "Login",
@@ -208,8 +247,16 @@ const READS: [&str; 12] = [
     "RetrieveAllPermissions",
     "FindChild",
     "FindAllByUuid",
+    "tags.login",
+    "tags.logout",
+    "tags.categories",
+    "tags.category",
+    "tags.tag",
+    "tags.of-category",
+    "tags.worn",
 ];
 
+/// How many requests were sent that could change something.
 fn mutating(lab: &Lab) -> usize {
     let one = |server: &Simulator| match server {
         Simulator::Proxmox(server) => {
