@@ -289,6 +289,11 @@ async fn pools(
     machines: &[ObjectContent],
     listed: &BTreeMap<NativeId, Listed>,
 ) -> Result<BTreeMap<Name, ObservedPool>, ProviderError> {
+    // Without a pool in the configuration and without a value that could be a mark, the
+    // definitions say nothing.
+    if inner.pools.is_empty() && places.with_customs().next().is_none() {
+        return Ok(BTreeMap::new());
+    }
     let attributes = inner.attributes("read the custom attributes").await?;
     let reader = inner.pool_reader(places, &attributes);
     let mut found = reader.all();

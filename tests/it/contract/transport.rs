@@ -63,7 +63,7 @@ pub async fn an_idle_connection_is_replaced(lab: Lab) {
     {
         let fresh = lab.provider.read(&foreign).await.unwrap();
         // In pieces: on a busy machine both sides may wake up at the same moment.
-        for _ in 0..8 {
+        for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let (submitted, _) = lab.submit(&*lab.provider, &foreign, &step, &step.op, &fresh).await;
