@@ -5,9 +5,13 @@
 //! decides, waits, reads a file or asks the time; what two other modules must
 //! share lives here, so that neither has to import the other.
 
+pub mod answer;
 pub mod author;
 pub mod canonical;
+pub mod change;
+pub mod code;
 pub mod desired;
+pub mod envelope;
 pub mod field;
 pub mod finding;
 pub mod history;
@@ -22,10 +26,15 @@ pub mod provider;
 pub mod scalar;
 pub mod spec;
 pub mod step;
+pub mod target;
 
+pub use answer::*;
 pub use author::*;
 pub use canonical::{NotCanonical, canonical_json, digest_of, hex, plan_id, pool_address};
+pub use change::*;
+pub use code::*;
 pub use desired::*;
+pub use envelope::*;
 pub use field::*;
 pub use finding::*;
 pub use history::*;
@@ -40,3 +49,4 @@ pub use provider::*;
 pub use scalar::*;
 pub use spec::*;
 pub use step::*;
+pub use target::*;
