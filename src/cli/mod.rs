@@ -17,6 +17,7 @@ mod inventory;
 mod output;
 mod plan;
 mod progress;
+mod run;
 mod sandbox;
 mod session;
 mod trust;

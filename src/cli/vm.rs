@@ -2,21 +2,19 @@
 //! an apply: proofs, journal, lease and runner.
 
 use super::{
-    apply::{self as apply_command, Purpose},
     args::{Format, Global, Vm, VmCommand},
     error::CliError,
     output::Output,
     plan as plan_command, progress,
+    run::{self as runs, Purpose},
     session::{self, Session},
 };
 use crate::{
     apply::{ExitClass, Stop, exit_class},
-    model::{
-        Action, Allowance, Code, Consent, Disruption, Kind, Plan, PowerState, ResourceKey, StepOp,
-        Wait,
-    },
+    model::{Allowance, Code, Consent, Kind, ResourceKey},
     plan::{self, Answer, Command, Input, NotDone, Planned},
     reconcile::{self, Reconciled},
+    report,
     store::Store,
 };
 
@@ -84,7 +82,7 @@ async fn run_until(
     reconcile::judge_command(known, &mut made, &consent);
     let format = args.what().format.unwrap_or(output.format);
     if format != Format::Json {
-        output.print(page(&made.plan, &command));
+        output.print(report::command_text(&made.plan, &output.style()));
     }
     if let Some(text) = forbidden(&made) {
         return Err(CliError::new(ExitClass::Refused, text));
@@ -142,10 +140,10 @@ async fn carry_out(
         settles: false,
     };
     let (summary, head, id) =
-        apply_command::execute(session, store, &purpose, made, inventory, stop).await?;
+        runs::execute(session, store, &purpose, made, inventory, stop).await?;
     let class = exit_class(&summary);
-    let run = apply_command::Shown { id, head: &head, title: purpose.title };
-    apply_command::show_summary(&summary, made, &run, format, class, &session.output);
+    let run = runs::Shown { id, head: &head, title: purpose.title };
+    runs::show_summary(&summary, made, &run, format, class, &session.output);
     Ok(class)
 }
 
@@ -195,80 +193,6 @@ fn forbidden(made: &Reconciled) -> Option<String> {
     refused.or(forbidden).or(waiting)
 }
 
-/// The machine, what is done to it, and what that costs.
-fn page(plan: &Plan, command: &Command) -> String {
-    let Some(action) = plan.body.actions.first() else { return String::new() };
-    let id = action.native_id.as_ref().map_or("", |id| id.as_str());
-    let mut text = format!("{} on {}, id {id}", action.key, action.hypervisor);
-    if let Some(node) = &action.node {
-        text.push_str(&format!(", node {node}"));
-    }
-    let mut lines = vec![crate::model::inert(&text).into_owned()];
-    lines.extend(cost(action, command).into_iter().map(|line| format!("  {line}")));
-    let notes = plan.envelope.notes.iter();
-    lines.extend(notes.map(|it| format!("  note: {}", crate::model::inert(&it.text))));
-    lines.iter().map(|line| wrapped(line)).collect::<Vec<_>>().join("\n")
-}
-
-/// Columns of a line, as everywhere where nobody knows better.
-const COLUMNS: usize = 80;
-
-/// A line in as many as it needs; later ones are indented further.
-fn wrapped(line: &str) -> String {
-    let indent = line.chars().take_while(|it| *it == ' ').count();
-    let mut lines = vec![" ".repeat(indent)];
-    for word in line.split_whitespace() {
-        let last = lines.last().map_or(0, |it| it.chars().count());
-        let empty = lines.last().is_none_or(|it| it.trim().is_empty());
-        if !empty && last + 1 + word.chars().count() > COLUMNS {
-            lines.push(" ".repeat(indent + 2));
-        } else if !empty {
-            lines.last_mut().iter_mut().for_each(|it| it.push(' '));
-        }
-        lines.last_mut().iter_mut().for_each(|it| it.push_str(word));
-    }
-    lines.join("\n")
-}
-
-fn cost(action: &Action, command: &Command) -> Vec<String> {
-    let within = action.steps.iter().find_map(|step| match step.wait {
-        Wait::PowerOff { within_s } => Some(within_s),
-        Wait::Call | Wait::Task => None,
-    });
-    let hard = action.steps.iter().any(|it| it.otherwise == Some(StepOp::Stop));
-    let suspended = PowerState::Suspended.as_str();
-    let was_suspended =
-        action.fields.iter().any(|it| it.before.as_ref().is_some_and(|it| *it == suspended.into()));
-    let mut lines = Vec::new();
-    if action.classes.contains(&Disruption::Restart) {
-        lines.push(match within {
-            Some(seconds) => format!(
-                "STOPS: its guest is asked to shut down and has {seconds} s; whatever it serves is down"
-            ),
-            None => "STOPS: its power is taken; what its guest has in memory is lost".to_owned(),
-        });
-        if within.is_some() {
-            lines.push(
-                match hard {
-                    true => "if it does not, its power is taken: what it has not written is lost",
-                    false => "if it does not, the command fails and the machine goes on running",
-                }
-                .to_owned(),
-            );
-        }
-    }
-    lines.push(match command {
-        Command::Start if was_suspended => "it is resumed".to_owned(),
-        Command::Start => "it is started".to_owned(),
-        Command::Stop { .. } => "it stays off until somebody starts it".to_owned(),
-        Command::Reboot { .. } => "then it is started again".to_owned(),
-        Command::Snapshot { name } => format!(
-            "snapshot `{name}`: its disks as they are now, without memory; it takes room until it is removed, and its disks cannot grow as long"
-        ),
-    });
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,12 +208,5 @@ mod tests {
     #[test]
     fn a_snapshot_without_a_name_is_called_after_the_moment() {
         assert_eq!(by_hand(1_795_862_880_000), "manual-20261128-104800");
-    }
-
-    #[test]
-    fn long_lines_are_wrapped() {
-        let text = wrapped(&format!("  {}", "word ".repeat(40)));
-        assert!(text.lines().all(|it| it.chars().count() <= COLUMNS && it.starts_with("  ")));
-        assert_eq!(text.split_whitespace().count(), 40);
     }
 }

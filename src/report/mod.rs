@@ -6,6 +6,7 @@
 //! made inert on its way through.
 
 mod capacity;
+mod command;
 mod document;
 mod drift;
 mod drift_page;
@@ -27,6 +28,7 @@ mod totals;
 mod words;
 
 pub use capacity::capacity_text;
+pub use command::command_text;
 pub use document::{PlanFileError, parse_plan, plan_json};
 pub use drift::{Class, Difference, Drift, FieldDifference, Named};
 pub use drift_page::{drift_json, drift_markdown, drift_text};
