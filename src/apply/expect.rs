@@ -197,8 +197,8 @@ fn compare(
     }
 }
 
-/// Whether a field has its wanted value. A password can never be read back and is held by the digest of the first-boot
-/// document instead.
+/// Whether a field has its wanted value. A password can never be read back and is held by
+/// the digest of the first-boot document instead.
 fn same(kind: FieldKind, wanted: Option<&Value>, found: Option<&Value>) -> bool {
     if kind == FieldKind::InitPassword {
         return true;

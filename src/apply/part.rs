@@ -34,8 +34,7 @@ impl Job<'_> {
         match op {
             StepOp::MakePart { .. } => self.judge_make(part, there),
             StepOp::MarkPart { .. } => self.judge_mark(part, there),
-            StepOp::RemovePart { .. } => self.judge_removal(part, there),
-            _ => Ok(Judged::Send),
+            _ => self.judge_removal(part, there),
         }
     }
 

@@ -5,7 +5,7 @@
 //! hosts anyway, so that a name in several places makes a rule in each. Where a machine goes
 //! is chosen as if it were alone.
 
-use super::{Builder, base::spread_base};
+use super::{Builder, base::spread_base, machine_action_id};
 use crate::model::{
     Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredMachine, DeviceName,
     Disruption, EdgeReason, FieldChange, FieldKind, FieldPath, HypervisorInventory, HypervisorName,
@@ -79,7 +79,7 @@ impl Builder<'_> {
     }
 
     fn birth_of(&self, key: &ResourceKey) -> Option<&Action> {
-        self.actions.values().find(|it| it.key == *key && it.verb == Verb::Create)
+        self.actions.get(&machine_action_id(key, Verb::Create, ""))
     }
 
     fn plan_spread(
@@ -146,31 +146,16 @@ impl Builder<'_> {
         hypervisor: &HypervisorName,
         seen: &ObservedSpread,
     ) -> ObservedSpread {
-        let removed = |key: &ResourceKey| {
-            self.actions.values().any(|it| {
-                it.key == *key
-                    && it.hypervisor == *hypervisor
-                    && matches!(it.verb, Verb::Delete | Verb::Replace)
-            })
+        let goes = |key: &ResourceKey, verb| {
+            let action = self.actions.get(&machine_action_id(key, verb, ""));
+            action.is_some_and(|it| it.hypervisor == *hypervisor)
         };
-        self.without(seen, removed)
+        without(seen, |key| goes(key, Verb::Delete) || goes(key, Verb::Replace))
     }
 
     /// A spread as its update finds it: what is replaced is removed before that by an edge.
     fn without_replaced(&self, seen: &ObservedSpread) -> ObservedSpread {
-        self.without(seen, |key| {
-            self.actions.values().any(|it| it.key == *key && it.verb == Verb::Replace)
-        })
-    }
-
-    fn without(
-        &self,
-        seen: &ObservedSpread,
-        gone: impl Fn(&ResourceKey) -> bool,
-    ) -> ObservedSpread {
-        let mut left = seen.clone();
-        left.members.retain(|key| !gone(key));
-        left
+        without(seen, |key| self.actions.contains_key(&machine_action_id(key, Verb::Replace, "")))
     }
 
     fn spread_action(
@@ -320,6 +305,12 @@ impl Builder<'_> {
             self.block_actions_of(&id, Code::Dependency, message, help);
         }
     }
+}
+
+fn without(seen: &ObservedSpread, gone: impl Fn(&ResourceKey) -> bool) -> ObservedSpread {
+    let mut left = seen.clone();
+    left.members.retain(|key| !gone(key));
+    left
 }
 
 fn member_change(
