@@ -12,7 +12,7 @@ mod node;
 use crate::model::{
     Allotted, Bytes, Capabilities, Choice, Claim, Code, DesiredMachine, DeviceKind, DeviceName,
     HypervisorConfig, HypervisorInventory, HypervisorName, Inventory, IpSetting, MacAddress,
-    MachineSpec, NativeId, NodeName, ObservedMachine, Policy, PowerState, Product, StorageName,
+    MachineSpec, NativeId, NodeName, ObservedMachine, Policy, Product, StorageName,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,12 +203,7 @@ impl<'a> Site<'a> {
     fn new(config: &'a HypervisorConfig, seen: &'a HypervisorInventory, policy: &Policy) -> Self {
         let mut nodes: BTreeMap<NodeName, Load> = BTreeMap::new();
         for guest in seen.listed.values() {
-            // A stopped machine uses nothing now; whoever starts it later is told by
-            // the hypervisor. A locked one is being born or moved and will run.
-            if guest.template || (guest.power == PowerState::Stopped && guest.lock.is_none()) {
-                continue;
-            }
-            if let Some(node) = &guest.node {
+            if let Some(node) = guest.node.as_ref().filter(|_| guest.takes_room()) {
                 let load = nodes.entry(node.clone()).or_default();
                 load.memory += guest.memory.map_or(0, |memory| memory.0);
                 load.cpu += guest.cpu.map_or(0, u64::from);
@@ -224,7 +219,7 @@ impl<'a> Site<'a> {
             .iter()
             .map(|storage| {
                 let node = (!storage.shared).then(|| storage.node.clone());
-                let reserve = storage.total.0 / 100 * u64::from(policy.disk_headroom_percent);
+                let reserve = policy.disk_reserve(storage.total);
                 let free = storage.total.0.saturating_sub(storage.used.0).saturating_sub(reserve);
                 ((storage.name.clone(), node), free)
             })

@@ -89,11 +89,11 @@ impl Site<'_> {
             }
         }
         let load = self.nodes.get(name).copied().unwrap_or_default();
-        let cpu_limit = u64::from(node.cpus) * u64::from(policy.cpu_overcommit);
+        let cpu_limit = policy.cpu_limit(node.cpus);
         if load.cpu + demand.cpu > cpu_limit {
             return Err(format!("{} of {cpu_limit} virtual processors are taken", load.cpu));
         }
-        let limit = node.memory.0 / 100 * u64::from(100 - policy.memory_headroom_percent.min(100));
+        let limit = policy.memory_limit(node.memory);
         limit.checked_sub(load.memory + demand.memory).ok_or_else(|| {
             let free = limit.saturating_sub(load.memory) / Bytes::MIB * Bytes::MIB;
             format!(

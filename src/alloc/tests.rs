@@ -2,8 +2,8 @@ use super::*;
 use crate::model::{
     BirthSource, Bus, Change, Coverage, Device, DeviceKind, DiskSpec, Disruption, FailureKind,
     FieldDelta, GuestKind, GuestOs, Listed, Lowered, MacRange, MarkerState, Medium, NetworkBinding,
-    NicSpec, ObservedNode, ObservedStorage, Place, Power, ProxmoxAuth, ProxmoxConfig, ResourceKey,
-    SecretRef, SecretSource, Unsupported,
+    NicSpec, ObservedNode, ObservedStorage, Place, Power, PowerState, ProxmoxAuth, ProxmoxConfig,
+    ResourceKey, SecretRef, SecretSource, Unsupported,
 };
 
 fn place() -> Place {

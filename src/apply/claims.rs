@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::{
     Action, Bytes, Claim, FreshObject, HypervisorInventory, Listed, Listing, NativeId, NodeName,
-    PowerState, ResourceKey, Target,
+    ResourceKey, Target,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -155,9 +155,7 @@ fn room(
     listing: &Listing,
 ) -> Option<Found> {
     let then = then?;
-    let total = then.nodes.get(node)?.memory.0;
-    let headroom = u64::from(ctx.plan.body.policy.memory_headroom_percent.min(100));
-    let usable = total / 100 * (100 - headroom);
+    let usable = ctx.plan.body.policy.memory_limit(then.nodes.get(node)?.memory);
     let planned: Vec<(&Action, u64)> = ctx
         .plan
         .body
@@ -187,9 +185,8 @@ fn room(
     let used = |guests: &BTreeMap<NativeId, Listed>| -> u64 {
         guests
             .iter()
-            .filter(|(id, row)| row.node.as_ref() == Some(node) && !row.template && !is_birth(id))
-            // As placement counts: what is stopped uses nothing, what is locked will run.
-            .filter(|(_, row)| row.power != PowerState::Stopped || row.lock.is_some())
+            .filter(|(id, row)| row.node.as_ref() == Some(node) && !is_birth(id))
+            .filter(|(_, row)| row.takes_room())
             .map(|(_, row)| row.memory.map_or(0, |memory| memory.0))
             .sum()
     };

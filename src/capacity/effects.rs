@@ -1,10 +1,10 @@
 //! What a plan adds to hosts and storages, and takes from them.
 
-use super::{counts, use_of};
+use super::use_of;
 use crate::model::{
     Action, Bytes, CloneFrom, DeviceKind, DeviceName, FieldChange, FieldKind, HypervisorInventory,
-    HypervisorName, NativeId, NodeName, ObservedMachine, Plan, Setting, Slot, StepOp, StorageName,
-    Value, Verb,
+    HypervisorName, Listed, NativeId, NodeName, ObservedMachine, Plan, Setting, Slot, StepOp,
+    StorageName, Value, Verb,
 };
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ impl Effects {
                 Verb::Replace | Verb::Delete => {
                     let sizes = action.data_loss.volumes.iter().filter_map(|it| it.size);
                     effects.freed += sizes.map(|size| size.0).sum::<u64>();
-                    let guest = id.and_then(|id| seen.listed.get(id)).filter(|it| counts(it));
+                    let guest = id.and_then(|id| seen.listed.get(id)).filter(|it| it.takes_room());
                     if let Some(guest) = guest {
                         effects.at(guest.node.as_ref(), use_of(guest), -1);
                     }
@@ -88,7 +88,7 @@ impl Effects {
         }
         for (id, now) in changed {
             let guest = seen.listed.get(&id);
-            if let Some(guest) = guest.filter(|it| counts(it)) {
+            if let Some(guest) = guest.filter(|it| it.takes_room()) {
                 effects.at(guest.node.as_ref(), use_of(guest), -1);
             }
             if now.runs {
@@ -214,7 +214,7 @@ fn now(id: &NativeId, seen: &HypervisorInventory) -> Now {
     let guest = seen.listed.get(id);
     Now {
         node: guest.and_then(|it| it.node.clone()),
-        runs: guest.is_some_and(counts),
+        runs: guest.is_some_and(Listed::takes_room),
         is: guest.map(use_of).unwrap_or_default(),
     }
 }

@@ -9,8 +9,7 @@ mod effects;
 
 use crate::model::{
     Coverage, DesiredState, HypervisorConfig, HypervisorInventory, HypervisorName, Inventory,
-    Listed, NativeId, NodeName, ObservedNode, ObservedStorage, Plan, Policy, PowerState,
-    StorageName,
+    Listed, NativeId, NodeName, ObservedNode, ObservedStorage, Plan, Policy, StorageName,
 };
 use crate::ownership::Ownership;
 use effects::{Effects, Use};
@@ -153,11 +152,6 @@ pub fn rooms(sources: Sources<'_>) -> Vec<Room> {
     rooms
 }
 
-/// Whether a machine counts: one that is locked is being born or moved and will run.
-fn counts(guest: &Listed) -> bool {
-    !guest.template && (guest.power != PowerState::Stopped || guest.lock.is_some())
-}
-
 fn use_of(guest: &Listed) -> Use {
     Use { cpu: guest.cpu.map_or(0, u64::from), memory: guest.memory.map_or(0, |memory| memory.0) }
 }
@@ -180,7 +174,7 @@ impl Count<'_> {
                     continue;
                 }
                 machines += 1;
-                let slot = match (counts(guest), ours(id)) {
+                let slot = match (guest.takes_room(), ours(id)) {
                     (true, true) => &mut own,
                     (true, false) => &mut others,
                     (false, _) => &mut off,
@@ -188,9 +182,8 @@ impl Count<'_> {
                 slot.add(use_of(guest));
             }
             let added = self.effects.on_node(name);
-            let cpu_limit = u64::from(node.cpus) * u64::from(self.policy.cpu_overcommit);
-            let reserved = u64::from(self.policy.memory_headroom_percent.min(100));
-            let memory_limit = node.memory.0 / 100 * (100 - reserved);
+            let cpu_limit = self.policy.cpu_limit(node.cpus);
+            let memory_limit = self.policy.memory_limit(node.memory);
             let share = |total, limit, of: fn(Use) -> u64, added: i64| {
                 let free = signed(limit) - signed(of(own)) - signed(of(others));
                 let free_after = free - added;
@@ -233,7 +226,7 @@ impl Count<'_> {
             }
         }
         let room = |((name, node), row): ((&StorageName, Option<&NodeName>), &ObservedStorage)| {
-            let reserve = row.total.0 / 100 * u64::from(self.policy.disk_headroom_percent);
+            let reserve = self.policy.disk_reserve(row.total);
             let free = signed(row.total.0) - signed(row.used.0) - signed(reserve);
             let planned = self.effects.on_storage(name, node);
             StorageRoom {
@@ -274,7 +267,7 @@ fn notes(
         }
         Coverage::Failed { error, .. } => notes.push(format!("it was not read: {error}")),
     }
-    let homeless = seen.listed.values().filter(|it| counts(it) && it.node.is_none()).count();
+    let homeless = seen.listed.values().filter(|it| it.takes_room() && it.node.is_none()).count();
     if homeless > 0 {
         notes.push(format!("machines on no known host, not counted: {homeless}"));
     }

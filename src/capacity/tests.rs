@@ -2,8 +2,8 @@ use super::*;
 use crate::model::{
     Action, ActionId, Bytes, CloneFrom, DataLoss, Device, DeviceKind, Disruption, Envelope, Expect,
     FailureKind, FieldChange, FieldKind, FieldPath, GuestKind, LostVolume, MachineSpec,
-    MarkerDraft, MarkerState, ObservedMachine, PLAN_FORMAT, PlanBody, ResourceKey, Setting, Stage,
-    Step, StepOp, Value, Verb, Wait,
+    MarkerDraft, MarkerState, ObservedMachine, PLAN_FORMAT, PlanBody, PowerState, ResourceKey,
+    Setting, Stage, Step, StepOp, Value, Verb, Wait,
 };
 use crate::ownership::Owned;
 

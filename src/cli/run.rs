@@ -253,7 +253,7 @@ fn settled(
             || summary.actions.iter().any(|it| it.key == *key && it.ended != Ended::Done)
     };
     let machines = session.desired.machines.values().filter(|it| !undone(&it.key));
-    machines.map(|machine| (machine.key.clone(), machine.digest())).collect()
+    machines.map(|it| (it.key.clone(), session.desired.digest_of(it))).collect()
 }
 
 fn limits(session: &Session) -> Limits {

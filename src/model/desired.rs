@@ -275,10 +275,23 @@ pub struct DesiredMachine {
     pub places: Vec<(FieldPath, Place)>,
 }
 
+impl DesiredState {
+    /// What is asked for of a machine, as a digest: two equal ones ask for the same, wherever
+    /// it is written. What its pool is belongs to it: that decides where the machine is.
+    pub fn digest_of(&self, machine: &DesiredMachine) -> String {
+        let pool = machine.spec.pool.clone().map(ResourceKey::pool);
+        let pool = pool.and_then(|key| self.pools.get(&key)?.at.get(&machine.hypervisor));
+        match pool {
+            Some(PoolBinding::Vcenter { folder, resource_pool }) => {
+                super::digest_of(&(machine.digest(), folder, resource_pool))
+            }
+            Some(PoolBinding::Named) | None => machine.digest(),
+        }
+    }
+}
+
 impl DesiredMachine {
-    /// What is asked for, as a digest: two equal ones ask for the same, wherever it is
-    /// written.
-    pub fn digest(&self) -> String {
+    fn digest(&self) -> String {
         super::digest_of(&(&self.hypervisor, &self.spec, self.power))
     }
 
@@ -386,6 +399,23 @@ pub struct Policy {
     pub disk_headroom_percent: u8,
     /// Virtual processors per processor that placement allows.
     pub cpu_overcommit: u32,
+}
+
+impl Policy {
+    /// Virtual processors that placement allows on a host with so many processors.
+    pub fn cpu_limit(&self, cpus: u32) -> u64 {
+        u64::from(cpus) * u64::from(self.cpu_overcommit)
+    }
+
+    /// Memory in bytes that placement allows on a host with so much.
+    pub fn memory_limit(&self, total: Bytes) -> u64 {
+        total.0 / 100 * u64::from(100 - self.memory_headroom_percent.min(100))
+    }
+
+    /// Space in bytes that placement leaves free on a storage of this size.
+    pub fn disk_reserve(&self, total: Bytes) -> u64 {
+        total.0 / 100 * u64::from(self.disk_headroom_percent.min(100))
+    }
 }
 
 impl Default for Policy {

@@ -174,6 +174,13 @@ impl Listed {
     pub fn name_key(&self) -> Option<&str> {
         self.name_key.as_deref().or(self.name.as_deref())
     }
+
+    /// Whether it counts where room on a host is counted. What is stopped uses nothing now,
+    /// and whoever starts it is told by the hypervisor; what is locked is being born or moved,
+    /// and will run.
+    pub fn takes_room(&self) -> bool {
+        !self.template && (self.power != PowerState::Stopped || self.lock.is_some())
+    }
 }
 
 /// A listing with the time it stands for, used to prove claims again.

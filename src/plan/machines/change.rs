@@ -88,7 +88,7 @@ impl Builder<'_> {
     /// Whether the YAML moved or the world did, as far as the journal can tell.
     pub(super) fn why_it_differs(&self, machine: &DesiredMachine) -> Reason {
         match self.input.history.settled.get(&machine.key) {
-            Some(digest) if *digest == machine.digest() => Reason::Drift,
+            Some(digest) if *digest == self.input.desired.digest_of(machine) => Reason::Drift,
             Some(_) => Reason::ConfigChanged,
             None => Reason::Different,
         }
