@@ -253,7 +253,13 @@ impl Job<'_> {
                 {
                     let digest = object_digest(&fresh);
                     self.finish(durable, StepOutcome::AlreadySo, digest).await?;
-                    self.note(format!("`{}` was refused, and its end holds: {text}", op.name()));
+                    // Two pools that need the same thing for all make it at once: one is told
+                    // that it is there, which is what it wanted.
+                    let shared = op.part().is_some_and(|part| !part.kind.is_own());
+                    if kind != RefusalKind::Exists || !shared {
+                        let op = op.name();
+                        self.note(format!("`{op}` was refused, and its end holds: {text}"));
+                    }
                     self.reached(op, true, &fresh.object).await?;
                     return Ok(Next::Done);
                 }

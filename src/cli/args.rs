@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::address;
 use crate::model::{Allowance, ResourceKey};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{collections::BTreeSet, path::PathBuf};
@@ -368,6 +369,8 @@ pub enum GetKind {
     Templates,
     /// Pools
     Pools,
+    /// Rules that keep machines on different hosts
+    Spreads,
     /// Storages
     Storages,
 }
@@ -375,7 +378,8 @@ pub enum GetKind {
 /// `describe`.
 #[derive(Clone, Debug, Args)]
 pub struct Describe {
-    /// `vm/NAME` or `pool/NAME`
+    /// `NAME` or `vm/NAME`, `pool/NAME`, `spread/NAME`
+    #[arg(value_parser = address::address)]
     pub address: ResourceKey,
     /// The YAML [default: novahost.yaml]
     #[arg(long, short = 'f', value_name = "PATH")]
@@ -562,8 +566,8 @@ impl VmCommand {
 #[derive(Clone, Debug, Args)]
 pub struct OneMachine {
     /// Its entry: `NAME` or `vm/NAME`
-    #[arg(value_name = "MACHINE")]
-    pub machine: String,
+    #[arg(value_name = "MACHINE", value_parser = address::machine)]
+    pub machine: ResourceKey,
     /// The YAML [default: novahost.yaml]
     #[arg(long, short = 'f', value_name = "PATH")]
     pub file: Option<PathBuf>,

@@ -10,7 +10,7 @@ use crate::{
     apply::{self, ExitClass},
     model::inert,
     report,
-    store::{EntryFilter, EntryRow, RunDetail, RunRow, Store},
+    store::{EntryFilter, EntryRow, RunDetail, RunRow, Store, Who},
 };
 use std::{io::Write, path::PathBuf};
 use uuid::Uuid;
@@ -226,24 +226,45 @@ fn run_line(row: &RunRow) -> String {
         (Some(code), None) => format!("exit {code}"),
         (None, _) => "NOT FINISHED".to_owned(),
     };
-    format!(
-        "{}  {}\n  {}  {}@{}  plan {}  {}",
+    let mut line = format!(
+        "{}  {}  {}\n  {}  {}@{}  plan {}  {}",
         row.id,
         when(row.started_ms),
+        inert(&row.kind),
         row.project,
         row.who.user,
         row.who.host,
         row.plan_id.get(..12).unwrap_or(&row.plan_id),
         inert(&end)
-    )
+    );
+    let given = given(&row.who);
+    if !given.is_empty() {
+        line.push_str(&format!("\n  {given}"));
+    }
+    line
+}
+
+/// What somebody said of a run when they began it: `reason: disk swap  ticket: OPS-7`.
+fn given(who: &Who) -> String {
+    let reason = who.reason.as_ref().map(|it| format!("reason: {it}"));
+    let ticket = who.ticket.as_ref().map(|it| format!("ticket: {it}"));
+    let all: Vec<String> = reason.into_iter().chain(ticket).collect();
+    inert(&all.join("  ")).into_owned()
 }
 
 fn show_entries(entries: &[EntryRow], output: &Output) {
     if entries.is_empty() {
         output.print("No entries.");
     }
+    let mut run = None;
     for row in entries {
         let it = &row.entry;
+        if run != Some(it.run) {
+            run = Some(it.run);
+            let who = format!("run {}  {}@{}", it.run, it.who.user, it.who.host);
+            let parts = [inert(&who).into_owned(), given(&it.who)];
+            output.print(parts.join("  ").trim_end());
+        }
         let mut parts = vec![it.seq.to_string(), when(it.at_ms), it.event.to_string()];
         parts.extend(it.action.as_ref().map(ToString::to_string));
         parts.extend(it.step.map(|step| format!("step {}", step + 1)));

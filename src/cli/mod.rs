@@ -1,12 +1,14 @@
 //! The command line: a thin shell over the road. It parses, asks, prints and picks
 //! the exit code; it decides nothing.
 
+mod address;
 mod adopt;
 mod apply;
 pub mod args;
 mod audit;
 mod capacity;
 mod connect;
+mod describe;
 mod doctor;
 mod drift;
 mod error;
@@ -92,7 +94,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<ExitClass, CliError> {
         Command::Adopt(args) => adopt::run(global, args, output).await,
         Command::Forget(args) => forget::run(global, args, output).await,
         Command::Get(args) => get::get(global, &args, output).await,
-        Command::Describe(args) => get::describe(global, &args, output).await,
+        Command::Describe(args) => describe::describe(global, &args, output).await,
         Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Trust(args) => trust::run(global, args, output).await,
         Command::Audit(args) => audit::audit(global, args, output).await,

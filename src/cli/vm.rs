@@ -10,8 +10,8 @@ use super::{
     session::{self, Session},
 };
 use crate::{
-    apply::{ExitClass, Stop, exit_class},
-    model::{Allowance, Code, Consent, Kind, ResourceKey},
+    apply::{Ended, ExitClass, Stop, exit_class},
+    model::{Allowance, Code, Consent, ResourceKey},
     plan::{self, Answer, Command, Input, NotDone, Planned},
     reconcile::{self, Reconciled},
     report,
@@ -21,7 +21,7 @@ use crate::{
 /// `vm COMMAND NAME`.
 pub async fn run(global: &Global, args: Vm, output: &Output) -> Result<ExitClass, CliError> {
     let what = args.command.what();
-    let key = machine(&what.machine)?;
+    let key = what.machine.clone();
     let session = Session::open(global, what.file.as_deref(), output).await?;
     let stop = Stop::default();
     let signals = tokio::spawn(progress::watch_signals(stop.clone()));
@@ -29,17 +29,6 @@ pub async fn run(global: &Global, args: Vm, output: &Output) -> Result<ExitClass
     signals.abort();
     session.close().await;
     result
-}
-
-/// `web-1` or `vm/web-1`.
-fn machine(text: &str) -> Result<ResourceKey, CliError> {
-    let whole = if text.contains('/') { text.to_owned() } else { format!("vm/{text}") };
-    let key = whole.parse::<ResourceKey>().ok().filter(|key| key.kind == Kind::Vm);
-    key.ok_or_else(|| {
-        let text = crate::model::inert(text).into_owned();
-        CliError::new(ExitClass::Error, format!("`{text}` names no machine"))
-            .hint("write `NAME` or `vm/NAME`, as its entry is called")
-    })
 }
 
 async fn run_until(
@@ -55,6 +44,7 @@ async fn run_until(
     let products = plan_command::borrow(&session.desired);
     let known = session.known(&inventory, &history, &products);
     let command = command(session, args);
+    let format = args.what().format.unwrap_or(output.format);
     let input = Input {
         desired: known.desired,
         inventory: known.inventory,
@@ -65,7 +55,12 @@ async fn run_until(
     let planned = match plan::command(input, key, &command) {
         Ok(Answer::Do(planned)) => *planned,
         Ok(Answer::AlreadySo(text)) => {
-            output.print(format!("{text}. Nothing was done."));
+            match format {
+                Format::Json => output.print_json(&nothing_done(key, &text)),
+                Format::Text | Format::Markdown => {
+                    output.print(format!("{text}. Nothing was done."));
+                }
+            }
             return Ok(ExitClass::Ok);
         }
         Err(refusal) => return Err(not_done(refusal, &inventory)),
@@ -80,9 +75,12 @@ async fn run_until(
         ..Consent::default()
     };
     reconcile::judge_command(known, &mut made, &consent);
-    let format = args.what().format.unwrap_or(output.format);
-    if format != Format::Json {
-        output.print(report::command_text(&made.plan, &output.style()));
+    let page = report::command_text(&made.plan, &output.style());
+    match format {
+        // What is asked about below has to be seen, and the document stays one.
+        Format::Json if !args.what().yes => output.remark(page),
+        Format::Json => {}
+        Format::Text | Format::Markdown => output.print(page),
     }
     if let Some(text) = forbidden(&made) {
         return Err(CliError::new(ExitClass::Refused, text));
@@ -144,7 +142,24 @@ async fn carry_out(
     let class = exit_class(&summary);
     let run = runs::Shown { id, head: &head, title: purpose.title };
     runs::show_summary(&summary, made, &run, format, class, &session.output);
+    let gently = matches!(command, Command::Stop { hard: false } | Command::Reboot { hard: false });
+    if gently && summary.actions.iter().any(|it| matches!(it.ended, Ended::Failed(_))) {
+        session.output.remark(
+            "help: a guest without its tools, or one that hangs, hears no shutdown; `--hard` \
+             takes its power then, and what it has not written is lost",
+        );
+    }
     Ok(class)
+}
+
+/// The document of a command that had nothing to do.
+fn nothing_done(key: &ResourceKey, text: &str) -> serde_json::Value {
+    serde_json::json!({
+        "address": key,
+        "exit_code": ExitClass::Ok.code(),
+        "summary": format!("{text}. Nothing was done."),
+        "actions": [],
+    })
 }
 
 fn command(session: &Session, args: &VmCommand) -> Command {
@@ -196,14 +211,6 @@ fn forbidden(made: &Reconciled) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_machine_is_named_with_or_without_its_kind() {
-        assert_eq!(machine("web-1").unwrap(), ResourceKey::vm("web-1"));
-        assert_eq!(machine("vm/web-1").unwrap(), ResourceKey::vm("web-1"));
-        assert!(machine("pool/team").is_err());
-        assert!(machine("").is_err());
-    }
 
     #[test]
     fn a_snapshot_without_a_name_is_called_after_the_moment() {

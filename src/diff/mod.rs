@@ -419,10 +419,14 @@ impl Comparison<'_> {
             let shown = |value: &Option<Value>| {
                 value.as_ref().map_or_else(|| "unset".to_owned(), ToString::to_string)
             };
+            let back = FieldDelta { before: delta.after, after: delta.before, ..delta };
+            let back = self.product.cost(&back, self.seen, self.running);
+            let opposite = if back.is_some() { ", only the opposite" } else { "" };
             self.found.problems.push(Problem {
                 code: Code::Unsupported,
                 message: format!(
-                    "{field} is {} and should be {}: {} cannot change that on an existing machine",
+                    "{field} is {} and should be {}: {} cannot make that change on an existing \
+                     machine{opposite}",
                     shown(&before),
                     shown(&after),
                     self.product.capabilities().product

@@ -54,6 +54,8 @@ pub enum Reason {
     Asked,
     /// There is more of something than is to be kept.
     Surplus,
+    /// Fewer than two machines are left to be kept apart.
+    TooFew,
 }
 
 /// What an action waits for.

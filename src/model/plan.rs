@@ -2,7 +2,7 @@
 
 use super::{
     ActionId, Bytes, Code, Envelope, FieldPath, HypervisorName, NativeId, NodeName, Place, Policy,
-    ProjectName, ResourceKey, Step, Value,
+    ProjectName, ResourceKey, Step, StepOp, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -95,6 +95,12 @@ impl Action {
     /// The worst class it has.
     pub fn disruption(&self) -> Disruption {
         self.classes.last().copied().unwrap_or(Disruption::None)
+    }
+
+    /// Whether what it loses are snapshots of a machine, and no volumes.
+    pub fn loses_snapshots(&self) -> bool {
+        let removes = |step: &Step| matches!(step.op, StepOp::RemoveSnapshot { .. });
+        !self.data_loss.is_none() && self.steps.iter().any(removes)
     }
 }
 

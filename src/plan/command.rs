@@ -5,7 +5,7 @@ use super::{
     Input, Planned,
     base::machine_base,
     change_hands, classified, machine_action_id,
-    machines::{Trouble, changeable, first_unsupported, unlocked},
+    machines::{Trouble, changeable, unlocked},
     summaries,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         Action, Change, Code, Coverage, DataLoss, Disruption, Envelope, FieldChange, FieldKind,
         FieldPath, HypervisorName, Kind, Lowered, MarkerState, Note, ObservedMachine, PLAN_FORMAT,
         Plan, PlanBody, Power, PowerState, Product, Reason, ResourceKey, Stage, Step, StepOp,
-        TakeSnapshot, Verb, plan_id,
+        TakeSnapshot, Unsupported, Verb, plan_id,
     },
     ownership::{Owned, Ownership},
 };
@@ -158,12 +158,7 @@ fn ours<'a>(
         return Err(unseen(key, name));
     }
     Err(match stranger(input, key) {
-        Some(text) => NotDone {
-            code: Some(Code::NotAdoptable),
-            message: text,
-            help: "only machines of this project are touched; `adopt:` on an entry takes one over"
-                .to_owned(),
-        },
+        Some((message, help)) => NotDone { code: Some(Code::NotAdoptable), message, help },
         None => NotDone {
             code: None,
             message: format!("{key} is on no hypervisor"),
@@ -190,26 +185,42 @@ fn unseen(key: &ResourceKey, (name, coverage): (&HypervisorName, &Coverage)) -> 
     }
 }
 
-/// A machine that is called like the key and is not ours, in a sentence.
-fn stranger(input: Input<'_>, key: &ResourceKey) -> Option<String> {
-    let wanted = input.desired.machines.get(key).and_then(|it| it.spec.name.as_deref());
-    let wanted = wanted.unwrap_or(key.name.as_str());
+/// A machine that is called like the key and is not ours, in a sentence, and what would help.
+fn stranger(input: Input<'_>, key: &ResourceKey) -> Option<(String, String)> {
+    let entry = input.desired.machines.get(key);
+    let wanted = entry.and_then(|it| it.spec.name.as_deref()).unwrap_or(key.name.as_str());
     input.inventory.hypervisors.iter().find_map(|(at, seen)| {
         let named = |name: Option<&str>| name == Some(wanted);
         let (id, _) = seen.listed.iter().find(|(_, it)| named(it.name.as_deref()))?;
         let marker = seen.machines.get(id).map(|it| &it.marker);
-        let class = match marker {
-            Some(MarkerState::Found(marker)) if marker.project != input.desired.project => {
-                format!("foreign: it belongs to project `{}`", marker.project)
+        let (class, help) = match marker {
+            Some(MarkerState::Found(marker)) if marker.project != input.desired.project => (
+                format!("foreign: it belongs to project `{}`", marker.project),
+                "work on it from the files of that project".to_owned(),
+            ),
+            Some(MarkerState::Found(marker)) => (
+                format!("another entry's: {}", marker.key),
+                format!("name it by that entry: {}", marker.key),
+            ),
+            Some(MarkerState::Garbled(_)) => (
+                "of nobody who can be read: its marker is damaged".to_owned(),
+                "`novahost plan` tells what is wrong with the marker".to_owned(),
+            ),
+            Some(MarkerState::None) | None => {
+                ("unmanaged".to_owned(), to_take_over(entry.is_some()))
             }
-            Some(MarkerState::Found(marker)) => format!("another entry's: {}", marker.key),
-            Some(MarkerState::Garbled(_)) => {
-                "of nobody who can be read: its marker is damaged".to_owned()
-            }
-            Some(MarkerState::None) | None => "unmanaged".to_owned(),
         };
-        Some(format!("`{wanted}` ({id} on {at}) is not {key}: it is {class}"))
+        Some((format!("`{wanted}` ({id} on {at}) is not {key}: it is {class}"), help))
     })
+}
+
+/// What makes an unmanaged machine one of ours.
+fn to_take_over(has_entry: bool) -> String {
+    let first = "only machines of this project are touched; to take this one over,";
+    match has_entry {
+        true => format!("{first} write `adopt:` into its entry and apply"),
+        false => format!("{first} let `novahost adopt` write an entry for it, and apply"),
+    }
 }
 
 fn already_so(key: &ResourceKey, command: &Command, seen: &ObservedMachine) -> Option<String> {
@@ -281,14 +292,23 @@ fn steps(
             Change::TakeSnapshot(&take)
         }
     };
-    let lowered = product.lower(&change).map_err(|all| first_unsupported(&all, None));
-    let Lowered { mut steps, .. } = lowered?;
+    let Lowered { mut steps, .. } = product.lower(&change).map_err(|all| cannot(&all))?;
     if matches!(command, Command::Stop { hard: true } | Command::Reboot { hard: true }) {
         for step in steps.iter_mut().filter(|it| it.op == StepOp::Shutdown) {
             step.otherwise = Some(StepOp::Stop);
         }
     }
     Ok(steps)
+}
+
+/// What the product does not do. A command speaks of no field, so none is named.
+fn cannot(all: &[Unsupported]) -> NotDone {
+    let why: Vec<&str> = all.iter().map(|it| it.why.as_str()).collect();
+    NotDone {
+        code: Some(Code::Unsupported),
+        message: why.join("; "),
+        help: all.first().map(|it| it.help.clone()).unwrap_or_default(),
+    }
 }
 
 fn action(

@@ -52,16 +52,11 @@ pub(super) fn before_change(it: &Changed<'_>) -> Result<Before, Trouble> {
     // What would follow is refused while a snapshot exists, so that taking one first would
     // make the change impossible.
     if !rules.disks_grow && it.grows {
-        return Ok(Before::NotTaken(
-            "no snapshot is taken before this change: a disk that grows or moves may have none"
-                .to_owned(),
-        ));
+        return Ok(not_taken(it.fields, "a disk that grows or moves may have none"));
     }
     if !rules.volumes_go && it.loses {
-        return Ok(Before::NotTaken(
-            "no snapshot is taken before its changes: a snapshot would need the volume that is to be deleted"
-                .to_owned(),
-        ));
+        let why = "it would need the volume that is to be deleted";
+        return Ok(not_taken(it.fields, why));
     }
     let name = snapshot_name(&it.machine.key, it.base, &it.seen.snapshots);
     let take = TakeSnapshot { name: name.clone(), before_change: true };
@@ -73,6 +68,12 @@ pub(super) fn before_change(it: &Changed<'_>) -> Result<Before, Trouble> {
         why: "taken first, as `snapshots.before_change` asks".to_owned(),
     };
     Ok(Before::Taken(steps, choice))
+}
+
+/// Says before which change no snapshot is taken: a machine can have several.
+fn not_taken(fields: &[FieldChange], why: &str) -> Before {
+    let fields: Vec<String> = fields.iter().map(|it| format!("`{}`", it.field)).collect();
+    Before::NotTaken(format!("no snapshot is taken before {} changes: {why}", fields.join(", ")))
 }
 
 /// Whether a change is above `online`, or would be if the machine ran: what is changed on it

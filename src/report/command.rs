@@ -17,12 +17,16 @@ pub fn command_text(plan: &Plan, style: &Style) -> String {
     }
     let head = canvas.data(&head).into_owned();
     canvas.words(0, &[Piece::new(Paint::Bold, head)]);
-    if action.classes.contains(&Disruption::Restart) {
-        stops(&mut canvas, action);
+    let stops = action.classes.contains(&Disruption::Restart).then(|| stops(action));
+    if let Some((cost, _)) = &stops {
+        canvas.words(2, &[Piece::new(Paint::Danger, "STOPS:"), Piece::plain(cost.clone())]);
     }
     if let Some(line) = afterwards(action) {
         let line = canvas.data(&line).into_owned();
         canvas.words(2, &[Piece::plain(line)]);
+    }
+    if let Some((_, Some(otherwise))) = stops {
+        canvas.words(2, &[Piece::plain(otherwise)]);
     }
     for note in &plan.envelope.notes {
         let note = canvas.data(&note.text).into_owned();
@@ -31,25 +35,27 @@ pub fn command_text(plan: &Plan, style: &Style) -> String {
     canvas.finish()
 }
 
-fn stops(canvas: &mut Canvas, action: &Action) {
-    let danger = Piece::new(Paint::Danger, "STOPS:");
+/// What a stop costs, and what follows when the guest does not go down.
+fn stops(action: &Action) -> (String, Option<&'static str>) {
     let within = action.steps.iter().find_map(|step| match step.wait {
         Wait::PowerOff { within_s } => Some(within_s),
         Wait::Call | Wait::Task => None,
     });
     let Some(seconds) = within else {
         let cost = "its power is taken; what its guest has in memory is lost";
-        return canvas.words(2, &[danger, Piece::plain(cost)]);
+        return (cost.to_owned(), None);
     };
     let cost =
         format!("its guest is asked to shut down and has {seconds} s; whatever it serves is down");
-    canvas.words(2, &[danger, Piece::plain(cost)]);
     let hard = action.steps.iter().any(|it| it.otherwise == Some(StepOp::Stop));
     let otherwise = match hard {
-        true => "if it does not, its power is taken: what it has not written is lost",
-        false => "if it does not, the command fails and the machine goes on running",
+        true => "if it does not go down, its power is taken: what it has not written is lost",
+        false => {
+            "if it does not go down, the command fails and the machine goes on running; \
+             `--hard` takes its power instead"
+        }
     };
-    canvas.words(2, &[Piece::plain(otherwise)]);
+    (cost, Some(otherwise))
 }
 
 fn afterwards(action: &Action) -> Option<String> {
@@ -66,7 +72,7 @@ fn afterwards(action: &Action) -> Option<String> {
         (Verb::Restart, _) => "then it is started again".to_owned(),
         (_, Some(name)) => format!(
             "snapshot `{name}`: its disks as they are now, without memory; it takes room until \
-             it is removed, and its disks cannot grow as long"
+             it is removed, and until then its disks cannot grow"
         ),
         (_, None) => return None,
     })

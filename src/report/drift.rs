@@ -123,6 +123,7 @@ impl Class {
             Class::Reason(Reason::Unfinished) => "unfinished",
             Class::Reason(Reason::Asked) => "asked",
             Class::Reason(Reason::Surplus) => "surplus",
+            Class::Reason(Reason::TooFew) => "too-few",
             Class::Vanished => "vanished",
             Class::Code(code) => code.as_str(),
         }
@@ -237,7 +238,20 @@ fn of_action(action: &Action, class: Class) -> Difference {
         declared: !gone,
         observed: Some(!born),
         why: match class {
-            Class::Reason(reason) => super::words::reason(reason).to_owned(),
+            Class::Reason(reason) => {
+                let names: Vec<String> = action
+                    .data_loss
+                    .volumes
+                    .iter()
+                    .filter(|_| reason == Reason::Surplus)
+                    .map(|it| format!("`{}`", it.volume))
+                    .collect();
+                let words = super::words::reason(reason);
+                match names.is_empty() {
+                    true => words.to_owned(),
+                    false => format!("snapshots {words}: {}", names.join(", ")),
+                }
+            }
             Class::Vanished => "the journal remembers it, and it is on no host".to_owned(),
             Class::Code(code) => code.to_string(),
         },

@@ -97,7 +97,7 @@ fn object(canvas: &mut Canvas, it: &Difference) {
 fn paint(class: Class) -> Paint {
     match class {
         Class::Reason(Reason::New) => Paint::Create,
-        Class::Reason(Reason::Removed) => Paint::Delete,
+        Class::Reason(Reason::Removed | Reason::TooFew) => Paint::Delete,
         Class::Reason(Reason::Drift) | Class::Vanished | Class::Code(_) => Paint::Danger,
         Class::Reason(
             Reason::ConfigChanged

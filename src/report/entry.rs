@@ -76,6 +76,10 @@ fn headline(canvas: &mut Canvas, group: &Group<'_>, envelope: &Envelope) {
 /// How much data goes. A volume of unknown size is not one of no size.
 fn lost(group: &Group<'_>) -> Option<String> {
     let volumes = || group.members.iter().flat_map(|it| &it.data_loss.volumes);
+    if group.members.iter().all(|it| it.loses_snapshots()) {
+        // What a snapshot takes up nobody tells.
+        return Some(format!("loses {}", snapshots(volumes().count())));
+    }
     let known: u64 = volumes().filter_map(|it| it.size).map(|it| it.0).sum();
     let unknown = volumes().filter(|it| it.size.is_none()).count();
     let plural = if unknown == 1 { "" } else { "s" };
@@ -91,6 +95,10 @@ fn lost(group: &Group<'_>) -> Option<String> {
             number(unknown)
         )),
     }
+}
+
+fn snapshots(count: usize) -> String {
+    format!("{} snapshot{}", number(count), if count == 1 { "" } else { "s" })
 }
 
 fn address(canvas: &Canvas, group: &Group<'_>) -> String {
@@ -381,19 +389,29 @@ fn losses(canvas: &Canvas, group: &Group<'_>) -> impl Iterator<Item = Row> + use
     if volumes == 0 {
         return rows.into_iter();
     }
+    let is_snapshot = group.members.iter().all(|it| it.loses_snapshots());
     if group.members.len() > 1 {
-        rows.push(words("loses", format!("{} volumes; --format json lists them", number(volumes))));
+        let what = match is_snapshot {
+            true => snapshots(volumes),
+            false => format!("{} volumes", number(volumes)),
+        };
+        rows.push(words("loses", format!("{what}; --format json lists them")));
         return rows.into_iter();
     }
     for (index, lost) in group.first.data_loss.volumes.iter().take(VOLUMES_MAX).enumerate() {
         let size = lost.size.map_or_else(|| "size unknown".to_owned(), |it| size(it.0));
-        let text = format!("{}, {size}, {}", canvas.data(&lost.label), canvas.data(&lost.volume));
+        let name = canvas.data(&lost.volume);
+        let text = match is_snapshot {
+            true => format!("snapshot {name}"),
+            false => format!("{}, {size}, {name}", canvas.data(&lost.label)),
+        };
         let label = if index == 0 { "loses" } else { "" };
         rows.push(Row::Words(label.to_owned(), vec![Piece::new(Paint::Danger, text)]));
     }
     let rest = volumes.saturating_sub(VOLUMES_MAX);
     if rest > 0 {
-        rows.push(words("", format!("{} and {rest} more volumes", canvas.ellipsis())));
+        let what = if is_snapshot { "snapshots" } else { "volumes" };
+        rows.push(words("", format!("{} and {rest} more {what}", canvas.ellipsis())));
     }
     rows.into_iter()
 }

@@ -43,11 +43,18 @@ impl Paint {
 pub(super) struct Piece {
     pub text: String,
     pub paint: Paint,
+    /// Whether it stays on one line when it fits on one.
+    whole: bool,
 }
 
 impl Piece {
     pub fn new(paint: Paint, text: impl Into<String>) -> Self {
-        Self { text: text.into(), paint }
+        Self { text: text.into(), paint, whole: false }
+    }
+
+    /// Words that say something only together: `7 guests, 0 ours`.
+    pub fn whole(paint: Paint, text: impl Into<String>) -> Self {
+        Self { whole: true, ..Self::new(paint, text) }
     }
 
     pub fn plain(text: impl Into<String>) -> Self {
@@ -179,7 +186,9 @@ impl Canvas {
     fn wrap(&mut self, hang: usize, pieces: &[Piece]) {
         let mut column = hang;
         for piece in pieces {
-            for word in piece.text.split(' ').filter(|word| !word.is_empty()) {
+            let one = piece.whole.then_some(piece.text.as_str());
+            let several = (!piece.whole).then(|| piece.text.split(' ')).into_iter().flatten();
+            for word in one.into_iter().chain(several).filter(|word| !word.is_empty()) {
                 let mut rest = word;
                 if column > hang {
                     if column + 1 + width_of(rest) > self.style.width {

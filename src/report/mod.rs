@@ -41,6 +41,7 @@ pub use plan_text::plan_text;
 pub use portability::{
     FieldRow, Portability, Reason, Support, portability, portability_of, portability_text,
 };
+pub use steps::part_words;
 pub use totals::{Totals, totals};
 
 /// What the reader's screen can show.

@@ -94,24 +94,22 @@ impl<'a> Page<'a> {
             let pad = " ".repeat(version_width.saturating_sub(width_of(&version)));
             let coverage = self.canvas.data(&read.coverage).into_owned();
             // The columns are kept by `verbatim`.
-            let mut line = format!("{version}{pad}  {coverage}");
+            let mut facts = vec![format!("{version}{pad}"), coverage];
             if !read.version.is_empty() {
-                let _ = write!(
-                    line,
-                    "  {} guests, {} ours",
-                    number(read.guests as usize),
-                    number(read.owned as usize)
-                );
+                let (guests, owned) = (read.guests as usize, read.owned as usize);
+                facts.push(format!("{} guests, {} ours", number(guests), number(owned)));
             }
             if let Some(age) = read.age_s.filter(|age| *age >= 60) {
-                let _ = write!(line, ", read {} min ago", age / 60);
+                facts.push(format!("read {} min ago", age / 60));
             }
+            let line = facts.join("  ");
             let lead =
                 format!("{name}{}  ", " ".repeat(name_width.saturating_sub(width_of(&name))));
             if 2 + width_of(&lead) + width_of(&line) > self.canvas.width() {
-                // Too long for columns: it is broken between words.
+                // Too long for columns: it is broken between facts.
                 let hang = name_width.max(width_of(&name));
-                self.canvas.row(2, &name, hang, &[Piece::new(paint, line)]);
+                let facts = facts.iter().map(|it| Piece::whole(paint, it.trim_end()));
+                self.canvas.row(2, &name, hang, &facts.collect::<Vec<_>>());
             } else {
                 self.canvas.verbatim(2, &lead, &line, paint);
             }

@@ -70,12 +70,17 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
 
 /// One object of a pool, in the words of its entry.
 pub(super) fn pool_part(canvas: &Canvas, part: &PoolPart) -> String {
+    canvas.data(&part_words(part)).into_owned()
+}
+
+/// One object of a pool, in the words of its entry: `folder Tenants/acme`. Not made harmless.
+pub fn part_words(part: &PoolPart) -> String {
     let what = match part.kind {
         PartKind::Mark => "attribute",
         PartKind::GroupAbove | PartKind::Group => "folder",
         PartKind::ShareAbove | PartKind::Share => "resource pool",
     };
-    format!("{what} {}", canvas.data(&part.name))
+    format!("{what} {}", part.name)
 }
 
 fn clone(canvas: &Canvas, from: &CloneFrom) -> String {

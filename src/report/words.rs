@@ -49,7 +49,8 @@ pub(super) fn reason(reason: Reason) -> &'static str {
         Reason::Dependency => "made anew after the replace",
         Reason::Unfinished => "begun earlier and not finished",
         Reason::Asked => "asked for by hand",
-        Reason::Surplus => "more than are to be kept",
+        Reason::Surplus => "beyond what is to be kept",
+        Reason::TooFew => "fewer than two machines are left to keep apart",
     }
 }
 

@@ -47,9 +47,12 @@ fn what_was_done_by_hand_is_in_the_journal() {
     it.sandbox("vm stop a --yes --reason maintenance --ticket T-1").code(0);
     let runs = it.sandbox("runs list").code(0);
     let run = runs.out.split_whitespace().next().unwrap();
-    it.sandbox(&format!("runs show {run}")).code(0).says("vm/a:stop").says("shutdown");
-    it.sandbox("audit list --key vm/a").code(0).says("shutdown");
-    it.sandbox(&format!("audit show {run}")).code(0).says("run begun  vm stop");
+    let given = "reason: maintenance  ticket: T-1";
+    runs.clone().says("vm stop").says(given);
+    let shown = it.sandbox(&format!("runs show {run}")).code(0);
+    shown.says("vm/a:stop").says("shutdown").says(given);
+    it.sandbox("audit list --key vm/a").code(0).says("shutdown").says(given);
+    it.sandbox(&format!("audit show {run}")).code(0).says("run begun  vm stop").says(given);
     let exported = it.sandbox("audit export").code(0).out;
     let begun = exported.lines().find(|it| it.contains("vm stop") && it.contains(run)).unwrap();
     assert!(begun.contains("maintenance") && begun.contains("T-1"), "{begun}");
@@ -65,6 +68,13 @@ fn json_is_one_document() {
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(json["actions"][0]["id"], "vm/a:stop");
     assert_eq!(json["actions"][0]["ended"], "done");
+    // Nothing to do is a document, too.
+    let ran = it.sandbox("vm stop a --yes --format json").code(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&json["address"], &json["exit_code"]), (&"vm/a".into(), &0.into()));
+    // What is asked about is shown beside the document.
+    let ran = it.sandbox("vm start a --format json").code(5).warns("it is started");
+    assert_eq!(ran.out.trim(), "");
 }
 
 #[test]
@@ -73,10 +83,10 @@ fn nothing_that_is_not_ours_is_touched() {
     let before = others(&it.world());
     for command in ["start", "stop", "stop --hard", "reboot", "snapshot"] {
         let ran = it.sandbox(&format!("vm {command} legacy-db --yes")).code(5);
-        ran.warns("unmanaged").warns("not vm/legacy-db");
+        ran.warns("unmanaged").warns("not vm/legacy-db").warns("`novahost adopt`");
     }
     it.sandbox("vm stop nobody --yes").code(1).warns("on no hypervisor");
-    it.sandbox("vm stop pool/shop --yes").code(1).warns("names no machine");
+    it.sandbox("vm stop pool/shop --yes").code(64).warns("names no machine");
     // A copy of ours that binds as well: two of one key, and neither is touched.
     let id = it.id_of("vm/c");
     it.operator(|control| control.edit_config(id, "smbios1", Some("uuid=not-ours")));
@@ -98,7 +108,8 @@ fn a_machine_that_is_not_finished_is_not_started() {
 #[test]
 fn a_product_that_takes_no_snapshots_says_so() {
     let it = applied("vm-none");
-    it.sandbox("vm snapshot a --yes").code(5).warns("not supported yet");
+    let ran = it.sandbox("vm snapshot a --yes").code(5).warns("not supported yet");
+    assert!(!ran.err.contains("marker:"), "{ran}");
     it.sandbox("vm snapshot a --name novahost-x --yes").code(64).warns("novahost-");
     it.sandbox("vm snapshot a --name a/b --yes").code(64);
 }
