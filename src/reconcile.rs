@@ -77,10 +77,15 @@ pub fn reconcile(
         let remembered = known.history.owned.iter().map(|it| &it.key);
         let lost = remembered.chain(ownership.obstacles.keys());
         let lost = lost.filter(|key| desired.forget.contains(*key));
-        let planned = reconciled.plan.body.actions.iter().map(|it| &it.key);
-        let planned = planned.filter(|key| key.kind == crate::model::Kind::Spread);
-        let known = all.chain(ownership.owned.keys()).chain(lost).chain(planned);
-        let known = known.cloned().collect();
+        let asked = desired.machines.values().filter_map(|it| it.spread.clone());
+        let found = known.inventory.hypervisors.values().flat_map(|it| it.spreads.values());
+        let spreads = asked.map(ResourceKey::spread).chain(found.map(|it| it.key.clone()));
+        // A pool that bears our mark can be removed when no entry names it any more.
+        let pools = known.inventory.hypervisors.values().flat_map(|it| it.pools.values());
+        let pools = pools.filter_map(|it| it.marker.found());
+        let pools = pools.filter(|it| it.project == desired.project).map(|it| it.key.clone());
+        let known = all.chain(ownership.owned.keys()).chain(lost).cloned();
+        let known = known.chain(spreads).chain(pools).collect();
         reconciled.chosen = Some(plan::target(&mut reconciled.plan, targets, &known)?);
     }
     judge(known, &mut reconciled, consent);

@@ -29,13 +29,17 @@ impl Job<'_> {
                 return Err(Halt::Stale(format!("{} is no pool", self.target.at)));
             }
         };
-        self.parts_are_as_planned(fresh)?;
         let there = seen.and_then(|it| Some((it, it.id.as_ref()?)));
-        match op {
+        let judged = match op {
             StepOp::MakePart { .. } => self.judge_make(part, there),
             StepOp::MarkPart { .. } => self.judge_mark(part, there),
             _ => self.judge_removal(part, there),
+        };
+        // What is as the step would leave it asks for nothing, whoever made it so.
+        if !matches!(judged, Ok(Judged::AlreadySo)) {
+            self.parts_are_as_planned(fresh)?;
         }
+        judged
     }
 
     /// Until this action has changed something, the pool is as the plan saw it.

@@ -2,7 +2,7 @@
 
 use super::{Builder, pools::pool_action_id};
 use crate::model::{
-    Action, ActionId, Code, Edge, EdgeReason, FieldKind, Kind, NativeId, ResourceKey, StepOp, Verb,
+    Action, ActionId, Code, Edge, EdgeReason, FieldKind, Kind, NativeId, ResourceKey, Verb,
 };
 use petgraph::{algo::tarjan_scc, graph::DiGraph};
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,6 +145,7 @@ impl Builder<'_> {
             .filter_map(|pool| {
                 let stays = self.members(pool).find(|id| self.leaving(pool, id).is_none())?;
                 let name = &pool.key.name;
+                let stays = self.called(&pool.hypervisor, stays);
                 Some((pool.id.clone(), format!("{stays} cannot leave pool `{name}`")))
             })
             .collect();
@@ -247,10 +248,6 @@ fn waits_for_others(verb: Verb) -> bool {
     matches!(verb, Verb::Create | Verb::Continue | Verb::Start | Verb::Replace)
 }
 
-fn removes_snapshots(action: &Action) -> bool {
-    action.steps.iter().any(|step| matches!(step.op, StepOp::RemoveSnapshot { .. }))
-}
-
 /// The order of several actions on one machine.
 fn rank(action: &Action) -> u8 {
     match action.verb {
@@ -258,7 +255,7 @@ fn rank(action: &Action) -> u8 {
         Verb::Create | Verb::Continue => 1,
         Verb::Update if action.data_loss.is_none() && !action.disruption().needs_consent() => 2,
         Verb::Update if action.data_loss.is_none() => 3,
-        Verb::Update if removes_snapshots(action) => 5,
+        Verb::Update if action.loses_snapshots() => 5,
         Verb::Update => 4,
         Verb::Restart => 6,
         Verb::Start | Verb::Stop => 7,

@@ -25,9 +25,9 @@ use crate::planted::{self, Bug};
 use crate::{
     alloc::Allocator,
     model::{
-        Action, ActionId, Blocked, Code, Coverage, DesiredState, Envelope, History, HypervisorName,
-        HypervisorSummary, Inventory, Note, PLAN_FORMAT, Plan, PlanBody, Product, ProjectName,
-        Reason, ResourceKey, Verb, Words, plan_id,
+        Action, ActionId, Blocked, Change, Code, Coverage, DesiredState, Envelope, History,
+        HypervisorName, HypervisorSummary, Inventory, NativeId, Note, PLAN_FORMAT, Place, Plan,
+        PlanBody, Product, ProjectName, Reason, ResourceKey, Step, Verb, Words, plan_id,
     },
     ownership::{MarkerKey, Ownership, classify},
 };
@@ -209,7 +209,7 @@ struct Builder<'a> {
 /// Who holds a name or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Holder {
-    id: crate::model::NativeId,
+    id: NativeId,
     key: Option<ResourceKey>,
     /// Whose it is by a marker of another project.
     theirs: Option<(ProjectName, ResourceKey)>,
@@ -218,7 +218,7 @@ struct Holder {
 impl Builder<'_> {
     fn index_what_is_taken(&mut self) {
         // `move` is of references only: the index borrows nothing of the builder.
-        let by_id: BTreeMap<(&HypervisorName, &crate::model::NativeId), &ResourceKey> = self
+        let by_id: BTreeMap<(&HypervisorName, &NativeId), &ResourceKey> = self
             .ownership
             .owned
             .iter()
@@ -269,6 +269,55 @@ impl Builder<'_> {
     fn add(&mut self, action: Action, reason: Reason) {
         self.reasons.insert(action.id.clone(), reason);
         self.actions.insert(action.id.clone(), action);
+    }
+
+    /// The calls that a change of a pool or a spread takes; none when the product refuses it,
+    /// which blocks the object.
+    fn lowered(
+        &mut self,
+        key: &ResourceKey,
+        hypervisor: &HypervisorName,
+        verb: Verb,
+        place: Option<&Place>,
+        change: &Change<'_>,
+    ) -> Option<Vec<Step>> {
+        let (code, message, help) = match self.input.products.get(hypervisor) {
+            Some(product) => match product.lower(change) {
+                Ok(lowered) => return Some(lowered.steps),
+                Err(all) => {
+                    let text: Vec<&str> = all.iter().map(|it| it.why.as_str()).collect();
+                    let help = all.first().map(|it| it.help.clone()).unwrap_or_default();
+                    (Code::Unsupported, text.join("; "), help)
+                }
+            },
+            None => {
+                let help = "put the hypervisor's entry back".to_owned();
+                (Code::FailedHypervisor, format!("{hypervisor} is not configured"), help)
+            }
+        };
+        self.block(Blocked {
+            key: key.clone(),
+            hypervisor: hypervisor.clone(),
+            verb: Some(verb),
+            code,
+            message,
+            help,
+            place: place.cloned(),
+        });
+        None
+    }
+
+    /// What a person calls a guest: by its entry when it is ours, else by its name and id.
+    fn called(&self, hypervisor: &HypervisorName, id: &NativeId) -> String {
+        let mut owned = self.ownership.owned.iter();
+        let ours = owned.find(|(_, it)| it.hypervisor == *hypervisor && it.id == *id);
+        let found = self.input.inventory.hypervisors.get(hypervisor);
+        let name = found.and_then(|it| it.listed.get(id)?.name.as_deref());
+        match (ours, name) {
+            (Some((key, _)), _) => key.to_string(),
+            (None, Some(name)) => format!("`{name}` ({id})"),
+            (None, None) => id.to_string(),
+        }
     }
 
     fn note(&mut self, key: &ResourceKey, text: impl Into<String>) {

@@ -1,11 +1,13 @@
 //! Actions on pools.
 
+mod removal;
+
 use super::{Builder, base::pool_base};
 use crate::model::{
     Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredPool, Disruption,
     FieldChange, FieldKind, FieldPath, Hindrance, HypervisorInventory, HypervisorName, Kind,
-    ObservedPool, PartSeen, PartState, PoolChange, PoolPart, Reason, ResourceKey, Value, Verb,
-    pool_address,
+    Marker, ObservedPool, PartSeen, PartState, PoolChange, PoolPart, Reason, ResourceKey, Value,
+    Verb, pool_address,
 };
 use std::collections::BTreeSet;
 
@@ -13,8 +15,8 @@ use std::collections::BTreeSet;
 enum Standing<'a> {
     Absent,
     Ours(&'a ObservedPool),
-    /// Exists without our mark: used for membership, never changed.
-    NotOurs,
+    /// Exists without the mark of this entry: used for membership, never changed.
+    NotOurs(&'a ObservedPool),
     /// Is made of several objects, each of which stands for itself.
     Parts(&'a ObservedPool),
 }
@@ -53,7 +55,7 @@ impl Builder<'_> {
                 Some(it) if it.project == self.input.desired.project && it.key == *key => {
                     Standing::Ours(seen)
                 }
-                Some(_) | None => Standing::NotOurs,
+                Some(_) | None => Standing::NotOurs(seen),
             },
         }
     }
@@ -75,12 +77,10 @@ impl Builder<'_> {
             return;
         }
         match self.standing(&pool.key, found) {
-            Standing::NotOurs => {
+            Standing::NotOurs(seen) => {
                 self.unchanged += 1;
-                self.note(
-                    &pool.key,
-                    format!("exists on {hypervisor} without our mark: used for membership only"),
-                );
+                let stands = self.not_ours(hypervisor, seen.marker.found());
+                self.note(&pool.key, format!("{stands}: used for membership only"));
             }
             Standing::Ours(seen) => self.update_pool(pool, hypervisor, seen),
             Standing::Parts(seen) => self.plan_parts(pool, hypervisor, found, seen),
@@ -152,10 +152,21 @@ impl Builder<'_> {
     }
 
     fn is_ours(&self, pool: &DesiredPool, part: &PartSeen) -> bool {
-        let of_pool = |marker: &crate::model::Marker| {
+        let of_pool = |marker: &Marker| {
             marker.project == self.input.desired.project && marker.key == pool.key
         };
         part.state() == PartState::Marked && part.marker.found().is_some_and(of_pool)
+    }
+
+    /// How something stands that does not bear the mark of its entry, as words after its name.
+    fn not_ours(&self, hypervisor: &HypervisorName, marker: Option<&Marker>) -> String {
+        match marker {
+            None => format!("exists on {hypervisor} without our mark"),
+            Some(it) if it.project == self.input.desired.project => {
+                format!("on {hypervisor} bears the mark of {}", it.key)
+            }
+            Some(it) => format!("on {hypervisor} bears the mark of project `{}`", it.project),
+        }
     }
 
     fn note_parts(&mut self, pool: &DesiredPool, hypervisor: &HypervisorName, seen: &ObservedPool) {
@@ -164,9 +175,12 @@ impl Builder<'_> {
             let name = &part.name;
             match (it.named, self.is_ours(pool, it)) {
                 (true, true) => {}
-                (true, false) => lines.push(format!(
-                    "`{name}` exists on {hypervisor} without our mark: used for membership only"
-                )),
+                (true, false) => {
+                    // A mark that names another object was copied, and says nothing.
+                    let bound = it.marker.found().filter(|_| it.state() == PartState::Marked);
+                    let stands = self.not_ours(hypervisor, bound);
+                    lines.push(format!("`{name}` {stands}: used for membership only"));
+                }
                 // Whether a person renamed it or the entry did, it may hold what is not ours.
                 (false, _) => lines.push(format!(
                     "`{name}` on {hypervisor} bears the pool's mark, and the entry does not name \
@@ -229,23 +243,8 @@ impl Builder<'_> {
         seen: Option<&ObservedPool>,
         change: &Change<'_>,
     ) {
-        let Some(product) = self.input.products.get(hypervisor) else { return };
-        let lowered = match product.lower(change) {
-            Ok(lowered) => lowered,
-            Err(all) => {
-                let text: Vec<&str> = all.iter().map(|it| it.why.as_str()).collect();
-                self.block(Blocked {
-                    key: pool.key.clone(),
-                    hypervisor: hypervisor.clone(),
-                    verb: Some(verb),
-                    code: Code::Unsupported,
-                    message: text.join("; "),
-                    help: all.first().map(|it| it.help.clone()).unwrap_or_default(),
-                    place: Some(pool.place.clone()),
-                });
-                return;
-            }
-        };
+        let place = Some(&pool.place);
+        let Some(steps) = self.lowered(&pool.key, hypervisor, verb, place, change) else { return };
         let classes: BTreeSet<Disruption> =
             fields.iter().map(|it| it.disruption).filter(|it| *it > Disruption::None).collect();
         let action = Action {
@@ -260,7 +259,7 @@ impl Builder<'_> {
             data_loss: DataLoss::default(),
             reversible: true,
             place: Some(pool.place.clone()),
-            steps: lowered.steps,
+            steps,
             base: seen.map(pool_base),
             claims: Vec::new(),
             choices: Vec::new(),
@@ -268,77 +267,6 @@ impl Builder<'_> {
         };
         let reason = if verb == Verb::Create { Reason::New } else { Reason::Different };
         self.add(action, reason);
-    }
-
-    fn plan_removed_pool(
-        &mut self,
-        key: &ResourceKey,
-        hypervisor: &HypervisorName,
-        found: &HypervisorInventory,
-        seen: &ObservedPool,
-    ) {
-        let blocked = |code, message: String, help: &str| Blocked {
-            key: key.clone(),
-            hypervisor: hypervisor.clone(),
-            verb: Some(Verb::Delete),
-            code,
-            message,
-            help: help.to_owned(),
-            place: None,
-        };
-        if !found.coverage.is_complete() {
-            let text = format!("{hypervisor} was not read completely, so nothing is deleted there");
-            let help = "plan again when all of it answers";
-            self.block(blocked(Code::IncompleteInventory, text, help));
-            return;
-        }
-        let owned = &self.ownership.owned;
-        let desired = self.input.desired;
-        // Members that leave in this very plan do not count; edges make them leave first.
-        let leaves = |id: &crate::model::NativeId| {
-            owned.iter().any(|(member, it)| {
-                let wanted = desired.machines.get(member);
-                it.hypervisor == *hypervisor
-                    && it.id == *id
-                    && wanted.is_none_or(|it| it.spec.pool.as_ref() != Some(&key.name))
-            })
-        };
-        let stay: Vec<&str> = seen
-            .members
-            .iter()
-            .filter(|id| !leaves(id))
-            .map(crate::model::NativeId::as_str)
-            .collect();
-        if !stay.is_empty() || seen.other_members {
-            let what = match stay.is_empty() {
-                true => "what is no machine".to_owned(),
-                false => stay.join(", "),
-            };
-            let text = format!("pool `{}` on {hypervisor} still holds {what}", key.name);
-            self.block(blocked(Code::PoolNotEmpty, text, "move them out, or keep the pool"));
-            return;
-        }
-        let Some(product) = self.input.products.get(hypervisor) else { return };
-        let Ok(lowered) = product.lower(&Change::DeletePool(seen)) else { return };
-        let action = Action {
-            id: pool_action_id(key, hypervisor, Verb::Delete),
-            key: key.clone(),
-            hypervisor: hypervisor.clone(),
-            native_id: Some(key.name.as_str().into()),
-            node: None,
-            verb: Verb::Delete,
-            fields: Vec::new(),
-            classes: [Disruption::Delete].into(),
-            data_loss: DataLoss::default(),
-            reversible: true,
-            place: None,
-            steps: lowered.steps,
-            base: Some(pool_base(seen)),
-            claims: Vec::new(),
-            choices: Vec::new(),
-            protected: false,
-        };
-        self.add(action, Reason::Removed);
     }
 }
 

@@ -7,14 +7,18 @@
 
 use super::{Builder, base::spread_base, machine_action_id};
 use crate::model::{
-    Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredMachine, DeviceName,
-    Disruption, EdgeReason, FieldChange, FieldKind, FieldPath, HypervisorInventory, HypervisorName,
-    Kind, Name, NodeName, ObservedSpread, Place, Reason, ResourceKey, Spread, StepOp, Value, Verb,
+    Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredMachine, DesiredState,
+    DeviceName, Disruption, EdgeReason, FieldChange, FieldKind, FieldPath, HypervisorInventory,
+    HypervisorName, Kind, Name, NodeName, ObservedSpread, Place, Reason, ResourceKey, Spread,
+    StepOp, Value, Verb,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The fewest machines that can be kept apart.
 const MEMBERS_MIN: usize = 2;
+
+/// The machines of a hypervisor by the name under which they are kept apart.
+type Asked<'a> = BTreeMap<&'a Name, Vec<&'a DesiredMachine>>;
 
 /// What is asked for under one name in one place.
 struct Wanted {
@@ -30,27 +34,69 @@ impl Builder<'_> {
                 // Its machines are blocked, and they are what it is about.
                 continue;
             }
-            let wanted = self.wanted_spreads(hypervisor);
+            let asked = asked_on(self.input.desired, hypervisor);
+            let open: BTreeMap<&Name, &DesiredMachine> = asked
+                .iter()
+                .filter_map(|(name, all)| Some((*name, self.undecided(all)?)))
+                .collect();
+            let wanted = self.wanted_spreads(&asked);
             for (id, seen) in &found.spreads {
-                let asked = |it: &&Wanted| it.spread.key == seen.key && it.spread.node == seen.node;
-                if !wanted.iter().any(|it| asked(&it)) {
-                    self.plan_unwanted(hypervisor, found, id.as_str(), seen);
+                let is_it = |it: &&Wanted| it.spread.key == seen.key && it.spread.node == seen.node;
+                if !open.contains_key(&seen.key.name) && !wanted.iter().any(|it| is_it(&it)) {
+                    let reason = match asked.contains_key(&seen.key.name) {
+                        true => Reason::TooFew,
+                        false => Reason::Removed,
+                    };
+                    self.plan_unwanted(hypervisor, found, (id.as_str(), seen), reason);
                 }
             }
-            for one in wanted {
-                self.plan_spread(hypervisor, found, &one);
+            for one in wanted.iter().filter(|it| !open.contains_key(&it.spread.key.name)) {
+                self.plan_spread(hypervisor, found, one);
+            }
+            for (name, machine) in open {
+                self.hold_off(hypervisor, found, name, machine);
             }
         }
     }
 
+    /// One of several machines of which it is not known where it will be. What is kept apart
+    /// without it would be a rule of fewer machines, or none at all.
+    fn undecided<'m>(&self, all: &[&'m DesiredMachine]) -> Option<&'m DesiredMachine> {
+        let mut unknown = all.iter().filter(|it| self.node_by_then(it).is_none());
+        unknown.next().copied().filter(|_| all.len() >= MEMBERS_MIN)
+    }
+
+    /// Leaves a rule as it is, and says why.
+    fn hold_off(
+        &mut self,
+        hypervisor: &HypervisorName,
+        found: &HypervisorInventory,
+        name: &Name,
+        machine: &DesiredMachine,
+    ) {
+        let key = ResourceKey::spread(name.clone());
+        if !self.blocked.iter().any(|it| it.key == machine.key) {
+            let text = format!("waits for the next plan, which knows where {} is", machine.key);
+            return self.note(&key, text);
+        }
+        let is_there = found.spreads.values().any(|it| it.key == key);
+        self.block(Blocked {
+            key,
+            hypervisor: hypervisor.clone(),
+            verb: Some(if is_there { Verb::Update } else { Verb::Create }),
+            code: Code::Dependency,
+            message: format!("{} is blocked, and it is one of those to be kept apart", machine.key),
+            help: format!("solve what blocks {}", machine.key),
+            place: Some(machine.place_of(&FieldPath::of(FieldKind::Spread)).clone()),
+        });
+    }
+
     /// Names with two machines or more in a place, by then.
-    fn wanted_spreads(&self, hypervisor: &HypervisorName) -> Vec<Wanted> {
+    fn wanted_spreads(&self, asked: &Asked<'_>) -> Vec<Wanted> {
         let mut groups: BTreeMap<(&Name, NodeName), Vec<&DesiredMachine>> = BTreeMap::new();
-        for machine in self.input.desired.machines.values() {
-            let Some(name) = machine.spread.as_ref().filter(|_| machine.hypervisor == *hypervisor)
-            else {
-                continue;
-            };
+        for (name, machine) in
+            asked.iter().flat_map(|(name, all)| all.iter().map(move |it| (*name, *it)))
+        {
             if let Some(node) = self.node_by_then(machine) {
                 groups.entry((name, node)).or_default().push(machine);
             }
@@ -167,24 +213,9 @@ impl Builder<'_> {
         base: Option<&ObservedSpread>,
         change: &Change<'_>,
     ) {
-        let Some(product) = self.input.products.get(hypervisor) else { return };
         let Spread { key, node, members } = &wanted.spread;
-        let lowered = match product.lower(change) {
-            Ok(lowered) => lowered,
-            Err(all) => {
-                let text: Vec<&str> = all.iter().map(|it| it.why.as_str()).collect();
-                self.block(Blocked {
-                    key: key.clone(),
-                    hypervisor: hypervisor.clone(),
-                    verb: Some(verb),
-                    code: Code::Unsupported,
-                    message: text.join("; "),
-                    help: all.first().map(|it| it.help.clone()).unwrap_or_default(),
-                    place: Some(wanted.place.clone()),
-                });
-                return;
-            }
-        };
+        let place = Some(&wanted.place);
+        let Some(steps) = self.lowered(key, hypervisor, verb, place, change) else { return };
         let member = |key: &ResourceKey| {
             FieldPath::on(FieldKind::Member, &DeviceName::new(key.name.shared()))
         };
@@ -204,7 +235,7 @@ impl Builder<'_> {
             data_loss: DataLoss::default(),
             reversible: true,
             place: Some(wanted.place.clone()),
-            steps: lowered.steps,
+            steps,
             base: base.map(|seen| spread_base(seen, reads)),
             claims: Vec::new(),
             choices: Vec::new(),
@@ -219,8 +250,8 @@ impl Builder<'_> {
         &mut self,
         hypervisor: &HypervisorName,
         found: &HypervisorInventory,
-        id: &str,
-        seen: &ObservedSpread,
+        (id, seen): (&str, &ObservedSpread),
+        reason: Reason,
     ) {
         if let Some(why) = &seen.foreign {
             let text = format!("a rule of our name on {} is left alone: {why}", seen.node);
@@ -245,8 +276,10 @@ impl Builder<'_> {
             });
             return;
         }
-        let Some(product) = self.input.products.get(hypervisor) else { return };
-        let Ok(lowered) = product.lower(&Change::DeleteSpread(seen)) else { return };
+        let change = Change::DeleteSpread(seen);
+        let Some(steps) = self.lowered(&seen.key, hypervisor, Verb::Delete, None, &change) else {
+            return;
+        };
         let reads = [FieldPath::of(FieldKind::Enabled)].into();
         let action = Action {
             id: action_id(&seen.key, hypervisor, &seen.node, Verb::Delete),
@@ -260,13 +293,13 @@ impl Builder<'_> {
             data_loss: DataLoss::default(),
             reversible: true,
             place: None,
-            steps: lowered.steps,
+            steps,
             base: Some(spread_base(seen, reads)),
             claims: Vec::new(),
             choices: Vec::new(),
             protected: false,
         };
-        self.add(action, Reason::Removed);
+        self.add(action, reason);
     }
 
     /// A rule comes after its machines.
@@ -289,22 +322,36 @@ impl Builder<'_> {
         }
     }
 
-    /// What cannot be made cannot be kept apart from the others.
+    /// What cannot be made cannot be kept apart from the others. One whose replacement is
+    /// blocked stays in its rule, which the plan expects to be without it by then.
     pub(super) fn block_spreads_without_members(&mut self) {
-        let lacks = |action: &&Action| {
-            action.key.kind == Kind::Spread
-                && members_of(action).any(|key| {
-                    self.birth_of(key).is_none() && !self.ownership.owned.contains_key(key)
-                })
+        let births = [Verb::Create, Verb::Continue, Verb::Replace].map(Some);
+        let stuck: BTreeSet<&ResourceKey> =
+            self.blocked.iter().filter(|it| births.contains(&it.verb)).map(|it| &it.key).collect();
+        let lacks = |key: &&ResourceKey| {
+            let is_there = || self.ownership.owned.contains_key(*key);
+            stuck.contains(key) || self.birth_of(key).is_none() && !is_there()
         };
-        let lacking: Vec<ActionId> =
-            self.actions.values().filter(lacks).map(|it| it.id.clone()).collect();
-        for id in lacking {
-            let message = "a machine that it is about is blocked".to_owned();
-            let help = "solve what blocks that machine".to_owned();
+        let spreads = self.actions.values().filter(|it| it.key.kind == Kind::Spread);
+        let lacking: Vec<(ActionId, ResourceKey)> = spreads
+            .filter_map(|it| Some((it.id.clone(), members_of(it).find(lacks)?.clone())))
+            .collect();
+        for (id, member) in lacking {
+            let message = format!("{member} is blocked, and it is one of those to be kept apart");
+            let help = format!("solve what blocks {member}");
             self.block_actions_of(&id, Code::Dependency, message, help);
         }
     }
+}
+
+fn asked_on<'a>(desired: &'a DesiredState, hypervisor: &HypervisorName) -> Asked<'a> {
+    let mut asked = Asked::new();
+    for machine in desired.machines.values().filter(|it| it.hypervisor == *hypervisor) {
+        if let Some(name) = &machine.spread {
+            asked.entry(name).or_default().push(machine);
+        }
+    }
+    asked
 }
 
 fn without(seen: &ObservedSpread, gone: impl Fn(&ResourceKey) -> bool) -> ObservedSpread {

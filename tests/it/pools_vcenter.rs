@@ -88,7 +88,8 @@ fn pools_are_made_once_and_go_when_they_are_empty() {
     let ran = lab.scratch.run("plan").code(0);
     ran.clone().says("makes     attribute novahost.id, folder Tenants, folder Tenants/acme");
     ran.says("folder plain").says("resource pool");
-    lab.scratch.run("apply --yes").code(0).says("Apply: 3 done");
+    // Both pools need the attribute, and make it at once.
+    lab.scratch.run("apply --yes").code(0).says("Apply: 3 done").says_not("refused");
     let acme = lab.find("Folder", "acme").unwrap();
     let plain = lab.find("ResourcePool", "plain").unwrap();
     let machine = lab.server.control().find_vm("web").unwrap();
@@ -168,6 +169,68 @@ fn a_pool_that_could_not_be_marked_is_not_made() {
     lab.scratch.run("apply --yes").code(5);
     assert_eq!(lab.changes(), 0);
     assert!(lab.find("Folder", "acme").is_none());
+    lab.stop();
+}
+
+const RENAMED: &str = "pools:
+  fresh: { at: { vc: { folder: Tenants/acme } } }
+vms:
+  web: { hypervisor: vc, image: base, pool: fresh, resources: { cpu: 1, memory: 1GiB }, power: stopped }
+";
+
+/// The place of a pool that is called otherwise is not removed while machines are born into it.
+#[test]
+fn a_pool_that_is_renamed_keeps_its_place() {
+    let lab = lab("pools-renamed");
+    lab.declare(ONE);
+    lab.scratch.run("apply --yes").code(0);
+    let acme = lab.find("Folder", "acme").unwrap();
+    lab.declare(RENAMED);
+    let plan = lab.scratch.run("plan").code(0).says("1 to create").says_not("delete").fits();
+    let plan = plan.says_in_words("pool/acme: `Tenants/acme` on vc bears its mark");
+    plan.says_in_words("bears the mark of pool/acme: used for membership only");
+    lab.scratch.run("apply --yes --allow delete --expect-shrink 9").code(0);
+    assert_eq!(lab.find("Folder", "acme"), Some(acme.clone()));
+    let web = lab.server.control().find_vm("web").unwrap();
+    assert_eq!(lab.server.control().snapshot().entities[&web].parent, Some(acme.clone()));
+    lab.scratch.run("plan --detailed-exitcode").code(0).says("Nothing to do");
+    // So does one below which another is to be.
+    lab.declare("pools:\n  below: { at: { vc: { folder: Tenants/acme/below } } }\n");
+    lab.scratch.run("plan --target pool/below").code(0).says_not("to delete");
+    // Nobody names it any more: it is ours still, by its mark, and goes with consent.
+    lab.declare("");
+    lab.scratch.run("plan --target pool/acme").code(0).says("pool/acme");
+    lab.scratch.run("apply --yes --allow delete --expect-shrink 9").code(0);
+    assert_eq!(lab.find("Folder", "acme"), None);
+    lab.stop();
+}
+
+#[test]
+fn a_machine_whose_entry_names_no_pool_stays_and_keeps_the_pool() {
+    let lab = lab("pools-stay");
+    lab.declare(&format!("{POOL}{MACHINE}"));
+    lab.scratch.run("apply --yes").code(0);
+    lab.declare(&MACHINE.replace(" pool: plain,", ""));
+    let plan = lab.scratch.run("plan").code(0).says("[pool-not-empty]").fits();
+    plan.says_in_words("pool `plain` on vc still holds vm/web").says_in_words("names no pool");
+    lab.scratch.run("apply --yes --allow delete --expect-shrink 9").code(7);
+    assert!(lab.find("Folder", "plain").is_some());
+    let told = lab.scratch.run("describe pool/plain").code(0).fits();
+    let told = told.says_in_words("1 guest, mark of pool/plain").says("folder plain");
+    told.says("blocked [pool-not-empty]").says("help:");
+    lab.stop();
+}
+
+#[test]
+fn a_place_that_the_yaml_changed_is_no_drift() {
+    let lab = lab("pools-moved");
+    lab.declare(&format!("{POOL}{MACHINE}"));
+    lab.scratch.run("apply --yes").code(0);
+    let moved =
+        POOL.replace("plain: { at: { vc: {} } }", "plain: { at: { vc: { folder: other } } }");
+    lab.declare(&format!("{moved}{MACHINE}"));
+    let told = lab.scratch.run("drift").code(2).says("vm/web");
+    told.says("[config-changed] vm/web").says_not("[drift]");
     lab.stop();
 }
 

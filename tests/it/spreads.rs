@@ -105,7 +105,19 @@ fn machines_are_kept_apart_and_no_longer() {
         lab.declare(2, SPREAD);
         lab.scratch.run("apply --yes --allow delete").code(0).says("Apply: 1 done");
         lab.settled();
+        // It is known by its name when there is nothing to do about it, too.
+        lab.scratch.run("plan --target spread/web").code(0).says("Nothing to do");
+        let row = lab.scratch.run("get spreads").code(0).says("in force").fits();
+        row.says("vm/web-1, vm/web-2");
+        let told = lab.scratch.run("describe spread/web").code(0).fits();
+        told.says_in_words("in force: vm/web-1, vm/web-2").says("nothing to do");
+        let told = lab.scratch.run("describe web-1").code(0);
+        told.says_in_words("spread/web on DC0_C0: in force, from vm/web-2");
+        lab.scratch.run("describe spread/none").code(1).warns("get spreads");
         // One alone is apart from nobody.
+        lab.declare(1, SPREAD);
+        let plan = lab.scratch.run("plan --target spread/web").code(0);
+        plan.says_in_words("fewer than two machines are left to keep apart");
         lab.declare(2, "");
         lab.scratch.run("apply --yes").code(0).says("1 waiting");
         assert_eq!(lab.rules().len(), 1, "nothing goes unasked");
@@ -129,6 +141,65 @@ fn a_rule_of_our_name_that_is_not_ours_is_left_and_said() {
     lab.scratch.run("apply --yes --allow delete").code(5);
     lab.declare(2, "");
     lab.scratch.run("plan").code(0).says_in_words("is left alone");
+    lab.scratch.run("apply --yes --allow delete").code(0);
+    assert_eq!(lab.rules(), before);
+    lab.stop();
+}
+
+/// What is not there yet, and cannot be, is no reason to keep the others together.
+#[test]
+fn a_machine_that_is_blocked_holds_its_rule_up_and_removes_nothing() {
+    let lab = lab("spread-blocked", vcenter::Switches::default());
+    lab.declare(2, SPREAD);
+    // Its name is taken: it cannot be born.
+    lab.scratch.edit("  web-2:", "  old-print:");
+    let plan = lab.scratch.run("plan").code(0).says("create spread/web on vc-lyon [dependency]");
+    plan.says_in_words("vm/old-print is blocked, and it is one of those to be kept apart");
+    lab.declare(2, SPREAD);
+    lab.scratch.run("apply --yes").code(0);
+    let before = lab.rules();
+    // Somebody destroys one and takes its name.
+    let named = |name: &str| lab.server.control().find_vm(name).unwrap();
+    let (web, print) = (named("web-2"), named("old-print"));
+    lab.server.control().edit(|world| {
+        world.entities.remove(&web);
+        world.entities.get_mut(&print).unwrap().name = "web-2".to_owned();
+    });
+    let plan = lab.scratch.run("plan").code(0).says("update spread/web on vc-lyon [dependency]");
+    plan.says_not("delete spread");
+    lab.scratch.run("apply --yes --allow delete").code(5);
+    assert_eq!(lab.rules(), before);
+    lab.stop();
+}
+
+/// The plan of a rule counts with the replacement: without it, it would be stale for ever.
+#[test]
+fn a_replacement_that_is_blocked_holds_the_rule_up() {
+    let lab = lab("spread-replace", vcenter::Switches::default());
+    lab.declare(2, SPREAD);
+    lab.scratch.run("apply --yes").code(0);
+    lab.declare(3, SPREAD);
+    // `web-1` is to be made anew after a machine that cannot be made.
+    lab.scratch.edit("  web-1: {", "  web-1: { firmware: bios, after: [vm/old-print],");
+    lab.scratch.edit("  other:", "  old-print:");
+    let plan = lab.scratch.run("plan").code(0).says("update spread/web on vc-lyon [dependency]");
+    plan.says_in_words("vm/web-1 is blocked, and it is one of those");
+    lab.stop();
+}
+
+/// A machine keeps its place in a rule under its new name.
+#[test]
+fn a_machine_that_is_renamed_stays_apart() {
+    let lab = lab("spread-renamed", vcenter::Switches::default());
+    lab.declare(2, SPREAD);
+    lab.scratch.run("apply --yes").code(0);
+    let before = lab.rules();
+    lab.scratch.edit("  web-2: {", "  web-9: { was: vm/web-2,");
+    lab.scratch
+        .run("plan")
+        .code(0)
+        .says_not("delete")
+        .says_in_words("spread/web: waits for the next");
     lab.scratch.run("apply --yes --allow delete").code(0);
     assert_eq!(lab.rules(), before);
     lab.stop();

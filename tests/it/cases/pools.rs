@@ -72,3 +72,18 @@ async fn what_somebody_made_since_the_plan_is_not_ours_by_its_name() {
     assert_eq!(find(&control, "Folder", "acme"), Some(acme), "it is used, and removed by nobody");
     stop(lab).await;
 }
+
+/// Two people apply the same plan: what the second one finds done asks for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_run_has_done_by_now_is_done() {
+    let (lab, control) = lab().await;
+    let look = lab.look(PLAIN, &[]).await;
+    lab.apply(PLAIN).await.unwrap();
+    let made = control.counts().get("CreateFolder").copied();
+    lab.carry_out(look).await.unwrap();
+    assert_eq!(control.counts().get("CreateFolder").copied(), made);
+    let look = lab.look("", &[]).await;
+    lab.apply("").await.unwrap();
+    lab.carry_out(look).await.unwrap();
+    stop(lab).await;
+}
