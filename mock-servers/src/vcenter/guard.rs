@@ -31,6 +31,7 @@ pub(crate) fn privileges(core: &Core, call: &Call<'_>) -> Vec<&'static str> {
         ("Destroy_Task", "VirtualMachine") => vec!["VirtualMachine.Inventory.Delete"],
         ("Destroy_Task", "Folder") => vec!["Folder.Delete"],
         ("Destroy_Task", "ResourcePool") => vec!["Resource.DeletePool"],
+        ("UnregisterAndDestroy_Task", _) => vec!["Folder.Delete"],
         ("UnregisterVM", _) => vec!["VirtualMachine.Inventory.Unregister"],
         ("Rename_Task", "VirtualMachine") => vec!["VirtualMachine.Config.Rename"],
         ("Rename_Task", "Folder") => vec!["Folder.Rename"],
@@ -133,7 +134,9 @@ pub(crate) fn receiver(method: &str) -> &'static [&'static str] {
         | "RemoveAllSnapshots_Task" => &["VirtualMachine"],
         "RevertToSnapshot_Task" | "RemoveSnapshot_Task" => &["VirtualMachineSnapshot"],
         "ReconfigureComputeResource_Task" => &["ComputeResource"],
-        "CreateVM_Task" | "CreateFolder" | "MoveIntoFolder_Task" => &["Folder"],
+        "CreateVM_Task" | "CreateFolder" | "MoveIntoFolder_Task" | "UnregisterAndDestroy_Task" => {
+            &["Folder"]
+        }
         "CreateResourcePool" | "UpdateConfig" | "MoveIntoResourcePool" => &["ResourcePool"],
         "Destroy_Task" | "Rename_Task" => &["ManagedEntity"],
         "CancelTask" => &["Task"],

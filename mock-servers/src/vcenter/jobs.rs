@@ -171,6 +171,7 @@ pub(crate) fn finish(core: &mut Core, id: &str) -> Outcome<Option<Val>> {
                 }
             }
         }
+        "UnregisterAndDestroy_Task" => folders::unregister_and_destroy(core, &entity)?,
         "Rename_Task" => {
             folders::rename(core, &vm, &call)?;
             if core.world.vm(&vm).is_some() {
@@ -221,6 +222,10 @@ fn take(core: &mut Core, vm: &str, call: &Elem) -> Outcome<Val> {
     let name = call.text_of("name").unwrap_or("");
     if name.is_empty() {
         return Err(Fault::argument("name"));
+    }
+    if core.world.vm(vm).is_some_and(|it| snapshot::levels(it) >= snapshot::LEVELS_MAX) {
+        let why = "Too many levels of snapshots: a chain has no more than 32.";
+        return Err(Fault::new("TooManySnapshotLevels", why, vec![]));
     }
     let now = core.now_ms();
     let text = call.text_of("description").unwrap_or("");

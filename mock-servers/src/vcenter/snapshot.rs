@@ -7,6 +7,24 @@ use super::world::{Volume, World};
 /// What a file of differences takes at first.
 const DELTA: u64 = 16 << 20;
 
+/// Snapshots that one machine has in a chain. That the product holds no more is known of its
+/// documentation; which fault it tells it by is read from the interface's list of faults, and not
+/// confirmed.
+pub(crate) const LEVELS_MAX: usize = 32;
+
+/// How many snapshots a machine goes on from, one on the other.
+pub(crate) fn levels(vm: &Vm) -> usize {
+    let mut at = vm.current_snapshot.as_ref();
+    let mut count = 0;
+    // More than there are would be a circle.
+    while let Some(id) = at.filter(|_| count < vm.snapshots.len()) {
+        count += 1;
+        let here = vm.snapshots.iter().find(|it| it.id == *id);
+        at = here.and_then(|it| it.parent.as_ref());
+    }
+    count
+}
+
 /// Takes a snapshot; gives its id.
 pub(crate) fn take(
     world: &mut World,

@@ -229,6 +229,7 @@ fn description(method: &str, kind: &str) -> String {
         "Destroy_Task" => "destroy",
         "Rename_Task" => "rename",
         "MoveIntoFolder_Task" => "moveInto",
+        "UnregisterAndDestroy_Task" => "unregisterAndDestroy",
         "CreateSnapshot_Task" => "createSnapshot",
         "RevertToSnapshot_Task" => return "vm.Snapshot.revert".to_owned(),
         "RemoveSnapshot_Task" => return "vm.Snapshot.remove".to_owned(),

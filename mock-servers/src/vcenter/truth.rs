@@ -47,7 +47,7 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
         ("RebootGuest" | "ResetVM_Task", _) => "restart",
         ("SuspendVM_Task", _) => "suspend",
         ("Destroy_Task", "ResourcePool") => "delete-pool",
-        ("Destroy_Task", "Folder") => "delete-folder",
+        ("Destroy_Task", "Folder") | ("UnregisterAndDestroy_Task", _) => "delete-folder",
         ("Destroy_Task", _) => "delete",
         ("CreateFolder", _) => "create-folder",
         ("MoveIntoFolder_Task", _) => "move",

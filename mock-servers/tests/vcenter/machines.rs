@@ -385,6 +385,63 @@ async fn templates_folders_and_moves() {
 }
 
 #[tokio::test]
+async fn a_folder_can_go_without_the_files_of_what_is_in_it() {
+    let center = center().await;
+    let api = &center.api;
+    let vm = center.cloned("tpl-debian-13", "web").await;
+    let folder = center.id("Folder", "novahost");
+    let inside = api.read(("VirtualMachine", &vm), &["parent"]).await;
+    assert_eq!(inside.prop("parent").unwrap().text, folder);
+    let files = || center.control.inspect(|world| world.volumes.len());
+    let before = files();
+    api.done("PowerOnVM_Task", ("VirtualMachine", &vm), "").await;
+    let running = api.task("UnregisterAndDestroy_Task", ("Folder", &folder), "").await;
+    assert_eq!(error_of(&running), "InvalidPowerState");
+    assert!(center.control.find_vm("web").is_some());
+    api.done("PowerOffVM_Task", ("VirtualMachine", &vm), "").await;
+    api.done("UnregisterAndDestroy_Task", ("Folder", &folder), "").await;
+    assert!(center.control.find_vm("web").is_none());
+    assert_eq!(files(), before, "its disks are where they were");
+    let world = center.control.snapshot();
+    assert_eq!(world.find("Folder", "novahost"), None);
+    // It is a method of folders alone.
+    let store = center.id("Datastore", "local-lvm");
+    let wrong = api.call("UnregisterAndDestroy_Task", ("Datastore", &store), "").await;
+    assert!(wrong.status >= 400, "{}", wrong.status);
+}
+
+#[tokio::test]
+async fn a_chain_of_snapshots_has_32_levels_and_all_are_told() {
+    let center = center().await;
+    let api = &center.api;
+    let vm = center.cloned("tpl-debian-13", "web").await;
+    let on = ("VirtualMachine", vm.as_str());
+    let args =
+        |name: &str| format!("<name>{name}</name><memory>false</memory><quiesce>false</quiesce>");
+    for level in 1..=32 {
+        api.done("CreateSnapshot_Task", on, &args(&format!("s{level}"))).await;
+    }
+    let more = api.task("CreateSnapshot_Task", on, &args("s33")).await;
+    assert_eq!(error_of(&more), "TooManySnapshotLevels");
+    let told = api.read(on, &["snapshot", "config.hardware.device"]).await;
+    let mut at = told.prop("snapshot").unwrap().get("rootSnapshotList");
+    let mut levels = 0;
+    while let Some(node) = at {
+        levels += 1;
+        at = node.get("childSnapshotList");
+    }
+    assert_eq!(levels, 32);
+    let devices = told.prop("config.hardware.device").unwrap();
+    let disk = devices.kids.iter().find(|it| it.get("capacityInKB").is_some()).unwrap();
+    let (mut files, mut at) = (0, disk.get("backing"));
+    while let Some(node) = at {
+        files += 1;
+        at = node.get("parent");
+    }
+    assert_eq!(files, 33, "what it writes, and what that goes on from down to the base");
+}
+
+#[tokio::test]
 async fn events_tell_who_did_what() {
     let center = center().await;
     let vm = center.cloned("tpl-debian-13", "web").await;

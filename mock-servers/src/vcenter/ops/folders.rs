@@ -110,31 +110,39 @@ pub(crate) fn mark_machine(core: &mut Core, id: &str, args: &Elem) -> Outcome<()
 pub(crate) fn destroy(core: &mut Core, id: &str) -> Outcome<()> {
     match core.world.entities.get(id).map(|it| it.kind.clone()) {
         Some(Kind::Vm(_)) => destroy_vm(core, id),
-        Some(Kind::Folder(_)) => {
-            if !core.world.takes_grants(id) {
-                return Err(Fault::unsupported("the folder belongs to its datacenter"));
-            }
-            let inside: Vec<String> = core
-                .world
-                .entities
-                .keys()
-                .filter(|it| it.as_str() != id && core.world.is_below(it, id))
-                .cloned()
-                .collect();
-            for vm in &inside {
-                if core.world.vm(vm).is_some() {
-                    destroy_vm(core, vm)?;
-                }
-            }
-            for one in inside.iter().chain([&id.to_owned()]) {
-                core.world.entities.remove(one);
-            }
-            Ok(())
-        }
+        Some(Kind::Folder(_)) => empty_out(core, id, destroy_vm),
         Some(Kind::Pool(_)) => super::pools::destroy(core, id),
         Some(_) => Err(Fault::unsupported("this kind of object in this simulator")),
         None => Err(Fault::gone("ManagedEntity", id)),
     }
+}
+
+/// Ends a folder; machines in it leave the inventory, and their files stay. The first that cannot
+/// leave ends the task, and those before it are gone: the interface does not say that it is all
+/// or nothing.
+pub(crate) fn unregister_and_destroy(core: &mut Core, id: &str) -> Outcome<()> {
+    match core.world.entities.get(id).map(|it| &it.kind) {
+        Some(Kind::Folder(_)) => empty_out(core, id, unregister),
+        Some(_) => Err(Fault::unsupported("this kind of object")),
+        None => Err(Fault::gone("Folder", id)),
+    }
+}
+
+fn empty_out(core: &mut Core, id: &str, end: fn(&mut Core, &str) -> Outcome<()>) -> Outcome<()> {
+    if !core.world.takes_grants(id) {
+        return Err(Fault::unsupported("the folder belongs to its datacenter"));
+    }
+    let below = core.world.entities.keys().filter(|it| it.as_str() != id);
+    let inside: Vec<String> = below.filter(|it| core.world.is_below(it, id)).cloned().collect();
+    for vm in &inside {
+        if core.world.vm(vm).is_some() {
+            end(core, vm)?;
+        }
+    }
+    for one in inside.iter().chain([&id.to_owned()]) {
+        core.world.entities.remove(one);
+    }
+    Ok(())
 }
 
 fn destroy_vm(core: &mut Core, id: &str) -> Outcome<()> {

@@ -262,7 +262,8 @@ fn backing(core: &Core, file: &str, disk: &Disk, depth: usize) -> Val {
     ];
     fields.extend(datastore_of(core, file).map(|it| ("datastore", reference(core, it))));
     let parent = core.world.volumes.get(file).and_then(|volume| volume.parent.as_ref());
-    if let Some(parent) = parent.filter(|_| depth < 32) {
+    // More than there are files would be a circle.
+    if let Some(parent) = parent.filter(|_| depth < core.world.volumes.len()) {
         fields.push(("parent", backing(core, parent, disk, depth + 1)));
     }
     obj("VirtualDiskFlatVer2BackingInfo", fields)
@@ -470,8 +471,11 @@ fn tree(id: &str, vm: &Vm) -> Val {
 fn branches(id: &str, vm: &Vm, parent: Option<&str>, depth: usize) -> Vec<Val> {
     let here = |it: &&Snapshot| it.parent.as_deref() == parent;
     let one = |it: &Snapshot| {
-        let children =
-            if depth < 32 { branches(id, vm, Some(&it.id), depth + 1) } else { Vec::new() };
+        let children = match depth < vm.snapshots.len() {
+            true => branches(id, vm, Some(&it.id), depth + 1),
+            // More than there are would be a circle.
+            false => Vec::new(),
+        };
         obj(
             "VirtualMachineSnapshotTree",
             vec![
