@@ -369,7 +369,7 @@ pub struct ObservedPool {
     #[serde(default, skip_serializing_if = "is_false")]
     pub other_members: bool,
     /// The objects that it is made of, where the product has no pool as such; none where it
-    /// has. The marker is then that of its first part that bears one.
+    /// has. The marker is then that of its first part that bears ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<PoolPart, PartSeen>,
     /// Why what is missing of its parts cannot be made, where that can be seen.

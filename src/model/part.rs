@@ -1,6 +1,6 @@
 //! The native objects that a pool is made of, on products that have no pool as such.
 
-use super::{MarkerState, NativeId};
+use super::{MarkerState, NativeId, ProjectName, ResourceKey};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -40,6 +40,17 @@ impl PartKind {
         match self {
             PartKind::Group | PartKind::Share => true,
             PartKind::Mark | PartKind::GroupAbove | PartKind::ShareAbove => false,
+        }
+    }
+
+    /// What the same object is to the pool that ends in it: what is on the way to one pool may
+    /// be another one's own.
+    #[must_use]
+    pub fn as_own(self) -> Self {
+        match self {
+            PartKind::GroupAbove => PartKind::Group,
+            PartKind::ShareAbove => PartKind::Share,
+            PartKind::Mark | PartKind::Group | PartKind::Share => self,
         }
     }
 }
@@ -120,6 +131,12 @@ impl PartSeen {
             (Some(_), Some(marker)) if marker.id == self.id => PartState::Marked,
             (Some(_), _) => PartState::There,
         }
+    }
+
+    /// Whether it bears a mark that names it, this project and this pool.
+    pub fn is_marked_by(&self, project: &ProjectName, key: &ResourceKey) -> bool {
+        let of_pool = |it: &super::Marker| it.project == *project && it.key == *key;
+        self.state() == PartState::Marked && self.marker.found().is_some_and(of_pool)
     }
 }
 

@@ -321,7 +321,7 @@ pub struct Edge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EdgeReason {
-    /// A pool before its members.
+    /// A pool before its members, and before another pool that goes through it.
     Pool,
     /// `after:` in the YAML.
     After,

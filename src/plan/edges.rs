@@ -2,10 +2,14 @@
 
 use super::{Builder, pools::pool_action_id};
 use crate::model::{
-    Action, ActionId, Code, Edge, EdgeReason, FieldKind, Kind, NativeId, ResourceKey, Verb,
+    Action, ActionId, Code, Edge, EdgeReason, FieldKind, HypervisorName, Kind, Name, NativeId,
+    PoolPart, ResourceKey, StepOp, Verb,
 };
 use petgraph::{algo::tarjan_scc, graph::DiGraph};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Which action makes each part, by where it is.
+type Makers = BTreeMap<(HypervisorName, PoolPart), ActionId>;
 
 impl Builder<'_> {
     /// Adds every edge, and turns what can never run into blocked items.
@@ -30,6 +34,7 @@ impl Builder<'_> {
     fn edges(&self) -> Vec<Edge> {
         let mut edges = BTreeSet::new();
         let by_key = self.actions_by_key();
+        let makers = self.makers();
         let mut edge = |before: &ActionId, after: &ActionId, reason| {
             if before != after {
                 edges.insert(Edge { before: before.clone(), after: after.clone(), reason });
@@ -38,8 +43,8 @@ impl Builder<'_> {
         for action in self.actions.values() {
             self.edges_of_object(action, &by_key, &mut edge);
             match action.key.kind {
-                Kind::Vm => self.edges_of_machine(action, &by_key, &mut edge),
-                Kind::Pool => self.edges_of_pool(action, &mut edge),
+                Kind::Vm => self.edges_of_machine(action, (&by_key, &makers), &mut edge),
+                Kind::Pool => self.edges_of_pool(action, &makers, &mut edge),
                 Kind::Spread => self.edges_of_spread(action, &by_key, &mut edge),
             }
         }
@@ -73,10 +78,39 @@ impl Builder<'_> {
         }
     }
 
+    /// Which action makes each part as its pool's own. Another pool may have it on the way to
+    /// its own, and would take the mark from it by making it first.
+    fn makers(&self) -> Makers {
+        let made = |action: &Action| {
+            let own = action.steps.iter().filter_map(|step| match &step.op {
+                StepOp::MakePart { part } if part.kind.is_own() => Some(part.clone()),
+                _ => None,
+            });
+            let at = |part| ((action.hypervisor.clone(), part), action.id.clone());
+            own.map(at).collect::<Vec<_>>()
+        };
+        let pools = self.actions.values().filter(|it| it.key.kind == Kind::Pool);
+        pools.flat_map(made).collect()
+    }
+
+    /// The actions that make what is missing of a pool.
+    fn makers_of<'a>(
+        &self,
+        name: &Name,
+        hypervisor: &HypervisorName,
+        makers: &'a Makers,
+    ) -> Vec<&'a ActionId> {
+        let found = self.input.inventory.hypervisors.get(hypervisor);
+        let parts = found.and_then(|it| it.pools.get(name)).map(|it| &it.parts);
+        let missing = parts.into_iter().flatten().filter(|(_, it)| it.named && it.id.is_none());
+        let own = missing.map(|(part, _)| PoolPart::new(part.kind.as_own(), part.name.clone()));
+        own.filter_map(|part| makers.get(&(hypervisor.clone(), part))).collect()
+    }
+
     fn edges_of_machine(
         &self,
         action: &Action,
-        by_key: &BTreeMap<ResourceKey, Vec<ActionId>>,
+        (by_key, makers): (&BTreeMap<ResourceKey, Vec<ActionId>>, &Makers),
         edge: &mut impl FnMut(&ActionId, &ActionId, EdgeReason),
     ) {
         let Some(machine) = self.input.desired.machines.get(&action.key) else { return };
@@ -87,6 +121,9 @@ impl Builder<'_> {
             let create = pool_action_id(&key, &action.hypervisor, Verb::Create);
             if self.actions.contains_key(&create) {
                 edge(&create, &action.id, EdgeReason::Pool);
+            }
+            for maker in self.makers_of(pool, &action.hypervisor, makers) {
+                edge(maker, &action.id, EdgeReason::Pool);
             }
         }
         if waits_for_others(action.verb) {
@@ -108,8 +145,14 @@ impl Builder<'_> {
     fn edges_of_pool(
         &self,
         action: &Action,
+        makers: &Makers,
         edge: &mut impl FnMut(&ActionId, &ActionId, EdgeReason),
     ) {
+        if action.verb == Verb::Create {
+            for maker in self.makers_of(&action.key.name, &action.hypervisor, makers) {
+                edge(maker, &action.id, EdgeReason::Pool);
+            }
+        }
         if action.verb != Verb::Delete {
             return;
         }
@@ -189,7 +232,7 @@ impl Builder<'_> {
     /// What depends on a blocked thing is blocked too, and says by what.
     fn block_dependents(&mut self) {
         loop {
-            let blocked: BTreeMap<(ResourceKey, Option<crate::model::HypervisorName>), Code> = self
+            let blocked: BTreeMap<(ResourceKey, Option<HypervisorName>), Code> = self
                 .blocked
                 .iter()
                 .map(|it| {

@@ -67,9 +67,18 @@ impl Lab {
 
     fn changes(&self) -> usize {
         let made = |it: &&String| {
-            ["Create", "SetField", "AddCustom", "Destroy_Task", "Clone", "Reconfig", "Relocate"]
-                .iter()
-                .any(|word| it.starts_with(word) && !it.starts_with("CreateContainerView"))
+            [
+                "Create",
+                "SetField",
+                "AddCustom",
+                "Destroy",
+                "Unregister",
+                "Clone",
+                "Reconfig",
+                "Relocate",
+            ]
+            .iter()
+            .any(|word| it.starts_with(word) && !it.ends_with("View"))
         };
         let counts = self.server.control().counts();
         counts.iter().filter(|(method, _)| made(method)).map(|(_, times)| times).sum()
@@ -257,5 +266,41 @@ fn after_a_lost_reply_nothing_is_marked() {
     lab.declare("");
     lab.scratch.run("apply --yes --allow delete --expect-shrink 9").code(0);
     assert_eq!(lab.find("Folder", "acme"), Some(acme), "and removed by nobody");
+    lab.stop();
+}
+
+const SHARED: &str = "pools:
+  app: { at: { vc: { folder: Shared, resource_pool: /app } } }
+  db: { at: { vc: { folder: Shared, resource_pool: /db } } }
+  inner: { at: { vc: { folder: Shared/inner } } }
+vms:
+  web: { hypervisor: vc, image: base, pool: db, resources: { cpu: 1, memory: 1GiB }, power: stopped }
+";
+
+/// One object bears one mark: the folder is the first pool's, and on the way of the others.
+#[test]
+fn a_folder_that_pools_share_is_made_once_by_the_one_whose_it_is() {
+    let lab = lab("pools-shared");
+    lab.declare(SHARED);
+    lab.scratch.run("apply --yes").code(0).says("Apply: 4 done");
+    let shared = lab.find("Folder", "Shared").unwrap();
+    let bears = |id: &str| {
+        let world = lab.server.control().snapshot();
+        world.entities[id].custom.values().cloned().collect::<Vec<_>>().join("\n")
+    };
+    assert!(bears(&shared).contains("key=pool/app "), "{}", bears(&shared));
+    for (kind, name, key) in
+        [("ResourcePool", "app", "app"), ("ResourcePool", "db", "db"), ("Folder", "inner", "inner")]
+    {
+        let mark = bears(&lab.find(kind, name).unwrap());
+        assert!(mark.contains(&format!("key=pool/{key} ")), "{name}: {mark}");
+    }
+    lab.scratch.run("plan --detailed-exitcode").code(0).says("Nothing to do. 4 unchanged.");
+    // The pool whose folder it is goes; others have it still.
+    lab.declare(
+        &SHARED.replace("  app: { at: { vc: { folder: Shared, resource_pool: /app } } }\n", ""),
+    );
+    lab.scratch.run("apply --yes --allow delete --expect-shrink 9").code(0);
+    assert_eq!(lab.find("Folder", "Shared"), Some(shared));
     lab.stop();
 }

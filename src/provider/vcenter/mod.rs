@@ -20,6 +20,7 @@ mod normalize;
 mod observe;
 mod places;
 mod pool_call;
+mod pool_share;
 mod pools;
 mod product;
 mod provider;

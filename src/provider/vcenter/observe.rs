@@ -297,23 +297,22 @@ async fn pools(
     let attributes = inner.attributes("read the custom attributes").await?;
     let reader = inner.pool_reader(places, &attributes);
     let mut found = reader.all();
-    for (name, pool) in &mut found {
-        let members = listed.iter().filter(|(_, row)| row.pool.as_ref() == Some(name));
-        pool.members = members.map(|(id, _)| id.clone()).collect();
+    let inside = inside(machines);
+    for (id, row) in listed {
+        if let Some(pool) = row.pool.as_ref().and_then(|name| found.get_mut(name)) {
+            pool.members.insert(id.clone());
+        }
+    }
+    for pool in found.values_mut() {
         for (part, seen) in pool.parts.iter_mut().filter(|(part, _)| part.kind.is_own()) {
             let Some(id) = seen.id.as_ref().filter(|_| seen.marker.found().is_some()) else {
                 continue;
             };
             let object = super::pools::reference(part.kind, id);
-            let inside = |it: &&ObjectContent| {
-                let at = |path: &str| it.props.get(path).and_then(Node::as_moref);
-                at("parent").as_ref() == Some(&object)
-                    || at("resourcePool").as_ref() == Some(&object)
-            };
-            let inside: Vec<NativeId> = machines.iter().filter(inside).map(id_of).collect();
+            let inside = inside.get(&object).map_or(&[][..], Vec::as_slice);
             pool.other_members |= !places.is_childless(&object);
             seen.empty &= inside.is_empty();
-            pool.members.extend(inside);
+            pool.members.extend(inside.iter().cloned());
         }
     }
     let lacks = |pool: &ObservedPool| {
@@ -326,6 +325,19 @@ async fn pools(
         }
     }
     Ok(found)
+}
+
+/// Which machines are right in each folder and each resource pool.
+fn inside(machines: &[ObjectContent]) -> BTreeMap<MoRef, Vec<NativeId>> {
+    let mut found: BTreeMap<MoRef, Vec<NativeId>> = BTreeMap::new();
+    for machine in machines {
+        for path in ["parent", "resourcePool"] {
+            if let Some(object) = machine.props.get(path).and_then(Node::as_moref) {
+                found.entry(object).or_default().push(id_of(machine));
+            }
+        }
+    }
+    found
 }
 
 /// Whether an ISO may be there: its datastore is. The file itself is looked for by the

@@ -36,16 +36,27 @@ pub(super) fn pool_call(call: &Call<'_>, around: &Surroundings<'_>) -> Result<Na
             set_field(&attributes, MARK, &reference(part.kind, id), &value)
         }
         StepOp::SetComment { comment } => {
-            let (part, id) = bearer(pool).ok_or("no part of the pool bears our mark")?;
+            let bearer = bearer(pool, &call.identity.project, &call.identity.key);
+            let (part, id) = bearer.ok_or("no part of the pool bears our mark")?;
             set_field(&attributes, COMMENT, &reference(part.kind, id), comment)
         }
         StepOp::RemovePart { part } => Ok(NativeCall {
-            method: "Destroy_Task",
+            method: removal(part.kind),
             this: reference(part.kind, id_of(pool, part)?),
             args: Vec::new(),
             answers: Answers::Task,
         }),
         other => Err(format!("`{}` is no call on a pool", other.name())),
+    }
+}
+
+/// The call that takes an empty part away. What comes into it in the instant before the call goes
+/// with it: machines in a resource pool move up, but those in a folder would be destroyed with
+/// their disks. So a folder goes by the call that takes them out of the inventory only.
+fn removal(kind: PartKind) -> &'static str {
+    match kind {
+        PartKind::Group | PartKind::GroupAbove => "UnregisterAndDestroy_Task",
+        PartKind::Share | PartKind::ShareAbove | PartKind::Mark => "Destroy_Task",
     }
 }
 

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     model::{
-        Hindrance, Kind, MarkerState, Name, NativeId, ObservedPool, PartKind, PartSeen, PartState,
-        PoolPart, ProjectName,
+        Hindrance, Kind, MarkerState, Name, NativeId, ObservedPool, PartKind, PartSeen, PoolPart,
+        ProjectName, ResourceKey,
     },
     ownership,
 };
@@ -63,7 +63,7 @@ impl Attributes {
         places.custom(object, *key).filter(|it| !it.is_empty())
     }
 
-    fn marker(&self, places: &Places, object: &MoRef) -> MarkerState {
+    pub fn marker(&self, places: &Places, object: &MoRef) -> MarkerState {
         match self.value(places, object, MARK) {
             Some(text) => ownership::parse(text),
             None => MarkerState::None,
@@ -117,8 +117,8 @@ impl PoolReader<'_> {
         let datacenter = self.places.datacenter(self.datacenter).ok()?;
         let mut pool = ObservedPool::default();
         if let Some(place) = self.pools.get(name) {
-            self.add_folders(&datacenter, place, &mut pool);
-            self.add_shares(place, &mut pool);
+            self.add_folders(&datacenter, (name, place), &mut pool);
+            self.add_shares((name, place), &mut pool);
         }
         let known: BTreeSet<NativeId> =
             pool.parts.values().filter_map(|part| part.id.clone()).collect();
@@ -137,16 +137,20 @@ impl PoolReader<'_> {
             let seen = PartSeen { id, named: true, ..PartSeen::default() };
             pool.parts.insert(PoolPart::new(PartKind::Mark, attribute), seen);
         }
-        let bound = pool.parts.values().find(|part| part.state() == PartState::Marked);
-        if let Some(part) = bound {
+        let ours = self.project.and_then(|project| {
+            pool.parts
+                .values()
+                .find(|part| part.is_marked_by(project, &ResourceKey::pool(name.clone())))
+        });
+        if let Some(part) = ours {
             pool.marker = part.marker.clone();
         }
-        pool.comment = self.comment(&pool).unwrap_or_default();
+        pool.comment = self.comment(&pool, name).unwrap_or_default();
         Some(pool)
     }
 
-    fn comment(&self, pool: &ObservedPool) -> Option<String> {
-        let (part, id) = bearer(pool)?;
+    fn comment(&self, pool: &ObservedPool, name: &Name) -> Option<String> {
+        let (part, id) = bearer(pool, self.project?, &ResourceKey::pool(name.clone()))?;
         let object = reference(part.kind, id);
         self.attributes.value(self.places, &object, COMMENT).map(str::to_owned)
     }
@@ -174,22 +178,26 @@ impl PoolReader<'_> {
         PoolPart::new(PartKind::Share, at.unwrap_or_else(|| object.value.clone()))
     }
 
-    fn add_folders(&self, datacenter: &MoRef, place: &PoolPlace, pool: &mut ObservedPool) {
+    fn add_folders(
+        &self,
+        datacenter: &MoRef,
+        (pool_name, place): (&Name, &PoolPlace),
+        pool: &mut ObservedPool,
+    ) {
         let Some(path) = &place.folder else { return };
         let names = path_names(path);
         let mut at = self.places.vm_folder(datacenter);
         for (index, name) in names.iter().enumerate() {
             at = at.and_then(|parent| self.places.child(&parent, "Folder", name));
-            let kind = match index + 1 == names.len() {
-                true => PartKind::Group,
-                false => PartKind::GroupAbove,
-            };
+            let is_own = index + 1 == names.len()
+                && self.owner(PartKind::Group, &names, at.as_ref()) == Some(pool_name);
+            let kind = if is_own { PartKind::Group } else { PartKind::GroupAbove };
             let seen = self.seen(at.as_ref(), true);
             pool.parts.insert(PoolPart::new(kind, join(&names[..=index])), seen);
         }
     }
 
-    fn add_shares(&self, place: &PoolPlace, pool: &mut ObservedPool) {
+    fn add_shares(&self, (name, place): (&Name, &PoolPlace), pool: &mut ObservedPool) {
         let Some(path) = &place.resource_pool else { return };
         let mut found: BTreeMap<MoRef, (String, Vec<String>)> = BTreeMap::new();
         for (node, at) in &self.places.nodes {
@@ -206,7 +214,7 @@ impl PoolReader<'_> {
         }
         for (node, names) in found.values() {
             let root = self.places.nodes.get(node.as_str()).and_then(|it| it.root_pool.clone());
-            self.add_way(root, node, names, pool);
+            self.add_way(name, (root, node, names), pool);
         }
         if !found.is_empty() || pool.hindrance.is_some() {
             return;
@@ -220,18 +228,22 @@ impl PoolReader<'_> {
                 return;
             }
         };
-        self.add_way(at.root_pool.clone(), node, &path_names(path), pool);
+        self.add_way(name, (at.root_pool.clone(), node, &path_names(path)), pool);
     }
 
     /// Resource pools from a root to the pool's own.
-    fn add_way(&self, root: Option<MoRef>, node: &str, names: &[String], pool: &mut ObservedPool) {
+    fn add_way(
+        &self,
+        pool_name: &Name,
+        (root, node, names): (Option<MoRef>, &str, &[String]),
+        pool: &mut ObservedPool,
+    ) {
         let mut at = root;
         for (index, name) in names.iter().enumerate() {
             at = at.and_then(|parent| self.places.child(&parent, "ResourcePool", name));
-            let kind = match index + 1 == names.len() {
-                true => PartKind::Share,
-                false => PartKind::ShareAbove,
-            };
+            let is_own = index + 1 == names.len()
+                && self.owner(PartKind::Share, names, at.as_ref()) == Some(pool_name);
+            let kind = if is_own { PartKind::Share } else { PartKind::ShareAbove };
             let part = PoolPart::new(kind, share_name(node, &join(&names[..=index])));
             pool.parts.insert(part, self.seen(at.as_ref(), true));
         }
@@ -310,7 +322,9 @@ impl PoolReader<'_> {
             }
         }
         if !wanted.is_empty() {
-            wanted.dedup();
+            // Both kinds of parts may lack the same one, with another between the two.
+            let wanted: BTreeSet<&str> = wanted.into_iter().collect();
+            let wanted: Vec<&str> = wanted.into_iter().collect();
             pool.hindrance = Some(Hindrance {
                 why: format!("the account may not make it as ours: it lacks {}", wanted.join(", ")),
                 help: "grant these, or make what is missing by hand: then it is used for \
@@ -335,10 +349,16 @@ impl PoolReader<'_> {
     }
 }
 
-/// The part that a pool's comment is written on.
-pub(super) fn bearer(pool: &ObservedPool) -> Option<(&PoolPart, &NativeId)> {
-    let marked = pool.parts.iter().find(|(_, it)| it.state() == PartState::Marked);
-    marked.and_then(|(part, it)| Some((part, it.id.as_ref()?)))
+/// The part that a pool's comment is written on: the first that bears this project's and this
+/// pool's mark. Others may have marked one that the configuration names, too, and what is
+/// written on that would stand in their pool.
+pub(super) fn bearer<'a>(
+    pool: &'a ObservedPool,
+    project: &ProjectName,
+    key: &ResourceKey,
+) -> Option<(&'a PoolPart, &'a NativeId)> {
+    let ours = pool.parts.iter().find(|(_, it)| it.is_marked_by(project, key));
+    ours.and_then(|(part, it)| Some((part, it.id.as_ref()?)))
 }
 
 /// The object that a part is.

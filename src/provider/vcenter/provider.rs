@@ -492,9 +492,9 @@ impl Inner {
             return Ok(Fresh::absent());
         };
         for (part, seen) in pool.parts.iter_mut().filter(|(part, _)| part.kind.is_own()) {
-            let Some(id) = seen.id.as_ref().filter(|_| seen.marker.found().is_some()) else {
-                continue;
-            };
+            // One that is known to hold something need not be asked.
+            let marked = seen.empty && seen.marker.found().is_some();
+            let Some(id) = seen.id.as_ref().filter(|_| marked) else { continue };
             seen.empty = self.is_empty(&pools::reference(part.kind, id), operation).await?;
         }
         let raw = serde_json::to_value(&attributes)

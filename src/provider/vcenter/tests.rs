@@ -11,6 +11,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 mod build;
+mod pool_share;
 mod pools;
 mod product;
 mod update;

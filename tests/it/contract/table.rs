@@ -143,7 +143,7 @@ rules! {
     15 spreads::machines_are_kept_apart_by_a_rule_of_our_name Usual clean Nobody Vcsim [Spreads];
     15 spreads::a_rule_with_machines_of_others_is_not_ours Usual clean Nobody Mock [Spreads];
     15 life::a_pool_is_made_described_and_removed Usual clean Schema Nobody [OwnPools];
-    15 parts::a_pool_of_parts_is_made_described_and_removed Usual clean Nobody Vcsim [PartedPools];
+    15 parts::a_pool_of_parts_is_made_described_and_removed Usual clean Nobody Mock [PartedPools];
     15 parts::a_pool_says_what_is_in_it Usual clean Nobody Mock [PartedPools];
     15 life::normalizing_twice_is_normalizing_once Usual clean Nobody Mock;
     15 births::a_machine_that_needs_a_person_is_locked Usual faulty Nobody Mock;

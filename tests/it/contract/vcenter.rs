@@ -41,7 +41,7 @@ const PASSWORD: &str = "sandbox-password";
 const OPERATORS: &str = "operators@vsphere.local";
 
 /// Every method that the client can send.
-const CALLS: [&str; 40] = [
+const CALLS: [&str; 41] = [
     "AddCustomFieldDef",
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
@@ -53,6 +53,7 @@ const CALLS: [&str; 40] = [
     "CurrentTime",
     "DestroyView",
     "Destroy_Task",
+    "UnregisterAndDestroy_Task",
     "FindAllByUuid",
     "FindChild",
     "Login",

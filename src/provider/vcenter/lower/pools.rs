@@ -44,10 +44,11 @@ pub(super) fn update(change: &PoolChange<'_>) -> Result<Vec<Step>, Vec<Unsupport
 }
 
 /// Each part of ours; what it holds was proved to be nothing in the plan, and is again right
-/// before the call: with a folder, the product destroys the machines in it.
+/// before the call: what is in it goes with it.
 pub(super) fn delete(seen: &ObservedPool) -> Vec<Step> {
+    let Some(marker) = seen.marker.found() else { return Vec::new() };
     let own = seen.parts.iter().rev().filter(|(part, _)| part.kind.is_own());
-    let ours = own.filter(|(_, it)| it.state() == PartState::Marked);
+    let ours = own.filter(|(_, it)| it.is_marked_by(&marker.project, &marker.key));
     ours.map(|(part, _)| on_part(StepOp::RemovePart { part: part.clone() }, PartState::Absent))
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Pools: which parts are looked for, which calls make and remove them, and what hinders it.
 
 use super::super::{
-    call::{Answers, Surroundings},
+    call::{Answers, NativeCall, Surroundings},
     places::{Places, PoolPlace},
     pool_call::pool_call,
     pools::{Attributes, COMMENT, MARK, PoolReader},
@@ -31,7 +31,7 @@ fn reference(kind: &str, id: &str) -> Node {
 }
 
 /// An object, below another one.
-fn object(kind: &str, id: &str, name: &str, parent: (&str, &str)) -> ObjectContent {
+pub(super) fn object(kind: &str, id: &str, name: &str, parent: (&str, &str)) -> ObjectContent {
     let props = [
         ("name".to_owned(), text("val", name)),
         ("parent".to_owned(), reference(parent.0, parent.1)),
@@ -39,12 +39,12 @@ fn object(kind: &str, id: &str, name: &str, parent: (&str, &str)) -> ObjectConte
     ObjectContent { obj: MoRef::new(kind, id), props: props.into(), missing: BTreeMap::new() }
 }
 
-fn with(mut object: ObjectContent, path: &str, value: Node) -> ObjectContent {
+pub(super) fn with(mut object: ObjectContent, path: &str, value: Node) -> ObjectContent {
     object.props.insert(path.to_owned(), value);
     object
 }
 
-fn custom(key: i64, value: &str) -> Node {
+pub(super) fn custom(key: i64, value: &str) -> Node {
     let one = Node {
         children: vec![text("key", &key.to_string()), text("value", value)],
         ..Node::new("CustomFieldValue")
@@ -64,11 +64,11 @@ fn cluster(id: &str, name: &str, drs: bool) -> Vec<ObjectContent> {
     vec![cluster, pool]
 }
 
-const OURS: &str = "novahost/1 project=acme key=pool/web uuid=none id=f-web stage=ready \
+pub(super) const OURS: &str = "novahost/1 project=acme key=pool/web uuid=none id=f-web stage=ready \
                     intent=00000000-0000-0000-0000-000000000001 init=none protect=0";
 
 /// Two clusters, of which one takes pools; `Tenants/web` is ours by its mark.
-fn world(more: Vec<ObjectContent>) -> Places {
+pub(super) fn world(more: Vec<ObjectContent>) -> Places {
     let center = object("Datacenter", "dc", "Lyon", ("Folder", "root"));
     let mut objects = vec![
         with(center, "vmFolder", reference("Folder", "vms")),
@@ -87,7 +87,7 @@ fn world(more: Vec<ObjectContent>) -> Places {
     Places::of(&read, &MoRef::new("Folder", "root"), None)
 }
 
-fn attributes(keys: &[(&str, i64)]) -> Attributes {
+pub(super) fn attributes(keys: &[(&str, i64)]) -> Attributes {
     Attributes {
         manager: "CustomFieldsManager".into(),
         keys: keys.iter().map(|(name, key)| ((*name).to_owned(), *key)).collect(),
@@ -95,12 +95,16 @@ fn attributes(keys: &[(&str, i64)]) -> Attributes {
     }
 }
 
-fn bound(folder: &str, pool: &str) -> BTreeMap<Name, PoolPlace> {
+pub(super) fn bound_as(name: &str, folder: &str, pool: &str) -> Option<(Name, PoolPlace)> {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    [("web".into(), PoolPlace { folder: some(folder), resource_pool: some(pool) })].into()
+    Some((name.into(), PoolPlace { folder: some(folder), resource_pool: some(pool) }))
 }
 
-fn look(
+fn bound(folder: &str, pool: &str) -> BTreeMap<Name, PoolPlace> {
+    bound_as("web", folder, pool).into_iter().collect()
+}
+
+pub(super) fn look(
     places: &Places,
     attributes: &Attributes,
     pools: &BTreeMap<Name, PoolPlace>,
@@ -251,7 +255,7 @@ fn what_the_account_lacks_is_told_before_anything_is_made() {
     assert!(hindrance(&narrow, 5, &all).contains("one kind of object"));
 }
 
-fn desired(comment: Option<&str>) -> DesiredPool {
+pub(super) fn desired(comment: Option<&str>) -> DesiredPool {
     DesiredPool {
         key: ResourceKey::pool("web"),
         comment: comment.map(str::to_owned),
@@ -310,17 +314,18 @@ fn what_is_missing_is_made_and_marked_from_outside_to_inside() {
     assert!(Vcenter.lower(&Change::CreatePool(PoolChange { pool: &pool, seen: None })).is_err());
 }
 
-#[test]
-fn a_mark_names_the_object_that_it_is_on() {
-    let places = world(Vec::new());
-    let keys = attributes(&[(MARK, 7), (COMMENT, 8)]);
-    let pools = bound("Tenants/web", "");
-    let seen = look(&places, &keys, &pools, None).remove("web").unwrap();
+/// The native call of a step on the pool `web` of the project `acme`.
+pub(super) fn native(
+    places: &Places,
+    keys: &Attributes,
+    seen: &ObservedPool,
+    op: StepOp,
+) -> Result<NativeCall, String> {
     let target = Target::with_id(ResourceKey::pool("web"), "web", None);
     let fresh = Fresh {
-        object: FreshObject::Pool(seen),
+        object: FreshObject::Pool(seen.clone()),
         version: None,
-        raw: serde_json::to_value(&keys).unwrap(),
+        raw: serde_json::to_value(keys).unwrap(),
     };
     let identity = Identity {
         project: "acme".into(),
@@ -328,21 +333,29 @@ fn a_mark_names_the_object_that_it_is_on() {
         intent: uuid::Uuid::from_u128(1),
         uuid: None,
     };
-    let around = Surroundings { places: &places, pools: &pools, datacenter: None, folder: "" };
-    let native = |op: StepOp| {
-        let step = super::super::lower::bare(op);
-        let call = Call {
-            step: &step,
-            op: &step.op,
-            target: &target,
-            identity: &identity,
-            plan_id: "0123456789ab",
-            fresh: &fresh,
-            marker_key: None,
-            password: None,
-        };
-        pool_call(&call, &around)
+    let pools = BTreeMap::new();
+    let around = Surroundings { places, pools: &pools, datacenter: None, folder: "" };
+    let step = super::super::lower::bare(op);
+    let call = Call {
+        step: &step,
+        op: &step.op,
+        target: &target,
+        identity: &identity,
+        plan_id: "0123456789ab",
+        fresh: &fresh,
+        marker_key: None,
+        password: None,
     };
+    pool_call(&call, &around)
+}
+
+#[test]
+fn a_mark_names_the_object_that_it_is_on() {
+    let places = world(Vec::new());
+    let keys = attributes(&[(MARK, 7), (COMMENT, 8)]);
+    let pools = bound("Tenants/web", "");
+    let seen = look(&places, &keys, &pools, None).remove("web").unwrap();
+    let native = |op: StepOp| native(&places, &keys, &seen, op);
     let group = PoolPart::new(PartKind::Group, "Tenants/web");
     let mark = native(StepOp::MarkPart { part: group.clone() }).unwrap();
     assert_eq!((mark.method, mark.answers), ("SetField", Answers::Nothing));
@@ -351,7 +364,10 @@ fn a_mark_names_the_object_that_it_is_on() {
     let comment = native(StepOp::SetComment { comment: "Front".into() }).unwrap();
     assert_eq!(comment.method, "SetField");
     let gone = native(StepOp::RemovePart { part: group }).unwrap();
-    assert_eq!((gone.method, gone.this), ("Destroy_Task", MoRef::new("Folder", "f-web")));
+    assert_eq!(
+        (gone.method, gone.this),
+        ("UnregisterAndDestroy_Task", MoRef::new("Folder", "f-web"))
+    );
     let above = PoolPart::new(PartKind::Group, "Nowhere/web");
     assert!(native(StepOp::MakePart { part: above }).unwrap_err().contains("Nowhere"));
     let share = PoolPart::new(PartKind::Share, "blue/a%2fb");
