@@ -145,7 +145,7 @@ fn capabilities() -> Capabilities {
         default_bus: Bus::Scsi,
         detaches_disks: true,
         linked_needs_snapshot: false,
-        snapshots: crate::model::SnapshotRules { disks_grow: true, volumes_go: true },
+        snapshots: crate::model::SnapshotRules { disks_grow: true, volumes_go: true, levels: None },
         words: crate::model::Words {
             id_setting: Some("test.id"),
             id_range: "test_ids",

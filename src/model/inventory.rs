@@ -222,6 +222,12 @@ pub struct SnapshotSeen {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// Where it stands in its chain, where the product tells: 1 = below it is no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+    /// Whether it is the one that the machine goes on from.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub current: bool,
     /// Whether it is known to hold the memory of a running guest.
     #[serde(default, skip_serializing_if = "is_false")]
     pub with_memory: bool,
@@ -340,6 +346,15 @@ impl ObservedMachine {
     pub fn label_values(&self, path: &FieldPath) -> Option<Value> {
         let known = self.known_labels.get(path.device.as_ref()?.as_str())?;
         Some(Value::set(&known.values))
+    }
+
+    /// How many snapshots the machine's disks go on from, one on top of the other. Where it
+    /// cannot be told which ones these are, the longest chain there is.
+    pub fn snapshot_levels(&self) -> u32 {
+        let all = &self.snapshots;
+        let current = all.iter().find(|it| it.current).and_then(|it| it.level);
+        let longest = || all.iter().map(|it| it.level).max().flatten();
+        current.or_else(longest).unwrap_or_else(|| u32::try_from(all.len()).unwrap_or(u32::MAX))
     }
 
     /// What the machine will be once pending values are in force.

@@ -74,6 +74,8 @@ pub struct SnapshotRules {
     pub disks_grow: bool,
     /// Whether the volume of a disk can be deleted while there are any.
     pub volumes_go: bool,
+    /// How many can be taken one on top of the other; `None` = no bound is known.
+    pub levels: Option<u32>,
 }
 
 /// The product's own words for what help texts point at.

@@ -94,9 +94,8 @@ mod tests {
         SnapshotSeen {
             id: "snapshot-1".to_owned(),
             name: name.to_owned(),
-            with_memory: false,
-            created_ms: None,
             mark: snapshot_mark(description),
+            ..SnapshotSeen::default()
         }
     }
 

@@ -6,6 +6,7 @@ use super::{
     base::machine_base,
     change_hands, classified, machine_action_id,
     machines::{Trouble, changeable, unlocked},
+    own_snapshots::chain_is_full,
     summaries,
 };
 use crate::{
@@ -124,6 +125,10 @@ pub fn command(input: Input<'_>, key: &ResourceKey, command: &Command) -> Result
         return Ok(Answer::AlreadySo(text));
     }
     fits(key, at, command, seen)?;
+    let takes = matches!(command, Command::Snapshot { .. });
+    if let Some(trouble) = takes.then(|| chain_is_full((key, seen, product), 0)).flatten() {
+        return Err(trouble.into());
+    }
     let steps = steps(product, command, seen)?;
     let action = action(input, key, at, command, seen, steps);
     Ok(Answer::Do(Box::new(planned(input, ownership, command, action))))

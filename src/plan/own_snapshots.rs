@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Change, Choice, DataLoss, DesiredMachine, Disruption, FieldChange, FieldKind,
-        LostVolume, Lowered, ObservedMachine, Product, Reason, Step, StepOp, TakeSnapshot, Value,
-        Verb,
+        Action, Change, Choice, Code, DataLoss, DesiredMachine, Disruption, FieldChange, FieldKind,
+        FieldPath, LostVolume, Lowered, ObservedMachine, Product, Reason, ResourceKey, Step,
+        StepOp, TakeSnapshot, Value, Verb,
     },
     ownership::{own_snapshots, snapshot_name},
 };
@@ -40,6 +40,34 @@ pub(super) struct Changed<'a> {
     pub(super) grows: bool,
     /// Whether this plan deletes a volume of the machine.
     pub(super) loses: bool,
+    /// How many are taken before other changes of this plan.
+    pub(super) planned: u32,
+}
+
+/// Why no snapshot of a machine can be taken beside `planned` others: the product holds no
+/// longer chain.
+pub(super) fn chain_is_full(
+    (machine, seen, product): (&ResourceKey, &ObservedMachine, &dyn Product),
+    planned: u32,
+) -> Option<Trouble> {
+    let capabilities = product.capabilities();
+    let (most, levels) = (capabilities.snapshots.levels?, seen.snapshot_levels());
+    (levels.saturating_add(planned) >= most).then(|| Trouble {
+        code: Code::SnapshotsExist,
+        message: format!(
+            "{machine} has {levels} snapshots one on top of the other, and {} holds no more than \
+             {most}{}",
+            capabilities.product,
+            match planned {
+                0 => String::new(),
+                _ => format!("; this plan takes {planned} more of it already"),
+            }
+        ),
+        help: "remove old snapshots on the hypervisor first; those that novahost took before \
+               changes go with a smaller `snapshots: { keep }`"
+            .to_owned(),
+        place: None,
+    })
 }
 
 /// Whether a snapshot is taken before a change, and how.
@@ -57,6 +85,10 @@ pub(super) fn before_change(it: &Changed<'_>) -> Result<Before, Trouble> {
     if !rules.volumes_go && it.loses {
         let why = "it would need the volume that is to be deleted";
         return Ok(not_taken(it.fields, why));
+    }
+    if let Some(trouble) = chain_is_full((&it.machine.key, it.seen, it.product), it.planned) {
+        let field = FieldPath::of(FieldKind::Snapshots);
+        return Err(Trouble { place: Some(it.machine.place_of(&field).clone()), ..trouble });
     }
     let name = snapshot_name(&it.machine.key, it.base, &it.seen.snapshots);
     let take = TakeSnapshot { name: name.clone(), before_change: true };
@@ -145,9 +177,7 @@ impl Builder<'_> {
             classes: BTreeSet::new(),
             data_loss: DataLoss { volumes: lost.collect(), on_a_machine_that_stays: true },
             reversible: false,
-            place: Some(
-                machine.place_of(&crate::model::FieldPath::of(FieldKind::Snapshots)).clone(),
-            ),
+            place: Some(machine.place_of(&FieldPath::of(FieldKind::Snapshots)).clone()),
             steps,
             base: Some(machine_base(seen, BTreeSet::new())),
             claims: Vec::new(),

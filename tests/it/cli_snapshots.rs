@@ -240,3 +240,42 @@ fn a_product_without_them_refuses_the_field_with_its_place() {
     let wrong = Scratch::with("snapshots-wrong", &PROJECT.replace("keep: 2", "keep: 33"));
     wrong.run("validate").code(3).warns("keep: 33");
 }
+
+/// The product holds 32 in a chain. That is told before anything is touched, not by a task that
+/// fails once the guest is down.
+#[test]
+fn a_chain_that_is_full_blocks_what_would_take_one_more() {
+    let it = project("snapshots-full");
+    it.sandbox("vm snapshot web --name base --yes").code(0);
+    operator(&it, |control, id| {
+        control.change_vm(id, |vm| {
+            for level in 2..=31 {
+                let mut next = vm.snapshots[0].clone();
+                next.id = format!("snapshot-9{level}");
+                next.name = format!("by-hand-{level}");
+                next.parent = vm.current_snapshot.take();
+                vm.current_snapshot = Some(next.id.clone());
+                vm.snapshots.push(next);
+            }
+        });
+    });
+    change_memory(&it, 4, 3);
+    let before = names(&it);
+    assert_eq!(before.len(), 32, "there was room for one");
+    it.edit("memory: 3GiB", "memory: 2GiB");
+    let plan = it.sandbox("plan").code(0).says("[snapshots-exist]").fits();
+    plan.says_in_words("32 snapshots one on top of the other").says("holds no more than 32");
+    it.sandbox("apply --yes --allow restart").code(5);
+    it.sandbox("vm snapshot web --name more --yes").warns("holds no more than 32");
+    assert_eq!(names(&it), before);
+    // A mild change takes none, and nothing keeps it.
+    it.edit("memory: 2GiB", "memory: 3GiB");
+    it.edit("notes: First", "notes: Second");
+    it.applied();
+    // One that is gone makes room: where the machine goes on counts, not how many there are.
+    operator(&it, |control, id| {
+        control.change_vm(id, |vm| vm.current_snapshot = Some(vm.snapshots[3].id.clone()));
+    });
+    change_memory(&it, 3, 2);
+    assert_eq!(names(&it).len(), 33);
+}

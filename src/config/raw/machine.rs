@@ -178,8 +178,9 @@ record! {
         /// Whether one is taken before a change that is dearer than `online`: at its next boot, by a restart, or of its
         /// first-boot configuration.
         before_change: Option<Spanned<bool>>,
-        /// How many of them are kept: 3 unless written. Older ones are removed, with `--allow data-loss`.
-        keep: Option<Int<0, 32>>,
+        /// How many of them are kept: 3 unless written. Older ones are removed, with `--allow data-loss`. A vCenter
+        /// holds 32 in a chain: 28 leave room for those of one plan, and for one of a person.
+        keep: Option<Int<0, 28>>,
     }
 }
 

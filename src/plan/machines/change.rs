@@ -55,6 +55,7 @@ impl Builder<'_> {
             _ => Group::Free,
         };
         let mut actions = Vec::new();
+        let mut planned = 0;
         for group in [Group::Free, Group::Consent, Group::DataLoss] {
             let fields: Vec<FieldChange> =
                 found.fields.iter().filter(|it| group_of(it) == group).cloned().collect();
@@ -70,8 +71,25 @@ impl Builder<'_> {
                 // meet its snapshot.
                 let later = if group == Group::Free { &found.fields } else { &action.fields };
                 let grows = later.iter().any(own_snapshots::grows);
-                let it = (machine, seen, product);
-                notes.extend(kept_before(&mut action, it, (grows, loses))?);
+                let changed = Changed {
+                    machine,
+                    seen,
+                    product,
+                    fields: &action.fields,
+                    base: action.base.as_ref().map_or("", |base| base.sha256.as_str()),
+                    grows,
+                    loses,
+                    planned,
+                };
+                match before_change(&changed)? {
+                    Before::Nothing => {}
+                    Before::NotTaken(why) => notes.push(why),
+                    Before::Taken(taken, choice) => {
+                        own_snapshots::insert(&mut action.steps, taken);
+                        action.choices.push(choice);
+                        planned += 1;
+                    }
+                }
             }
             actions.push(action);
             for note in notes {
@@ -132,25 +150,6 @@ impl Builder<'_> {
             new_nics: &new_nics,
         };
         Ok(self.allocator.allot(&request, product)?)
-    }
-}
-
-/// Puts the snapshot before a change that its entry asks for; a note when there is none.
-fn kept_before(
-    action: &mut Action,
-    (machine, seen, product): (&DesiredMachine, &ObservedMachine, &dyn Product),
-    (grows, loses): (bool, bool),
-) -> Result<Option<String>, Trouble> {
-    let base = action.base.as_ref().map_or("", |base| base.sha256.as_str());
-    let changed = Changed { machine, seen, product, fields: &action.fields, base, grows, loses };
-    match before_change(&changed)? {
-        Before::Nothing => Ok(None),
-        Before::NotTaken(why) => Ok(Some(why)),
-        Before::Taken(taken, choice) => {
-            own_snapshots::insert(&mut action.steps, taken);
-            action.choices.push(choice);
-            Ok(None)
-        }
     }
 }
 

@@ -75,7 +75,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     default_bus: Bus::Scsi,
     detaches_disks: true,
     linked_needs_snapshot: false,
-    snapshots: SnapshotRules { disks_grow: true, volumes_go: false },
+    snapshots: SnapshotRules { disks_grow: true, volumes_go: false, levels: None },
     words: Words {
         id_setting: Some("proxmox.vmid"),
         id_range: "vmid_range",

@@ -14,6 +14,7 @@ mod devices;
 mod examine;
 mod extra;
 mod guarded;
+mod hung;
 mod locate;
 mod lower;
 mod normalize;

@@ -84,7 +84,11 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     linked_needs_snapshot: true,
     // "Growing a disk ... is not supported with snapshots", and what a snapshot holds is not
     // deleted either.
-    snapshots: SnapshotRules { disks_grow: false, volumes_go: false },
+    snapshots: SnapshotRules {
+        disks_grow: false,
+        volumes_go: false,
+        levels: Some(32), // VMware's documentation of snapshots
+    },
     words: Words {
         id_setting: None,
         id_range: "defaults",

@@ -5,9 +5,9 @@
 
 use super::{
     call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
-    chains::Folders,
     examine,
     extra::DeclaredKeys,
+    hung::Hung,
     locate,
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
@@ -28,7 +28,7 @@ use crate::{
         Altered, At, Authors, Birthplace, DesiredState, ErrorKind, Examination, Fresh, FreshObject,
         HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, NativeId,
         ObservedSpread, ProjectName, ProviderError, Receipt, Refusal, RefusalKind, ResourceKey,
-        Retry, Scope, StepOp, Submitted, Target, TaskRef, TaskState,
+        Retry, Scope, Submitted, Target, TaskRef, TaskState,
     },
     provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
@@ -118,6 +118,8 @@ pub(super) struct Inner {
     /// Where things are, as it was last read. Single reads look names up here, and read it
     /// again when they meet something that it does not know.
     places: Mutex<Option<Index>>,
+    /// Who may hang on whose disks, as it was last read.
+    hung: Hung,
     /// Paths that this server does not know, so that they are not asked for again.
     dropped: std::sync::Mutex<BTreeSet<String>>,
 }
@@ -195,6 +197,7 @@ impl VcenterProvider {
             settle: settings.settle,
             clock,
             places: Mutex::new(None),
+            hung: Hung::default(),
             dropped: std::sync::Mutex::default(),
         };
         Ok(Self { inner })
@@ -696,12 +699,8 @@ impl Inner {
             Err(error) => return Submitted::NotSent(error),
         };
         match self.hung_on(call, &operation).await {
-            Ok(names) if names.is_empty() => {}
-            Ok(names) => {
-                let text =
-                    format!("disks of linked clones go on from its own: {}", names.join(", "));
-                return Submitted::Refused(Refusal { kind: RefusalKind::Invalid, text });
-            }
+            Ok(None) => {}
+            Ok(Some(refusal)) => return Submitted::Refused(refusal),
             Err(error) => return Submitted::NotSent(error),
         }
         // Ties the two logs together.
@@ -767,16 +766,13 @@ impl Inner {
         }
     }
 
-    /// Machines whose disks go on from those of the one that a call takes away, or of which it
-    /// takes a snapshot away. An inventory knows of those that were read in full; who else
-    /// there is, is asked here, of machines with snapshots alone: nothing else can be gone on
-    /// from.
+    /// Why a call is refused because other machines' disks go on from those of its own. Asked
+    /// of machines with snapshots alone: nothing else can be gone on from.
     async fn hung_on(
         &self,
         call: &Call<'_>,
         operation: &str,
-    ) -> Result<Vec<String>, ProviderError> {
-        let takes = matches!(call.op, StepOp::Delete | StepOp::RemoveSnapshot { .. });
+    ) -> Result<Option<Refusal>, ProviderError> {
         let snapshots = match &call.fresh.object {
             FreshObject::Machine(seen) => !seen.snapshots.is_empty(),
             FreshObject::Pool(_)
@@ -784,30 +780,13 @@ impl Inner {
             | FreshObject::Absent
             | FreshObject::Unreadable(_) => false,
         };
-        if !takes || !snapshots {
-            return Ok(Vec::new());
-        }
+        let Some(id) = call.target.id().filter(|_| snapshots) else { return Ok(None) };
         let raw = serde_json::from_value::<RawMachine>(call.fresh.raw.clone());
         let raw = raw.map_err(|error| {
             doubt(operation, format!("what was read of it is not a machine's: {error}"))
         })?;
-        let own = Folders::of(&raw.devices);
-        let spell = |error: CallError| error.into_provider(operation);
-        let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
-        let paths = [Paths::of("VirtualMachine", &["name", "config.hardware.device"])];
-        let read = self.client.collect(&root.map_err(spell)?, &paths, operation).await;
-        let mut names = Vec::new();
-        for object in &read.map_err(spell)?.objects {
-            let devices = object.props.get("config.hardware.device");
-            let devices = devices.map_or(&[][..], |it| it.children.as_slice());
-            let itself = call.target.id().is_some_and(|id| id.as_str() == object.obj.value);
-            if !itself && Folders::of(devices).hangs_on(&own) {
-                let name = object.props.get("name").map_or("?", |name| name.text.as_str());
-                names.push(places::unescape(name));
-            }
-        }
-        names.sort();
-        Ok(names)
+        let at = (&self.client, &self.clock);
+        self.hung.refusal(at, call.op, (id.as_str(), &raw), operation).await
     }
 
     /// Tasks mean something only together with the vCenter that they run in.

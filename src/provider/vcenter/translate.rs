@@ -338,15 +338,16 @@ fn boot_order(
 /// Every snapshot, parents before children and older before newer.
 fn snapshots(object: &ObjectContent) -> Vec<SnapshotSeen> {
     let mut found = Vec::new();
-    let mut waiting: Vec<&Node> = object
-        .props
-        .get("snapshot")
-        .map(|info| info.all("rootSnapshotList").collect())
-        .unwrap_or_default();
+    let info = object.props.get("snapshot");
+    let current = info.and_then(|info| info.moref_at("currentSnapshot"));
+    let mut waiting: Vec<(u32, &Node)> =
+        info.into_iter().flat_map(|info| info.all("rootSnapshotList")).map(|it| (1, it)).collect();
     waiting.reverse();
-    while let Some(node) = waiting.pop() {
+    while let Some((level, node)) = waiting.pop() {
         if let Some(id) = node.moref_at("snapshot") {
             found.push(SnapshotSeen {
+                level: Some(level),
+                current: current.as_ref() == Some(&id),
                 id: id.value,
                 name: unescape(node.text_at("name").unwrap_or_default()),
                 with_memory: node.word_at("state") != Some("poweredOff"),
@@ -358,7 +359,7 @@ fn snapshots(object: &ObjectContent) -> Vec<SnapshotSeen> {
             });
         }
         let children: Vec<&Node> = node.all("childSnapshotList").collect();
-        waiting.extend(children.into_iter().rev());
+        waiting.extend(children.into_iter().rev().map(|it| (level.saturating_add(1), it)));
     }
     found
 }

@@ -97,8 +97,10 @@ pub async fn what_linked_clones_hang_on_is_not_taken_away(lab: Lab) {
     let snapshot = ours.snapshots[0].clone();
     let truth = lab.truth();
     let mut steps = lab.lower(&Change::RemoveSnapshots(&[&snapshot]));
+    // From the step on that announces it: nothing is begun that cannot be ended.
     let delete = lab.lower(&Change::Delete(&ours));
-    steps.extend(delete.into_iter().filter(|step| step.op.is_end()));
+    assert!(delete.len() > 1 && delete[delete.len() - 1].op.is_end());
+    steps.extend(delete);
     for step in &steps {
         // Whatever was seen before: right before the call it is asked who goes on from it.
         let fresh = lab.read().await;
@@ -108,4 +110,36 @@ pub async fn what_linked_clones_hang_on_is_not_taken_away(lab: Lab) {
         assert!(refusal.text.contains("child"), "{}", refusal.text);
     }
     assert_eq!(lab.truth(), truth);
+}
+
+/// A machine that tells nothing of its disks may be a linked clone: only where it cannot be one
+/// does what it might hang on go.
+pub async fn what_may_hang_on_it_and_cannot_be_seen_is_not_lost(lab: Lab) {
+    lab.small().await;
+    for step in take(&lab, "novahost-000000000001", true) {
+        lab.must(&step).await;
+    }
+    let ours = lab.seen().await;
+    lab.act(Act::BranchOff(&ours.id, "ruin"));
+    let listed = lab.observe().await.listed;
+    let ruin = listed.iter().find(|(_, row)| row.name.as_ref().is_some_and(|it| it == "ruin"));
+    let other = ruin.unwrap().0.clone();
+    lab.act(Act::Ruin(&other));
+    let snapshot = ours.snapshots[0].clone();
+    let truth = lab.truth();
+    let mut steps = lab.lower(&Change::RemoveSnapshots(&[&snapshot]));
+    steps.extend(lab.lower(&Change::Delete(&ours)));
+    for step in &steps {
+        let fresh = lab.read().await;
+        let (submitted, _) = lab.send(step, &fresh).await;
+        let Submitted::Refused(refusal) = submitted else { panic!("{submitted:?}") };
+        assert_eq!(refusal.kind, RefusalKind::Invalid);
+        assert!(refusal.text.contains("ruin"), "{}", refusal.text);
+    }
+    assert_eq!(lab.truth(), truth);
+    lab.act(Act::Delete(&other));
+    for step in &steps {
+        lab.must(step).await;
+    }
+    assert!(matches!(lab.read().await.object, FreshObject::Absent));
 }

@@ -407,7 +407,9 @@ impl Stage for Played {
             }),
             Act::Sibling(..) => unreachable!("nothing keeps machines apart there yet"),
             Act::Label(..) => unreachable!("labels are not made there yet"),
-            Act::BranchOff(..) => unreachable!("novahost takes no snapshots there yet"),
+            Act::BranchOff(..) | Act::Ruin(..) => {
+                unreachable!("novahost takes no snapshots there yet")
+            }
             Act::MakePool(name) => control.edit(|world| {
                 world.pools.insert(name.to_owned(), Pool::default());
             }),

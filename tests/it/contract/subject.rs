@@ -177,6 +177,8 @@ pub enum Act<'a> {
     /// Makes a machine of this name whose disk goes on from the first snapshot of this one,
     /// and that bears no mark of ours.
     BranchOff(&'a NativeId, &'a str),
+    /// Its host cannot read what it is any more.
+    Ruin(&'a NativeId),
     /// Makes a pool that was not there.
     MakePool(&'a str),
     /// Makes another machine of our project like this one, for the entry of that name.

@@ -158,6 +158,7 @@ rules! {
     17 births::a_guest_without_tools_is_deaf Usual faulty Nobody Mock [Tools];
     17 kept::a_snapshot_is_taken_and_removed_and_no_other Usual clean Nobody Vcsim [OwnSnapshots];
     17 kept::what_linked_clones_hang_on_is_not_taken_away Usual faulty Nobody Mock [OwnSnapshots];
+    17 kept::what_may_hang_on_it_and_cannot_be_seen_is_not_lost Usual faulty Nobody Mock [OwnSnapshots];
     18 life::a_half_made_machine_is_built_to_its_end Usual clean Schema Mock;
     19 life::a_device_is_in_the_map_from_the_call_that_makes_it Usual clean Schema Mock;
     19 births::a_card_that_was_added_is_found_by_its_handle Usual clean Schema Mock;

@@ -549,6 +549,7 @@ impl Stage for Played {
                     world.volumes.get_mut(&file).unwrap().parent = Some(base);
                 });
             }
+            Act::Ruin(id) => self.change(id, |vm| vm.connection = "inaccessible".to_owned()),
             Act::MakePool(name) => control.edit(|world| {
                 let parent = folder(world, "novahost");
                 let holds = ["Folder", "VirtualMachine", "VirtualApp"].map(str::to_owned);
