@@ -120,6 +120,8 @@ fn of_our_own_the_oldest_go_with_consent_and_others_stay() {
     // Three of ours, two are to be kept: that is a loss of data, and waits.
     let plan = it.sandbox("plan").code(0).says("snapshot").fits();
     assert!(plan.out.contains(&before[1]) && !plan.out.contains("my-own-copy"), "{plan}");
+    plan.says("loses 1 snapshot").says(&format!("snapshot {}", before[1])).says_not("volume");
+    it.sandbox("drift").code(2).says("[surplus]").says(&before[1]).fits();
     it.sandbox("apply --yes").code(0).says("1 waiting");
     assert_eq!(names(&it), before);
     it.sandbox("apply --yes --allow data-loss").code(0).says("1 done");

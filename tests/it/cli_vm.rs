@@ -133,8 +133,8 @@ fn a_snapshot_is_taken_and_listed() {
     run("describe VM").code(0).says("snapshot before-upgrade").says("snapshot manual-").fits();
     run("vm snapshot VM --name before-upgrade --yes").code(5).warns("[name-taken]");
     it.settled();
-    let world = std::fs::read(it.path(".novahost/sandbox/vc-lyon.json")).unwrap();
-    let world = vcenter::World::from_json(&world).unwrap();
+    let file = it.path(".novahost/sandbox/vc-lyon.json");
+    let mut world = vcenter::World::from_json(&std::fs::read(&file).unwrap()).unwrap();
     let name = machine.strip_prefix("vm/").unwrap();
     let (_, vm) = world.vms().find(|(id, _)| world.entities[*id].name == name).unwrap();
     let taken: Vec<(&str, &str)> =
@@ -142,4 +142,13 @@ fn a_snapshot_is_taken_and_listed() {
     assert_eq!(taken.len(), 2);
     assert_eq!(taken[0].0, "before-upgrade");
     assert!(taken[0].1.contains(&machine), "{taken:?}");
+    // A guest that nobody can ask to shut down: what is left is told before and after.
+    let found = world.vms().find(|(id, _)| world.entities[*id].name == name);
+    let id = found.unwrap().0.to_owned();
+    world.vm_mut(&id).unwrap().behaviour.tools = false;
+    std::fs::write(&file, serde_json::to_vec(&world).unwrap()).unwrap();
+    let ran = run("vm stop VM --yes");
+    assert_ne!(ran.code, 0);
+    ran.says_in_words("`--hard` takes its power instead").warns("`--hard`");
+    run("vm stop VM --yes --hard").code(0).says("Command: 1 done.");
 }

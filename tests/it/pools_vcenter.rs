@@ -97,8 +97,7 @@ fn pools_are_made_once_and_go_when_they_are_empty() {
     let ran = lab.scratch.run("plan").code(0);
     ran.clone().says("makes     attribute novahost.id, folder Tenants, folder Tenants/acme");
     ran.says("folder plain").says("resource pool");
-    // Both pools need the attribute, and make it at once.
-    lab.scratch.run("apply --yes").code(0).says("Apply: 3 done").says_not("refused");
+    lab.scratch.run("apply --yes").code(0).says("Apply: 3 done");
     let acme = lab.find("Folder", "acme").unwrap();
     let plain = lab.find("ResourcePool", "plain").unwrap();
     let machine = lab.server.control().find_vm("web").unwrap();
@@ -206,6 +205,11 @@ fn a_pool_that_is_renamed_keeps_its_place() {
     // So does one below which another is to be.
     lab.declare("pools:\n  below: { at: { vc: { folder: Tenants/acme/below } } }\n");
     lab.scratch.run("plan --target pool/below").code(0).says_not("to delete");
+    // So does one that machines in no pool are to be in.
+    lab.scratch
+        .write("novahost.yaml", &lab.head.replace("folder: novahost", "folder: Tenants/acme"));
+    let plan = lab.scratch.run("plan --target pool/acme").code(0).says_not("to delete");
+    plan.says_in_words("what is in no pool is there now");
     // Nobody names it any more: it is ours still, by its mark, and goes with consent.
     lab.declare("");
     lab.scratch.run("plan --target pool/acme").code(0).says("pool/acme");
@@ -240,6 +244,23 @@ fn a_place_that_the_yaml_changed_is_no_drift() {
     lab.declare(&format!("{moved}{MACHINE}"));
     let told = lab.scratch.run("drift").code(2).says("vm/web");
     told.says("[config-changed] vm/web").says_not("[drift]");
+    lab.stop();
+}
+
+/// Several pools need the attribute, and any of them, or somebody else, makes it first.
+#[test]
+fn an_attribute_that_is_there_by_now_is_what_was_wanted() {
+    let lab = lab("pools-at-once");
+    lab.declare(ONE);
+    let mut before = true;
+    lab.server.control().set_fault(Box::new(move |point| {
+        let first = point.method == "AddCustomFieldDef" && std::mem::take(&mut before);
+        first.then(|| vcenter::Fault::Deed(vcenter::Deed::DefineField("novahost.id".to_owned())))
+    }));
+    lab.scratch.run("apply --yes").code(0).says("Apply: 1 done").says_not("refused");
+    let made = lab.server.control().counts().get("AddCustomFieldDef").copied();
+    assert_eq!(made, Some(1), "it was asked for, and refused");
+    lab.scratch.run("plan --detailed-exitcode").code(0).says("Nothing to do");
     lab.stop();
 }
 

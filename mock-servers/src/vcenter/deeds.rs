@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Control;
 use super::vm::Vm;
+use super::world::CustomField;
 
 /// One deed. Where it is about a machine, that is the one of the request it comes before, or another
 /// one by its id or name; a machine that is not there is left alone.
@@ -49,6 +50,8 @@ pub enum Deed {
     Hide(bool),
     /// Lets everybody see that the machine is there, and read nothing of it; or ends that.
     Veil(bool),
+    /// Defines a custom attribute for objects of every kind.
+    DefineField(String),
     /// All sessions end.
     EndSessions,
     /// The listener shows another certificate, of another authority, or its own again.
@@ -70,6 +73,10 @@ impl Control {
         match deed {
             Deed::HostOffline(host, offline) => self.host_offline(host, *offline),
             Deed::Maintenance(host, on) => self.maintenance(host, *on),
+            Deed::DefineField(name) => self.edit(|world| {
+                let key = world.fields.keys().next_back().map_or(101, |last| last + 1);
+                world.fields.insert(key, CustomField { name: name.clone(), of: None });
+            }),
             Deed::EndSessions => self.end_sessions(),
             Deed::Certificate(foreign) => self.certificate(*foreign),
             Deed::All(deeds) => {
@@ -176,6 +183,7 @@ impl Control {
             Deed::Occupy
             | Deed::HostOffline(..)
             | Deed::Maintenance(..)
+            | Deed::DefineField(_)
             | Deed::EndSessions
             | Deed::Certificate(_)
             | Deed::All(_)

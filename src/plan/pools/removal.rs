@@ -4,7 +4,7 @@ use super::{own_parts, pool_action_id};
 use crate::{
     model::{
         Action, Blocked, Change, Code, DataLoss, Disruption, HypervisorInventory, HypervisorName,
-        NativeId, ObservedPool, Reason, ResourceKey, Verb,
+        NativeId, ObservedPool, PartSeen, Reason, ResourceKey, Verb,
     },
     plan::{Builder, base::pool_base},
 };
@@ -66,8 +66,9 @@ impl Builder<'_> {
         self.add(action, Reason::Removed);
     }
 
-    /// Whether another entry names what the pool is made of: it was renamed, or something was
-    /// put below it. What machines are to be in is nothing to remove, empty or not.
+    /// Whether something else in the configuration names what the pool is made of: its entry was
+    /// renamed, another is put below it, or machines in no pool go there. What machines are to
+    /// be in is nothing to remove, empty or not.
     fn used_under_another_name(
         &self,
         hypervisor: &HypervisorName,
@@ -82,8 +83,11 @@ impl Builder<'_> {
             .filter(|(it, _)| it.named)
             .filter_map(|(it, key)| Some((it.id.as_ref()?, key)))
             .collect();
-        let (part, other) =
-            own_parts(seen).find_map(|(part, it)| Some((part, *named.get(it.id.as_ref()?)?)))?;
+        let other = |it: &PartSeen| {
+            let entry = named.get(it.id.as_ref()?).map(ToString::to_string);
+            entry.or_else(|| it.named.then(|| "what is in no pool".to_owned()))
+        };
+        let (part, other) = own_parts(seen).find_map(|(part, it)| Some((part, other(it)?)))?;
         Some(format!(
             "`{}` on {hypervisor} bears its mark, and {other} is there now: nothing of it is \
              removed. An entry of the old name would have it as ours again",

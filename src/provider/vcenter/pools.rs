@@ -81,6 +81,8 @@ pub(super) struct PoolReader<'a> {
     /// What the pools of the configuration are here.
     pub pools: &'a BTreeMap<Name, PoolPlace>,
     pub datacenter: Option<&'a str>,
+    /// The folder of machines in no pool, below the datacenter's.
+    pub folder: &'a str,
     /// The cluster that is preferred when nothing else decides.
     pub cluster: Option<&'a str>,
 }
@@ -124,7 +126,7 @@ impl PoolReader<'_> {
             pool.parts.values().filter_map(|part| part.id.clone()).collect();
         let strays = marked.get(name).into_iter().flatten();
         for object in strays.filter(|it| !known.contains(it.value.as_str())) {
-            let seen = self.seen(Some(object), false);
+            let seen = self.seen(Some(object), self.takes_the_rest(object));
             pool.parts.insert(self.part_of(object), seen);
         }
         if pool.parts.is_empty() {
@@ -147,6 +149,13 @@ impl PoolReader<'_> {
         }
         pool.comment = self.comment(&pool, name).unwrap_or_default();
         Some(pool)
+    }
+
+    /// Whether machines in no pool are made in it, so that the configuration names it without
+    /// any pool.
+    fn takes_the_rest(&self, object: &MoRef) -> bool {
+        object.kind == "Folder"
+            && self.places.folder_path(object).is_some_and(|path| path == path_names(self.folder))
     }
 
     fn comment(&self, pool: &ObservedPool, name: &Name) -> Option<String> {

@@ -545,6 +545,7 @@ impl Inner {
             project: self.project.as_ref(),
             pools: &self.pools,
             datacenter: self.datacenter.as_deref(),
+            folder: &self.folder,
             cluster: self.cluster.as_deref(),
         }
     }

@@ -117,6 +117,7 @@ pub(super) fn look(
         project: Some(&project),
         pools,
         datacenter: None,
+        folder: "novahost",
         cluster,
     };
     reader.all()
@@ -229,6 +230,7 @@ fn what_the_account_lacks_is_told_before_anything_is_made() {
             project: Some(&project),
             pools: &pools,
             datacenter: None,
+            folder: "novahost",
             cluster: None,
         };
         let list = Node {
