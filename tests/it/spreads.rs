@@ -151,23 +151,27 @@ fn a_rule_of_our_name_that_is_not_ours_is_left_and_said() {
 fn a_machine_that_is_blocked_holds_its_rule_up_and_removes_nothing() {
     let lab = lab("spread-blocked", vcenter::Switches::default());
     lab.declare(2, SPREAD);
-    // Its name is taken: it cannot be born.
-    lab.scratch.edit("  web-2:", "  old-print:");
-    let plan = lab.scratch.run("plan").code(0).says("create spread/web on vc-lyon [dependency]");
-    plan.says_in_words("vm/old-print is blocked, and it is one of those to be kept apart");
-    lab.declare(2, SPREAD);
+    // Its name is taken, or no host is large enough: it cannot be born.
+    let whole = lab.scratch.read("novahost.yaml");
+    let huge = "  web-2: { resources: { cpu: 1, memory: 900GiB },";
+    for (name, entry) in [("old-print", "  old-print: {"), ("web-2", huge)] {
+        lab.scratch.write("novahost.yaml", &whole.replace("  web-2: {", entry));
+        let plan = lab.scratch.run("plan").code(0);
+        let plan = plan.says("create spread/web on vc-lyon [dependency]");
+        plan.says_in_words(&format!(
+            "vm/{name} is blocked, and it is one of those to be kept apart"
+        ));
+    }
+    lab.scratch.write("novahost.yaml", &whole);
     lab.scratch.run("apply --yes").code(0);
     let before = lab.rules();
-    // Somebody destroys one and takes its name.
-    let named = |name: &str| lab.server.control().find_vm(name).unwrap();
-    let (web, print) = (named("web-2"), named("old-print"));
-    lab.server.control().edit(|world| {
-        world.entities.remove(&web);
-        world.entities.get_mut(&print).unwrap().name = "web-2".to_owned();
-    });
+    // Somebody destroys one that cannot be made again.
+    let web = lab.server.control().find_vm("web-2").unwrap();
+    lab.server.control().edit(|world| drop(world.entities.remove(&web)));
+    lab.scratch.edit("  web-2: {", huge);
     let plan = lab.scratch.run("plan").code(0).says("update spread/web on vc-lyon [dependency]");
     plan.says_not("delete spread");
-    lab.scratch.run("apply --yes --allow delete").code(5);
+    lab.scratch.run("apply --yes --allow delete --confirm vm/web-2").code(5);
     assert_eq!(lab.rules(), before);
     lab.stop();
 }
