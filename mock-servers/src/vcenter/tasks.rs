@@ -226,6 +226,7 @@ fn description(method: &str, kind: &str) -> String {
         "ResetVM_Task" => "reset",
         "SuspendVM_Task" => "suspend",
         "RelocateVM_Task" => "relocate",
+        "UpgradeVM_Task" => "upgradeVirtualHardware",
         "Destroy_Task" => "destroy",
         "Rename_Task" => "rename",
         "MoveIntoFolder_Task" => "moveInto",

@@ -66,10 +66,20 @@ pub async fn a_lost_change_is_looked_up(lab: Lab) {
     machine.spec.memory = Some(Bytes::gib(7));
     machine.spec.disks.get_mut("boot").unwrap().size = Some(Bytes::gib(20));
     machine.spec.pool = Some(lab.props().pool.as_str().into());
+    if lab.has_field(FieldKind::HardwareVersion) {
+        // The template has 19.
+        machine.spec.hardware_version = Some(20);
+    }
+    if lab.has(Need::DiskMoves) {
+        let other = lab.props().other_storage.clone();
+        machine.spec.disks.get_mut("boot").unwrap().storage = Some(other);
+    }
     let mut steps = lab.update_steps(&machine, false).await;
     let names: Vec<_> = steps.iter().map(|step| step.op.name()).collect();
     let spoken = |word: &&str| lab.speaks(word);
-    let wanted = ["configure", "grow-disk", "set-pool"].into_iter().filter(spoken);
+    let wanted = ["upgrade-hardware", "configure", "grow-disk", "move-disks", "set-pool"]
+        .into_iter()
+        .filter(spoken);
     assert_eq!(names, wanted.collect::<Vec<_>>());
     steps.extend(lab.lower(&Change::Start));
     for step in &steps {
@@ -128,4 +138,15 @@ pub async fn what_still_runs_is_running(lab: Lab) {
     let Located::Running(_) = lab.provider.locate(&intent).await else { panic!("not running") };
     assert!(matches!(lab.settle(&intent).await, Located::Happened(_)));
     assert_eq!(lab.world.mutations(), 2);
+    if !lab.has_field(FieldKind::HardwareVersion) {
+        return;
+    }
+    let mut newer = Expect::default();
+    newer.fields.insert(FieldPath::of(FieldKind::HardwareVersion), Some(Value::Count(20)));
+    lab.trouble(Point::Mutation, Trouble::LostAfter);
+    let fresh = lab.read().await;
+    let (_, intent) = lab.send(&bare(StepOp::UpgradeHardware { to: 20 }, newer), &fresh).await;
+    let Located::Running(_) = lab.provider.locate(&intent).await else { panic!("not running") };
+    assert!(matches!(lab.settle(&intent).await, Located::Happened(_)));
+    assert_eq!(lab.world.mutations(), 3);
 }
