@@ -135,6 +135,7 @@ pub fn end(lab: &Lab, prepared: &Prepared, wrong: &mut Vec<String>) {
 /// A step of the journal.
 #[derive(Debug)]
 pub struct Step {
+    key: String,
     op: String,
     native: String,
     outcome: Option<String>,
@@ -147,7 +148,7 @@ pub fn steps(lab: &Lab) -> BTreeMap<i64, Step> {
         return BTreeMap::new();
     };
     // A birth whose id the product chooses has a name in its place.
-    let sql = "SELECT id, op,
+    let sql = "SELECT id, key, op,
          coalesce(nullif(native_id, ''), json_extract(intent, '$.target.birth.name'), ''), outcome
          FROM steps";
     let Ok(mut statement) = conn.prepare(sql) else {
@@ -155,7 +156,8 @@ pub fn steps(lab: &Lab) -> BTreeMap<i64, Step> {
         return BTreeMap::new();
     };
     let read = |row: &rusqlite::Row<'_>| {
-        Ok((row.get(0)?, Step { op: row.get(1)?, native: row.get(2)?, outcome: row.get(3)? }))
+        let (key, op) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, Step { key, op, native: row.get(3)?, outcome: row.get(4)? }))
     };
     statement.query_map([], read).unwrap().map(Result::unwrap).collect()
 }
@@ -186,22 +188,24 @@ pub fn resumed(
     let seen = seen(lab, first);
     for (row, was) in before.iter().filter(|(_, it)| is_open(it)) {
         let Some(is) = after.get(row).filter(|it| !is_open(it)) else { continue };
-        if let Some(false) = is_true(&seen, &after, is) {
+        if let Some(false) = is_true(&seen, &after, (*row, is)) {
             wrong.push(format!("`{was:?}` was looked up as {:?}, which is not so", is.outcome));
         }
     }
 }
 
 /// Whether the world shows what a row claims; `None` where it cannot be seen now.
-fn is_true(seen: &Seen, steps: &BTreeMap<i64, Step>, step: &Step) -> Option<bool> {
+fn is_true(seen: &Seen, steps: &BTreeMap<i64, Step>, (row, step): (i64, &Step)) -> Option<bool> {
     let happened = step.outcome.as_deref() == Some("done");
     let machine = seen.machines.iter().find(|it| it.id == step.native || it.name == step.native);
     let same = |it: &Step| match machine {
         Some(machine) => it.native == machine.id || it.native == machine.name,
-        // What is gone has lost its other name.
-        None => true,
+        // What is gone has lost its other name; its key is left.
+        None => it.native == step.native || it.key == step.key,
     };
-    let undone = |op: &str| steps.values().any(|it| it.op == op && same(it));
+    // Only what was sent later can have undone it.
+    let later = || steps.range(row + 1..).map(|(_, it)| it);
+    let undone = |op: &str| later().any(|it| it.op == op && same(it));
     match step.op.as_str() {
         "clone" | "create" if !undone("delete") => Some(machine.is_some() == happened),
         "delete" => Some(machine.is_none() == happened),
