@@ -167,10 +167,7 @@ fn where_a_snapshot_would_stand_in_the_way_none_is_taken_and_that_is_said() {
     it.edit("    disks: { data: { size: 10GiB, on_remove: delete } }\n", "");
     it.edit("memory: 4GiB", "memory: 3GiB");
     it.sandbox("plan").code(0).says_in_words("no snapshot is taken before `memory` changes").fits();
-    for _ in 0..2 {
-        let ran = it.sandbox("apply --yes --allow restart --allow data-loss");
-        assert!([0, 6, 7].contains(&ran.code), "{ran}");
-    }
+    it.sandbox("apply --yes --allow restart --allow data-loss").code(0).says("2 done");
     it.settled();
     assert_eq!(snapshots(&it), []);
 }
