@@ -106,3 +106,12 @@ fn each_rule_of_the_ownership_table_has_a_scenario_that_fails_without_it() {
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
+
+/// The bugs of no row are hunted by the campaigns, and are held to be there.
+#[test]
+fn every_bug_of_a_row_has_a_scenario_and_no_other_has() {
+    for (bug, name, _, row, _) in Bug::ALL {
+        let scenarios = CATCHES.iter().filter(|(it, ..)| it == bug).count();
+        assert_eq!(scenarios, usize::from(!row.is_empty()), "scenarios of {name}");
+    }
+}
