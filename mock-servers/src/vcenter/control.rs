@@ -22,6 +22,8 @@ pub struct RequestLog {
     pub on: String,
     /// Status; 0 where the connection was cut instead.
     pub status: u16,
+    /// Whether it is one that could change something.
+    pub mutates: bool,
 }
 
 /// A handle on a running vCenter. All methods take effect before they return.

@@ -110,12 +110,12 @@ async fn handle(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         ("POST", "/sdk") => {}
         (_, path) if Asked::is_at(path) => {}
         ("GET", "/sdk/vimServiceVersions.xml") => {
-            log(shared, "vimServiceVersions.xml", "", 200);
+            log(shared, ("vimServiceVersions.xml", ""), false, 200);
             return Ok(reply(Sent::plain(200, versions()), &Spoilt::No));
         }
         (_, "/sdk") => return Ok(reply(Sent::plain(405, "Method Not Allowed"), &Spoilt::No)),
         _ => {
-            log(shared, "", &path, 404);
+            log(shared, ("", &path), false, 404);
             return Ok(reply(Sent::plain(404, "Not Found"), &Spoilt::No));
         }
     }
@@ -211,7 +211,7 @@ async fn serve(
     }
     let sent = match &planted {
         Some(Fault::DropBefore | Fault::HangBefore(_)) => {
-            log(shared, method, on, 0);
+            log(shared, (method, on), arrival.mutates, 0);
             return Err(Cut);
         }
         Some(Fault::Status(status, text)) => Sent::plain(*status, text.clone()),
@@ -245,7 +245,7 @@ async fn serve(
         tokio::time::sleep(*time).await;
     }
     if matches!(planted, Some(Fault::DropAfter | Fault::HangAfter(_))) {
-        log(shared, method, on, 0);
+        log(shared, (method, on), arrival.mutates, 0);
         return Err(Cut);
     }
     let spoilt = match &planted {
@@ -254,7 +254,7 @@ async fn serve(
         Some(Fault::Garbage(text)) => Spoilt::Garbage(text.clone()),
         _ => Spoilt::No,
     };
-    log(shared, method, on, sent.status);
+    log(shared, (method, on), arrival.mutates, sent.status);
     if let Some(recorder) = &shared.recorder {
         recorder.write(&Exchange {
             verb: heard.rest.as_ref().map_or("POST", |it| it.verb.as_str()),
@@ -332,9 +332,9 @@ fn without_views(text: &str) -> String {
     out + rest
 }
 
-fn log(shared: &Arc<Shared>, method: &str, on: &str, status: u16) {
+fn log(shared: &Arc<Shared>, (method, on): (&str, &str), mutates: bool, status: u16) {
     let (method, on) = (method.to_owned(), on.to_owned());
-    shared.core().requests.push(RequestLog { method, on, status });
+    shared.core().requests.push(RequestLog { method, on, status, mutates });
 }
 
 fn versions() -> String {

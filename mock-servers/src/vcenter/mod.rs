@@ -28,6 +28,7 @@ mod options;
 mod props;
 mod record;
 mod rest;
+mod rest_body;
 mod schema;
 mod server;
 mod session;

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use hyper::header::HeaderMap;
 use serde_json::{Value as Json, json};
 
+use super::rest_body as body;
 use super::server::Shared;
 use super::tagging::{Category, No, Tag};
 use crate::harness::{Actor, Arrival};
@@ -32,6 +33,8 @@ pub(crate) struct Asked {
     basic: Option<(String, String)>,
     token: String,
     body: Json,
+    /// Why the body is not one of this call.
+    bad: Option<No>,
 }
 
 /// What can be asked for.
@@ -48,6 +51,28 @@ enum Call {
     Worn,
     Attach,
     Detach,
+}
+
+impl Call {
+    /// Whether the body is one of this call. Those that read nothing of it are sent without.
+    fn check(self, form: Form, given: &[u8]) -> Result<(), No> {
+        let spec = (form == Form::Rest).then_some("create_spec");
+        match (self, form) {
+            (Self::MakeCategory, _) => body::check(given, spec, body::CATEGORY),
+            (Self::MakeTag, _) => body::check(given, spec, body::TAG),
+            (Self::TagsOf, Form::Api) => body::check(given, None, body::OF_CATEGORY),
+            (Self::Attach | Self::Detach, _) => body::check(given, None, body::ON_ONE),
+            (Self::Worn, _) => body::check(given, None, body::ON_MANY),
+            // The id lies in the path; VMware's own client repeats it in the body.
+            (Self::TagsOf, Form::Rest) if !given.is_empty() => {
+                body::check(given, None, body::OF_CATEGORY)
+            }
+            (Self::TagsOf, Form::Rest)
+            | (Self::LogIn | Self::LogOut | Self::Categories | Self::Category | Self::Tag, _) => {
+                body::check(given, None, &[])
+            }
+        }
+    }
 }
 
 /// What is answered.
@@ -96,6 +121,7 @@ impl Asked {
             basic,
             token: of(SESSION).to_owned(),
             body: serde_json::from_slice(body).unwrap_or_default(),
+            bad: call.and_then(|call| call.check(form, body).err()),
         };
         if call == Some(Call::TagsOf) && form == Form::Api {
             asked.id = asked.body["category_id"].as_str().unwrap_or("").to_owned();
@@ -249,19 +275,16 @@ fn serve(
     call: Call,
     asked: &Asked,
 ) -> Result<Json, No> {
+    if let Some(bad) = &asked.bad {
+        return Err(bad.clone());
+    }
     let spec = match asked.form {
         Form::Api => &asked.body,
         Form::Rest => &asked.body["create_spec"],
     };
-    let field = |name: &str| {
-        let missing = || No(400, "invalid_argument", format!("The field '{name}' is missing."));
-        spec.get(name).and_then(Json::as_str).map(str::to_owned).ok_or_else(missing)
-    };
-    let object = || {
-        let missing = || No(400, "invalid_argument", "The field 'object_id' is missing.".into());
-        let kind = asked.body["object_id"]["type"].as_str();
-        kind.zip(asked.machine()).ok_or_else(missing)
-    };
+    let field = |name: &str| spec[name].as_str().unwrap_or_default().to_owned();
+    let kind = asked.body["object_id"]["type"].as_str().unwrap_or_default();
+    let object = (kind, asked.machine().unwrap_or_default());
     Ok(match call {
         Call::LogIn | Call::LogOut => Json::Null,
         Call::Categories => json!(core.categories(user)),
@@ -290,9 +313,9 @@ fn serve(
         Call::MakeCategory => {
             let kinds = spec["associable_types"].as_array().cloned().unwrap_or_default();
             let category = Category {
-                name: field("name")?,
-                description: field("description")?,
-                multiple: match field("cardinality")?.as_str() {
+                name: field("name"),
+                description: field("description"),
+                multiple: match field("cardinality").as_str() {
                     "SINGLE" => false,
                     "MULTIPLE" => true,
                     other => {
@@ -305,9 +328,9 @@ fn serve(
         }
         Call::MakeTag => {
             let tag = Tag {
-                name: field("name")?,
-                description: field("description")?,
-                category: field("category_id")?,
+                name: field("name"),
+                description: field("description"),
+                category: field("category_id"),
             };
             json!(core.make_tag(user, tag)?)
         }
@@ -322,11 +345,11 @@ fn serve(
             Json::Array(objects.iter().filter_map(one).collect())
         }
         Call::Attach => {
-            core.attach(user, &asked.id, object()?)?;
+            core.attach(user, &asked.id, object)?;
             Json::Null
         }
         Call::Detach => {
-            core.detach(user, &asked.id, object()?)?;
+            core.detach(user, &asked.id, object)?;
             Json::Null
         }
     })

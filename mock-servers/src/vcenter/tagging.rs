@@ -55,6 +55,7 @@ pub struct TagSession {
 }
 
 /// Why something is not done: the kind of error, and its words.
+#[derive(Debug, Clone)]
 pub(crate) struct No(pub(crate) u16, pub(crate) &'static str, pub(crate) String);
 
 /// Privileges of this service.

@@ -145,3 +145,62 @@ async fn sessions_end_and_rights_are_asked_for() {
     center.control.edit(|world| world.sessions_max = 0);
     assert_eq!(log_in(&center, USER, false).await.status, 503);
 }
+
+/// A server refuses what it does not expect as it refuses what it misses, and does nothing.
+#[tokio::test]
+async fn a_body_that_is_not_that_of_the_call_is_refused() {
+    for rest in [false, true] {
+        let center = center(Switches::default()).await;
+        let tags = Tags::of(&center, USER, rest).await;
+        let (_, made) = tags.category("tenant").await;
+        let category = tags.value(&made).to_owned();
+        let tag = tags.tag(&category, "acme").await;
+        let vm = center.vm("old-print");
+        let on = format!("tag-association/{}", tags.id(&tag));
+        let object = json!({ "id": vm, "type": "VirtualMachine" });
+        let whole = json!({ "name": "x", "description": "", "cardinality": "SINGLE", "associable_types": [] });
+        let but = |name: &str, value: Value| {
+            let mut body = whole.clone();
+            body[name] = value;
+            body
+        };
+        let without = |name: &str| {
+            let mut body = whole.clone();
+            body.as_object_mut().unwrap().remove(name);
+            body
+        };
+        let wrong = [
+            ("category", "", without("associable_types"), "INVALID_ARGUMENT"),
+            ("category", "", without("cardinality"), "INVALID_ARGUMENT"),
+            ("category", "", without("description"), "INVALID_ARGUMENT"),
+            ("category", "", but("cardinality", json!("ONE")), "INVALID_ARGUMENT"),
+            ("category", "", but("associable_types", json!("VirtualMachine")), "INVALID_ARGUMENT"),
+            ("category", "", but("multiple", json!(true)), "UNEXPECTED_INPUT"),
+            ("tag", "", json!({ "name": "x", "description": "" }), "INVALID_ARGUMENT"),
+            (&on, "attach", json!({ "object_id": vm }), "INVALID_ARGUMENT"),
+            (&on, "attach", json!({ "object_id": object, "tag": tag }), "UNEXPECTED_INPUT"),
+            (&on, "detach", json!({}), "INVALID_ARGUMENT"),
+            (
+                "tag-association",
+                "list-attached-tags-on-objects",
+                json!({ "object_ids": object }),
+                "INVALID_ARGUMENT",
+            ),
+        ];
+        let there = || {
+            center.control.inspect(|world| {
+                let it = &world.tagging;
+                format!("{:?} {:?} {:?}", it.categories, it.tags, it.attached)
+            })
+        };
+        let before = there();
+        for (path, action, body, kind) in wrong {
+            let (status, told) = tags.post(path, action, body.clone()).await;
+            assert_eq!((status, tags.kind(&told).as_str()), (400, kind), "{path} {action} {body}");
+        }
+        let path = if rest { "/rest/com/vmware/cis/tagging/tag" } else { "/api/cis/tagging/tag" };
+        let reply = tags.api.http("POST", path, "{\"name\":".into()).await.unwrap();
+        assert_eq!(reply.status, 400, "{}", reply.text);
+        assert_eq!(there(), before);
+    }
+}
