@@ -66,22 +66,7 @@ impl Lab {
     }
 
     fn changes(&self) -> usize {
-        let made = |it: &&String| {
-            [
-                "Create",
-                "SetField",
-                "AddCustom",
-                "Destroy",
-                "Unregister",
-                "Clone",
-                "Reconfig",
-                "Relocate",
-            ]
-            .iter()
-            .any(|word| it.starts_with(word) && !it.ends_with("View"))
-        };
-        let counts = self.server.control().counts();
-        counts.iter().filter(|(method, _)| made(method)).map(|(_, times)| times).sum()
+        self.server.control().requests().iter().filter(|it| it.mutates).count()
     }
 
     fn stop(self) {

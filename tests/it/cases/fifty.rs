@@ -232,30 +232,6 @@ fn rare(on: On, text: &str) -> BTreeMap<String, usize> {
     counted.filter(|(_, count)| *count < 2).collect()
 }
 
-/// What the client of a vCenter sends without changing anything there. Whatever is not named
-/// counts as a change.
-const READS: [&str; 19] = [
-    "vimServiceVersions.xml",
-    "RetrieveServiceContent",
-    "Login",
-    "Logout",
-    "CurrentTime",
-    "CreateContainerView",
-    "DestroyView",
-    "RetrievePropertiesEx",
-    "ContinueRetrievePropertiesEx",
-    "RetrieveAllPermissions",
-    "FindChild",
-    "FindAllByUuid",
-    "tags.login",
-    "tags.logout",
-    "tags.categories",
-    "tags.category",
-    "tags.tag",
-    "tags.of-category",
-    "tags.worn",
-];
-
 /// How many requests were sent that could change something.
 fn mutating(lab: &Lab) -> usize {
     let one = |server: &Simulator| match server {
@@ -265,7 +241,7 @@ fn mutating(lab: &Lab) -> usize {
         }
         Simulator::Vcenter(server) => {
             let requests = server.control().requests();
-            requests.iter().filter(|it| !READS.contains(&it.method.as_str())).count()
+            requests.iter().filter(|it| it.mutates).count()
         }
     };
     lab.servers.values().map(one).sum()

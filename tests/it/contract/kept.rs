@@ -70,7 +70,7 @@ pub async fn a_lost_snapshot_is_looked_up(lab: Lab) {
     for step in take(&lab, "novahost-000000000001", true) {
         lose(&lab, &lab.target(), &step).await;
     }
-    // Whatever way it was lost in, it is there once.
+    // However often it was sent and lost, it is there once.
     let seen = lab.seen().await;
     assert_eq!(names(&seen), ["novahost-000000000001"]);
     let only = seen.snapshots[0].clone();

@@ -376,21 +376,6 @@ fn nobody() -> String {
     format!("https://{}", listener.local_addr().unwrap())
 }
 
-fn is_change(method: &str) -> bool {
-    let at_once = [
-        "ShutdownGuest",
-        "AddCustomFieldDef",
-        "CreateFolder",
-        "CreateResourcePool",
-        "SetField",
-        "tags.attach",
-        "tags.detach",
-        "tags.make-category",
-        "tags.make-tag",
-    ];
-    method.ends_with("_Task") || at_once.contains(&method)
-}
-
 impl Stage for Played {
     fn props(&self) -> &Props {
         &self.props
@@ -568,7 +553,7 @@ impl Stage for Played {
                 Point::NextPage => point.method == "ContinueRetrievePropertiesEx",
                 Point::HostListing => unreachable!("hosts are not asked"),
                 Point::Machine => reads && point.arrival.text.contains("config.hardware.device"),
-                Point::Mutation => is_change(&point.method),
+                Point::Mutation => point.arrival.mutates,
             };
             if !hit || left == 0 {
                 return None;
@@ -587,7 +572,7 @@ impl Stage for Played {
     }
 
     fn mutations(&self) -> usize {
-        self.control.requests().iter().filter(|it| is_change(&it.method)).count()
+        self.control.requests().iter().filter(|it| it.mutates).count()
     }
 
     fn logins(&self) -> usize {
