@@ -76,6 +76,11 @@ impl Column {
         }
     }
 
+    /// The same call in another story.
+    fn of_story(self, story: &'static str) -> Self {
+        Self { story, ..self }
+    }
+
     /// A look, in the story of a birth.
     fn read(name: &'static str, call: &str, with: &str, after: u64) -> Self {
         let column = Self::of(name, "birth", call, with);

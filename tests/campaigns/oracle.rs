@@ -113,12 +113,19 @@ pub fn native(id: &str) -> &str {
     id.split_once('/').map_or(id, |(_, rest)| rest)
 }
 
+/// What the journal has in the place of an object's id: for a part of a pool anything, since
+/// its steps are under the pool's name.
+pub fn named(id: &str) -> &str {
+    if id.starts_with("part/") { "" } else { native(id) }
+}
+
 /// Whether an object is the runners' own: the mark names this very object.
 pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
     let found = mark(&object.notes).filter(|it| it.project == project)?;
     let half_made = found.stage == "new";
     let binds = match id.split_once('/') {
         Some(("pool", name)) => found.key == format!("pool/{name}"),
+        Some(("part", id)) => found.key.starts_with("pool/") && found.id == id,
         _ => {
             let own = object.uuid.as_deref().unwrap_or("");
             let same_uuid = found.uuid.eq_ignore_ascii_case(own);
@@ -130,9 +137,11 @@ pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
     binds.then_some(found)
 }
 
-/// Whether a call makes a label known, and so is about no object.
-pub fn makes_a_label(call: &str) -> bool {
-    matches!(call, "make-label" | "make-label-value")
+/// Whether a call is about no object: it makes a label known, or the attribute that marks
+/// bear, or something in a place that is everybody's.
+pub fn is_about_a_place(call: &str) -> bool {
+    let labels = matches!(call, "make-label" | "make-label-value");
+    labels || matches!(call, "define-mark" | "create-folder" | "create-pool" | "change-rules")
 }
 
 /// What a journal calls a request of this kind.
@@ -141,15 +150,23 @@ pub fn ops(call: &str) -> &'static [&'static str] {
         "create" => &["create"],
         "clone" => &["clone"],
         "configure" => &["configure"],
-        "relocate" => &["set-pool"],
+        "relocate" => &["set-pool", "move-disks"],
+        "move" => &["set-pool"],
+        "upgrade" => &["upgrade-hardware"],
+        "snapshot" => &["take-snapshot"],
+        "remove-snapshot" => &["remove-snapshot"],
         "resize" => &["grow-disk"],
         "start" => &["start"],
         "shutdown" => &["shutdown"],
         "stop" => &["stop"],
         "delete" => &["delete"],
-        "create-pool" => &["create-pool"],
+        "create-pool" => &["create-pool", "make-part"],
         "change-pool" => &["set-pool", "set-comment"],
-        "delete-pool" => &["delete-pool"],
+        "delete-pool" => &["delete-pool", "remove-part"],
+        "define-mark" | "create-folder" => &["make-part"],
+        "mark-part" => &["mark-part", "set-comment"],
+        "delete-folder" => &["remove-part"],
+        "change-rules" => &["create-spread", "set-spread", "delete-spread"],
         "make-label" => &["define-label"],
         "make-label-value" => &["define-label-value"],
         "label" => &["set-label"],
@@ -259,11 +276,13 @@ impl Oracle {
             let ours = is_ours(&state.rules.project, id, object);
             // What others did to its mark is theirs.
             let meddled = state.others.contains(id) || state.disturbed_at.contains_key(id);
-            if state.born.contains(id) && ours.is_none() && !meddled {
+            // What a part lies in is made on the way to it, and stays nobody's.
+            let is_part = id.starts_with("part/");
+            if state.born.contains(id) && ours.is_none() && !meddled && !is_part {
                 let notes = &object.notes;
                 wrong.push(format!("{id} was made here and bears no mark that binds: {notes:?}"));
             }
-            if let Some(mark) = ours.filter(|_| !state.others.contains(id)) {
+            if let Some(mark) = ours.filter(|_| !state.others.contains(id) && !is_part) {
                 keys.entry(mark.key).or_default().push(id.clone());
             }
         }
@@ -292,8 +311,8 @@ impl State {
     fn arrived(&mut self, arrival: &Arrival) {
         self.last_arrival = arrival.n;
         let Some(id) = arrival.object.clone() else {
-            if arrival.mutates && makes_a_label(arrival.call) {
-                // What labels there are is nobody's; a machine is to bear it next.
+            if arrival.mutates && is_about_a_place(arrival.call) {
+                // What is made so is nobody's yet; something is to bear a mark or it next.
                 self.sends += 1;
                 self.match_row(arrival, "");
             } else if arrival.mutates {
@@ -357,7 +376,7 @@ impl State {
             let mut found = None;
             // A journal that is not made yet has no rows.
             if let Ok(mut statement) = book.journal.prepare_cached(sql) {
-                let rows = statement.query_map([native(id)], |row| {
+                let rows = statement.query_map([named(id)], |row| {
                     Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
                 });
                 for (row, op) in rows.into_iter().flatten().flatten() {

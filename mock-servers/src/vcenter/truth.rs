@@ -40,6 +40,8 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
         ("Rename_Task", _) => "rename",
         ("UpgradeVM_Task", _) => "upgrade",
         ("ReconfigureComputeResource_Task", _) => "change-rules",
+        ("SetField", _) => "mark-part",
+        ("AddCustomFieldDef", _) => "define-mark",
         ("RelocateVM_Task", _) => "relocate",
         ("PowerOnVM_Task", _) => "start",
         ("PowerOffVM_Task", _) => "stop",
@@ -84,16 +86,19 @@ pub(crate) fn arrival(world: &World, (n, by): (u64, String), method: &Elem, text
     let call = call_of(method, &this.kind);
     let name = |field: &str| method.text_of(field).map(str::to_owned);
     let vm = |id: &str| Some(format!("vm/{id}"));
-    let pool = |id: &str| world.entities.get(id).map(|it| format!("pool/{}", it.name));
+    let part = |id: &str| Some(format!("part/{id}"));
     let object = match (call, method.name.as_str()) {
         ("clone", _) => name("name").and_then(|it| vm(&it)),
         ("create", _) => method.get("config").and_then(|it| it.text_of("name")).and_then(vm),
-        ("create-pool", _) => name("name").map(|it| format!("pool/{it}")),
+        ("mark-part", _) => match method.get("entity") {
+            Some(it) if it.kind == "VirtualMachine" => vm(it.text.trim()),
+            it => it.and_then(|it| part(it.text.trim())),
+        },
         // A pool's members are changed on the pool and are about the member.
         (_, "MoveIntoResourcePool" | "MoveIntoFolder_Task") => {
             method.get("list").and_then(|it| vm(it.text.trim()))
         }
-        ("change-pool" | "delete-pool", _) => pool(on),
+        ("change-pool" | "delete-pool" | "delete-folder", _) => part(on),
         ("read-config", _) => {
             // A read of several machines is about none of them.
             let mut starts = method.all("specSet").flat_map(|it| it.all("objectSet"));
@@ -113,7 +118,7 @@ pub(crate) fn arrival(world: &World, (n, by): (u64, String), method: &Elem, text
     Arrival { n, by, call, mutates, object, text: text.to_owned() }
 }
 
-/// Every machine and pool.
+/// Every machine, and every folder and resource pool: the parts of pools.
 pub(crate) fn objects(world: &World) -> BTreeMap<String, Object> {
     let mut all = BTreeMap::new();
     for (id, entity) in &world.entities {
@@ -121,9 +126,8 @@ pub(crate) fn objects(world: &World) -> BTreeMap<String, Object> {
             Kind::Vm(vm) => {
                 all.insert(format!("vm/{id}"), machine(world, (id, entity), vm));
             }
-            Kind::Pool(pool) => {
-                let detail = format!("{:?} {:?} {:?}", pool, entity.parent, entity.grants);
-                all.insert(format!("pool/{}", entity.name), bare(&entity.name, detail));
+            Kind::Pool(_) | Kind::Folder(_) => {
+                all.insert(format!("part/{id}"), part(world, entity));
             }
             _ => {}
         }
@@ -151,6 +155,16 @@ fn bare(name: &str, detail: String) -> Object {
         detail,
         volumes: BTreeMap::new(),
     }
+}
+
+/// The custom attribute that marks what has no notes is all of its notes.
+fn part(world: &World, entity: &Entity) -> Object {
+    let named = |key: &i32| world.fields.get(key).is_some_and(|it| it.name == "novahost.id");
+    let marks = entity.custom.iter().filter(|(key, _)| named(key));
+    let notes = marks.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join("\n");
+    let Entity { parent, grants, custom, kind, .. } = entity;
+    let detail = format!("{kind:?} {parent:?} {grants:?} {custom:?}");
+    Object { notes, ..bare(&entity.name, detail) }
 }
 
 /// Notes are the annotation and then the free keys, one a line: that is where marks are.

@@ -34,7 +34,10 @@ pub struct Machine {
 /// What came to a world since its beginning.
 pub struct Seen {
     pub machines: Vec<Machine>,
+    /// What of the pools of this project is there, and what keeps its machines apart.
     pub pools: Vec<String>,
+    /// Parts of pools that bear no mark, by what they would be with one.
+    pub unmarked: Vec<String>,
     /// Volumes without their machine, and other things that nobody asked for.
     pub orphans: Vec<String>,
 }
@@ -126,8 +129,20 @@ pub fn end(lab: &Lab, prepared: &Prepared, wrong: &mut Vec<String>) {
         }
     }
     wrong.extend(seen.orphans.iter().map(|it| format!("{it} is an orphan")));
-    if seen.pools != scenario.pools {
-        wrong.push(format!("the pools are {:?}", seen.pools));
+    // Where a part cannot be born with its mark, one whose maker died in between is nobody's
+    // for ever, which is safe; and only such a one is.
+    let steps = steps(lab);
+    let parts =
+        |op: &'static str| steps.values().filter(move |it| it.op == op && !it.is_definition);
+    let done = |it: &&Step| it.outcome.as_deref() == Some("done");
+    let made = parts("make-part").filter(|it| done(it) || is_open(it)).count();
+    if seen.unmarked.len() > made.saturating_sub(parts("mark-part").filter(done).count()) {
+        wrong.push(format!("{:?} bear no mark: {steps:?}", seen.unmarked));
+    }
+    let mut pools = [seen.pools.clone(), seen.unmarked.clone()].concat();
+    pools.sort();
+    if pools != scenario.pools {
+        wrong.push(format!("the pools are {pools:?}"));
     }
     wrong.append(&mut lab.leaks());
 }
@@ -139,6 +154,8 @@ pub struct Step {
     op: String,
     native: String,
     outcome: Option<String>,
+    /// It makes what marks are written into, and no part.
+    is_definition: bool,
 }
 
 /// Steps by row.
@@ -149,7 +166,8 @@ pub fn steps(lab: &Lab) -> BTreeMap<i64, Step> {
     };
     // A birth whose id the product chooses has a name in its place.
     let sql = "SELECT id, key, op,
-         coalesce(nullif(native_id, ''), json_extract(intent, '$.target.birth.name'), ''), outcome
+         coalesce(nullif(native_id, ''), json_extract(intent, '$.target.birth.name'), ''), outcome,
+         intent LIKE '%mark:novahost%'
          FROM steps";
     let Ok(mut statement) = conn.prepare(sql) else {
         // Killed before the tables were made.
@@ -157,7 +175,10 @@ pub fn steps(lab: &Lab) -> BTreeMap<i64, Step> {
     };
     let read = |row: &rusqlite::Row<'_>| {
         let (key, op) = (row.get(1)?, row.get(2)?);
-        Ok((row.get(0)?, Step { key, op, native: row.get(3)?, outcome: row.get(4)? }))
+        Ok((
+            row.get(0)?,
+            Step { key, op, native: row.get(3)?, outcome: row.get(4)?, is_definition: row.get(5)? },
+        ))
     };
     statement.query_map([], read).unwrap().map(Result::unwrap).collect()
 }

@@ -32,7 +32,8 @@ pub struct Scenario {
     pub deletes: &'static [&'static str],
     /// Machines at the end; there must be no other ones.
     pub ends: &'static [End],
-    /// Pools at the end; there must be no other ones.
+    /// What there is of pools at the end, and of what keeps machines apart; there must be
+    /// nothing else of it.
     pub pools: &'static [&'static str],
 }
 

@@ -1,7 +1,7 @@
 //! Stands at the cluster's door: every change that arrives must have a row of its own
 //! in the journal, written before.
 
-use crate::oracle::{makes_a_label, native, ops};
+use crate::oracle::{is_about_a_place, named, ops};
 use mock_servers::harness::Arrival;
 use rusqlite::{Connection, OpenFlags};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -21,13 +21,13 @@ impl Witness {
     /// A change has arrived and is not carried out yet.
     pub fn sees(&mut self, arrival: &Arrival) {
         let (call, ops) = (arrival.call, ops(arrival.call));
-        let nobodys = makes_a_label(call).then_some("");
+        let nobodys = is_about_a_place(call).then_some("");
         let about = arrival.object.as_deref().or(nobodys);
         let Some(id) = about.filter(|_| !ops.is_empty()) else {
             self.accusations.push(format!("`{call}` is no call of ours: {}", arrival.text));
             return;
         };
-        match self.row(ops, native(id)) {
+        match self.row(ops, named(id)) {
             Ok(Some(row)) => {
                 self.used.insert(row);
             }

@@ -28,6 +28,20 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
         whole.replace("power: running", &format!("power: running\n    labels: {{ {labels} }}"))
     };
     let shrunk = whole.replace("    disks: { data: { size: 2GiB, on_remove: delete } }\n", "");
+    let made =
+        "pools:\n  own: { at: { vc: { folder: own, resource_pool: own } }, comment: Ours }\n"
+            .to_owned();
+    let kept = whole.replace(
+        "power: running",
+        "power: running\n    snapshots: { before_change: true, keep: 1 }",
+    );
+    let later = kept
+        .replace("cpu: 1, memory: 1GiB", "cpu: 2, memory: 1GiB")
+        .replace("power: running", "power: running\n    vcenter: { hardware_version: 20 }");
+    let moved = whole
+        .replace("size: 2GiB, on_remove: delete", "size: 2GiB, storage: local, on_remove: delete");
+    let two = format!("{whole}{}", WEB.replace("vms:\n  a:", "  b:").replace("0.71", "0.72"));
+    let apart = two.replace("power: running", "power: running\n    placement: { spread: web }");
     [
         ("birth", story("", whole.clone(), &[])),
         ("ordered", story("", ordered, &[])),
@@ -37,6 +51,11 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
         ("grow", story(&whole, grown, &[])),
         ("labels", story(&labelled("tenant: acme"), labelled("tenant: other, stage: night"), &[])),
         ("volume", story(&whole, shrunk, &[])),
+        ("pool", story("", made.clone(), &[])),
+        ("no-pool", story(&made, String::new(), &["pool/own"])),
+        ("kept", story(&kept, later, &[])),
+        ("moved", story(&whole, moved, &[])),
+        ("apart", story(&two, apart, &[])),
         ("delete", story(&whole, POOLS.to_owned(), &["vm/a"])),
         ("hard", Story { stubborn: true, ..story(&whole, POOLS.to_owned(), &["vm/a"]) }),
     ]
@@ -66,6 +85,16 @@ pub(super) fn columns() -> Vec<Column> {
         Column { task: false, ..column("shutdown", "restart", "shutdown", "") },
         column("restart", "restart", "start", ""),
         column("volume", "volume", "configure", "destroy"),
+        nobodys("define-mark", "define-mark").of_story("pool"),
+        nobodys("make-folder", "create-folder").of_story("pool"),
+        nobodys("make-pool", "create-pool").of_story("pool"),
+        nobodys("mark", "mark-part").of_story("pool"),
+        Column { guest: false, ..column("no-folder", "no-pool", "delete-folder", "") },
+        Column { guest: false, ..column("no-share", "no-pool", "delete-pool", "") },
+        column("snapshot", "kept", "snapshot", ""),
+        column("upgrade", "kept", "upgrade", ""),
+        column("move-disks", "moved", "relocate", ""),
+        Column { guest: false, ..column("apart", "apart", "change-rules", "") },
         column("deleting", "delete", "configure", "stage=deleting"),
         column("stop", "hard", "stop", ""),
         column("delete", "delete", "delete", ""),

@@ -22,7 +22,7 @@ fn troubles() -> [(Trouble, bool); 4] {
 /// how much was changed before.
 pub async fn lose(lab: &Lab, target: &Target, step: &Step) {
     let [before, gateway_before, after, gateway_after] = troubles();
-    let last = if lab.world.mutations() % 2 == 0 { after } else { gateway_after };
+    let last = if lab.world.mutations().is_multiple_of(2) { after } else { gateway_after };
     for (trouble, happened) in [before, gateway_before, last] {
         let what = format!("{} {trouble:?}", step.op.name());
         let fresh = lab.provider.read(target).await.unwrap();

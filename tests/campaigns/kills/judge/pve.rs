@@ -30,7 +30,7 @@ pub(super) fn seen(world: &World, first: &World) -> Seen {
     let pools = world.pools.keys().filter(|it| !first.pools.contains_key(*it)).cloned().collect();
     let lost = world.volumes.iter().filter(|(_, it)| !world.guests.contains_key(&it.vmid));
     let orphans = lost.map(|(name, _)| format!("volume {name}")).collect();
-    Seen { machines, pools, orphans }
+    Seen { machines, pools, unmarked: Vec::new(), orphans }
 }
 
 fn machine(world: &World, id: u32, guest: &Guest) -> Machine {

@@ -191,4 +191,111 @@ vms:
         ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 1 }],
         pools: &[],
     },
+    Scenario {
+        name: "pool",
+        before: ONE,
+        after: r#"
+pools:
+  team: { at: { vc: { folder: team-a, resource_pool: team-a } }, comment: The team's own }
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    pool: team
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+"#,
+        allow: "",
+        deletes: &[],
+        ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 1 }],
+        pools: &["Folder team-a", "ResourcePool team-a"],
+    },
+    Scenario {
+        name: "no-pool",
+        before: r"
+pools:
+  team: { at: { vc: { folder: team-a, resource_pool: team-a } } }
+",
+        after: ONE,
+        allow: "--allow delete",
+        deletes: &["pool/team"],
+        ends: &[End { key: "vm/a", boots: 1, holds: &[], volumes: 1 }],
+        pools: &[],
+    },
+    Scenario {
+        name: "kept",
+        before: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    snapshots: { before_change: true, keep: 5 }
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+",
+        after: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    resources: { cpu: 4, memory: 2GiB, disk: 16GiB }
+    snapshots: { before_change: true, keep: 5 }
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    vcenter: { hardware_version: 20 }
+    power: running
+",
+        allow: "--allow restart",
+        deletes: &[],
+        ends: &[End {
+            key: "vm/a",
+            boots: 2,
+            holds: &[("numCPUs", "4"), ("version", "vmx-20"), ("is kept", "true")],
+            volumes: 1,
+        }],
+        pools: &[],
+    },
+    Scenario {
+        name: "apart",
+        before: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+  b:
+    hypervisor: vc
+    image: debian
+    plan: small
+    nics: { eth0: { network: back, ip: 10.30.0.72 } }
+    power: running
+",
+        after: r"
+vms:
+  a:
+    hypervisor: vc
+    image: debian
+    plan: small
+    placement: { spread: web, storage: local }
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    power: running
+  b:
+    hypervisor: vc
+    image: debian
+    plan: small
+    placement: { spread: web }
+    nics: { eth0: { network: back, ip: 10.30.0.72 } }
+    power: running
+",
+        allow: "",
+        deletes: &[],
+        ends: &[
+            End { key: "vm/a", boots: 1, holds: &[("datastores", "local")], volumes: 1 },
+            End { key: "vm/b", boots: 1, holds: &[("datastores", "fast")], volumes: 1 },
+        ],
+        pools: &["rule nh-kills-web: a, b"],
+    },
 ];
