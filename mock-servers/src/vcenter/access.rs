@@ -19,6 +19,9 @@ pub const ANONYMOUS: i32 = -4;
 /// The role that hides.
 pub const NO_ACCESS: i32 = -5;
 
+/// What every role that somebody makes allows.
+pub const OF_EVERY_ROLE: [&str; 3] = ["System.Anonymous", "System.Read", "System.View"];
+
 /// Users, groups and roles.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Access {
@@ -109,12 +112,18 @@ impl Access {
         names.find(|name| name.eq_ignore_ascii_case(&wanted)).map(String::as_str)
     }
 
+    /// Domains of which there is anybody.
+    pub(crate) fn domains(&self) -> BTreeSet<&str> {
+        let names = self.users.keys().chain(&self.groups);
+        names.filter_map(|name| Some(name.split_once('\\')?.0)).collect()
+    }
+
     /// Makes a role.
     pub fn add_role(&mut self, name: &str, privileges: BTreeSet<String>) -> i32 {
         let id = self.roles.keys().next_back().map_or(1, |last| last.max(&0) + 1);
         let mut privileges = privileges;
         // Every role that somebody makes may at least look.
-        privileges.extend(["System.Anonymous", "System.Read", "System.View"].map(str::to_owned));
+        privileges.extend(OF_EVERY_ROLE.map(str::to_owned));
         self.roles.insert(id, Role { name: name.to_owned(), privileges });
         id
     }
@@ -194,6 +203,7 @@ pub(crate) const PRIVILEGES: &[&str] = &[
     "VirtualMachine.Config.Resource",
     "VirtualMachine.Config.Settings",
     "VirtualMachine.Interact.AnswerQuestion",
+    "VirtualMachine.Interact.ConsoleInteract",
     "VirtualMachine.Interact.PowerOff",
     "VirtualMachine.Interact.PowerOn",
     "VirtualMachine.Interact.Reset",

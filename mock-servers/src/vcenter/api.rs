@@ -321,6 +321,7 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
         "SetEntityPermissions" => access::set(core, call.user, elem)?,
         "RetrieveEntityPermissions" => return access::list(core, call.user, elem).map(Some),
         "RetrieveAllPermissions" => return Ok(Some(access::all(core, call.user))),
+        "RetrieveUserGroups" => return access::search(core, elem).map(Some),
         "RemoveEntityPermission" => access::remove(core, call.user, elem)?,
         "AddAuthorizationRole" => {
             core.world.need(call.user, &root, "Authorization.ModifyRoles")?;

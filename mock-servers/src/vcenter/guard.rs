@@ -148,6 +148,7 @@ pub(crate) fn receiver(method: &str) -> &'static [&'static str] {
         "CurrentTime" | "RetrieveServiceContent" => &["ServiceInstance"],
         "AddCustomFieldDef" | "RemoveCustomFieldDef" | "SetField" => &["CustomFieldsManager"],
         "QueryEvents" => &["EventManager"],
+        "RetrieveUserGroups" => &["UserDirectory"],
         "FindAllByUuid" | "FindByUuid" | "FindChild" | "FindByInventoryPath" => &["SearchIndex"],
         "SetEntityPermissions"
         | "RetrieveEntityPermissions"

@@ -170,6 +170,9 @@ pub struct Switches {
     pub rules_keep_gone: bool,
     /// Clones bear the tags of what they are cloned from.
     pub clone_copies_tags: bool,
+    /// The user directory tells names with their domain, takes members only so, and compares whole names without
+    /// regard to case.
+    pub directory_tells_domains: bool,
 }
 
 impl Switches {
@@ -194,6 +197,7 @@ impl Switches {
             single_tag_replaced: true,
             clone_copies_tags: true,
             rules_keep_gone: true,
+            directory_tells_domains: true,
         }
     }
 }

@@ -181,6 +181,78 @@ async fn roles_have_names_and_privileges() {
 }
 
 #[tokio::test]
+async fn a_directory_knows_names_in_domains_and_direct_members() {
+    for directory_tells_domains in [false, true] {
+        let switches = Switches { directory_tells_domains, ..Switches::default() };
+        let center = start(world(), Options { switches, ..Options::new(1) }).await;
+        let search = async |rest: &str| {
+            let args = format!("<domain>vsphere.local</domain>{rest}");
+            let on = ("UserDirectory", "UserDirectory");
+            let found = center.api.call("RetrieveUserGroups", on, &args).await.done();
+            let told = found.all("returnval").into_iter().map(|it| it.text("principal").to_owned());
+            told.collect::<Vec<_>>()
+        };
+        let flags = |exact: bool, users: bool, groups: bool| {
+            format!(
+                "<exactMatch>{exact}</exactMatch><findUsers>{users}</findUsers>\
+                 <findGroups>{groups}</findGroups>"
+            )
+        };
+        let name = |name: &str| match directory_tells_domains {
+            true => format!("VSPHERE.LOCAL\\{name}"),
+            false => name.to_owned(),
+        };
+        let ops = "<searchStr>ops</searchStr>";
+        assert_eq!(search(&format!("{ops}{}", flags(true, true, true))).await, [name("ops")]);
+        assert!(search(&format!("{ops}{}", flags(true, false, true))).await.is_empty());
+        let loud = search(&format!("<searchStr>OPS</searchStr>{}", flags(true, true, false))).await;
+        assert_eq!(!loud.is_empty(), directory_tells_domains);
+        let loud =
+            search(&format!("<searchStr>OPS</searchStr>{}", flags(false, true, false))).await;
+        assert_eq!(loud, [name("ops")]);
+        let part = "<searchStr>operators</searchStr>";
+        let of = |user: &str| format!("{part}<belongsToUser>{}</belongsToUser>", name(user));
+        let groups = flags(true, false, true);
+        let found = search(&format!("{}{groups}", of("ops"))).await;
+        assert_eq!(found, [name("operators")]);
+        assert!(search(&format!("{}{groups}", of("reader"))).await.is_empty());
+        let args = format!("<domain>corp</domain>{ops}{}", flags(true, true, true));
+        let on = ("UserDirectory", "UserDirectory");
+        center.api.call("RetrieveUserGroups", on, &args).await.refused("NotFound", "domain");
+    }
+}
+
+#[tokio::test]
+async fn who_grants_may_do_so_on_the_object_and_above_it() {
+    let center = center().await;
+    let (folder, above) = (center.id("Folder", "novahost"), center.id("Folder", "vm"));
+    center.control.edit(|world| {
+        let list = ["Authorization.ModifyPermissions"].map(str::to_owned).into();
+        let role = world.access.add_role("grants", list);
+        for id in [&folder, &above] {
+            let grant = mock_servers::vcenter::access::Grant {
+                principal: "VSPHERE.LOCAL\\reader".to_owned(),
+                group: false,
+                role: if *id == folder { role } else { -2 },
+                propagate: true,
+            };
+            world.entities.get_mut(id).unwrap().grants.push(grant);
+        }
+    });
+    let reader = center.api.fresh();
+    reader.log_in(("reader@vsphere.local", "sandbox-reader")).await;
+    let args = grant(("Folder", &folder), "ops@vsphere.local", -2);
+    let refused = reader.call("SetEntityPermissions", MANAGER, &args).await;
+    refused.refused("NoPermission", "ModifyPermissions");
+    center.control.edit(|world| {
+        let role = world.access.role_id("grants").unwrap();
+        let grants = &mut world.entities.get_mut(&above).unwrap().grants;
+        grants.iter_mut().filter(|it| it.role == -2).for_each(|it| it.role = role);
+    });
+    reader.call("SetEntityPermissions", MANAGER, &args).await.done();
+}
+
+#[tokio::test]
 async fn custom_attributes() {
     let center = center().await;
     let api = &center.api;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::place::named;
-use crate::vcenter::access::{ADMIN, ANONYMOUS, Grant, PRIVILEGES, VIEW};
+use crate::vcenter::access::{ADMIN, ANONYMOUS, Grant, OF_EVERY_ROLE, PRIVILEGES, VIEW, canonical};
 use crate::vcenter::fault::{Fault, Outcome};
 use crate::vcenter::props::{field_def, reference};
 use crate::vcenter::server::Core;
@@ -29,7 +29,7 @@ pub(crate) fn permission(core: &Core, on: &str, grant: &Grant) -> Val {
 pub(crate) fn set(core: &mut Core, user: &str, args: &Elem) -> Outcome<()> {
     let Some(entity) = args.get("entity") else { return Err(Fault::argument("entity")) };
     let id = named(core, entity, "ManagedEntity")?;
-    core.world.need(user, &id, "Authorization.ModifyPermissions")?;
+    need_to_grant(core, user, &id)?;
     if !core.world.takes_grants(&id) {
         return Err(Fault::argument("entity"));
     }
@@ -56,6 +56,15 @@ pub(crate) fn set(core: &mut Core, user: &str, args: &Elem) -> Outcome<()> {
         entity.grants.retain(|it| it.principal != grant.principal || it.group != group);
         entity.grants.push(grant);
         keep_an_admin(core, &id, before)?;
+    }
+    Ok(())
+}
+
+/// Permissions are set by who may do so on the object and on the one above it.
+fn need_to_grant(core: &Core, user: &str, id: &str) -> Outcome<()> {
+    let above = core.world.entities.get(id).and_then(|entity| entity.parent.as_deref());
+    for id in [id].into_iter().chain(above) {
+        core.world.need(user, id, "Authorization.ModifyPermissions")?;
     }
     Ok(())
 }
@@ -102,6 +111,54 @@ pub(crate) fn list(core: &Core, user: &str, args: &Elem) -> Outcome<Val> {
     Ok(arr("Permission", found))
 }
 
+/// Users and groups of one domain, by their name without it.
+pub(crate) fn search(core: &Core, args: &Elem) -> Outcome<Val> {
+    let access = &core.world.access;
+    // Without a domain, the machine itself is searched, which has nobody.
+    let domain = args.text_of("domain").unwrap_or("localos").to_uppercase();
+    if !access.domains().contains(domain.as_str()) {
+        return Err(not_found("The domain was not found."));
+    }
+    let wanted = args.text_of("searchStr").unwrap_or("");
+    let exact = args.flag("exactMatch") == Some(true);
+    // Parts are compared without regard to case; whether whole names are is a switch.
+    let fits = |name: &str| match (exact, core.switches.directory_tells_domains) {
+        (true, true) => name.eq_ignore_ascii_case(wanted),
+        (true, false) => name == wanted,
+        (false, _) => name.to_lowercase().contains(&wanted.to_lowercase()),
+    };
+    // Only groups that have the user in them, and not in a group in them.
+    let members = match args.text_of("belongsToUser") {
+        Some(name) => {
+            // Which of the two spellings counts is a switch, as for what is told.
+            let full = canonical(name);
+            let full = match (full.contains('\\'), core.switches.directory_tells_domains) {
+                (true, true) => full,
+                (false, false) => format!("{domain}\\{full}"),
+                (true, false) | (false, true) => return Err(Fault::user_unknown(name)),
+            };
+            let found = access.user(&full).filter(|_| full.starts_with(&domain));
+            Some(&found.ok_or_else(|| Fault::user_unknown(name))?.1.groups)
+        }
+        None => None,
+    };
+    let users =
+        access.users.keys().filter(|_| args.flag("findUsers") == Some(true) && members.is_none());
+    let groups = access.groups.iter().filter(|name| {
+        args.flag("findGroups") == Some(true)
+            && members.is_none_or(|of| of.iter().any(|it| canonical(it) == canonical(name)))
+    });
+    let all = users.map(|it| (it, false)).chain(groups.map(|it| (it, true)));
+    let found = all.filter_map(|(full, group)| {
+        let (of, name) = full.split_once('\\')?;
+        (of == domain && fits(name)).then(|| {
+            let told = if core.switches.directory_tells_domains { full.as_str() } else { name };
+            obj("UserSearchResult", vec![("principal", text(told)), ("group", flag(group))])
+        })
+    });
+    Ok(arr("UserSearchResult", found.collect()))
+}
+
 /// Every permission on objects that the caller sees.
 pub(crate) fn all(core: &Core, user: &str) -> Val {
     let seen = core.world.entities.iter().filter(|(id, _)| core.world.may(user, id, "System.View"));
@@ -113,10 +170,10 @@ pub(crate) fn all(core: &Core, user: &str) -> Val {
 pub(crate) fn remove(core: &mut Core, user: &str, args: &Elem) -> Outcome<()> {
     let Some(entity) = args.get("entity") else { return Err(Fault::argument("entity")) };
     let id = named(core, entity, "ManagedEntity")?;
-    core.world.need(user, &id, "Authorization.ModifyPermissions")?;
+    need_to_grant(core, user, &id)?;
     let group = args.flag("isGroup").unwrap_or(false);
     let name = args.text_of("user").unwrap_or("");
-    let wanted = crate::vcenter::access::canonical(name);
+    let wanted = canonical(name);
     let Some(entity) = core.world.entities.get_mut(&id) else { return Ok(()) };
     let before = entity.grants.clone();
     entity.grants.retain(|it| !it.principal.eq_ignore_ascii_case(&wanted) || it.group != group);
@@ -171,10 +228,16 @@ pub(crate) fn change_role(core: &mut Core, args: &Elem, gone: bool) -> Outcome<(
         return Ok(());
     }
     let list = privileges(args)?;
+    let taken = args.text_of("newName").and_then(|name| core.world.access.role_id(name));
+    if taken.is_some_and(|other| other != id) {
+        let message = "A role of that name already exists.";
+        return Err(Fault::new("AlreadyExists", message, vec![]));
+    }
     let role =
         core.world.access.roles.get_mut(&id).ok_or_else(|| not_found("The role was not found."))?;
     role.name = args.text_of("newName").unwrap_or(&role.name).to_owned();
     role.privileges = list;
+    role.privileges.extend(OF_EVERY_ROLE.map(str::to_owned));
     Ok(())
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn singleton(kind: &str) -> Option<&'static str> {
         "ViewManager" => "ViewManager",
         "AuthorizationManager" => "AuthorizationManager",
         "CustomFieldsManager" => "CustomFieldsManager",
+        "UserDirectory" => "UserDirectory",
         "EventManager" => "EventManager",
         "TaskManager" => "TaskManager",
         "SearchIndex" => "SearchIndex",
@@ -59,6 +60,7 @@ pub(crate) fn content(core: &Core) -> Val {
             ),
             ("viewManager", single("ViewManager")),
             ("about", about),
+            ("userDirectory", single("UserDirectory")),
             ("sessionManager", single("SessionManager")),
             ("authorizationManager", single("AuthorizationManager")),
             ("eventManager", single("EventManager")),
@@ -91,6 +93,7 @@ impl Core {
             ("ServiceInstance", "content") => Some(content(self)),
             ("ServiceInstance", "serverClock") => Some(time(self.now_ms())),
             ("AuthorizationManager", "roleList") => Some(self.role_list()),
+            ("UserDirectory", "domainList") => Some(self.domain_list()),
             ("CustomFieldsManager", "field") => Some(self.field_list()),
             ("TaskManager", "recentTask") => Some(self.recent(|_| true)),
             ("SessionManager", "sessionList") => Some(arr(
@@ -179,6 +182,11 @@ impl Core {
         tasks.sort();
         let from = tasks.len().saturating_sub(tasks::RECENT_MAX);
         refs(tasks[from..].iter().map(|(_, id)| Val::Ref("Task".into(), (*id).clone())).collect())
+    }
+
+    fn domain_list(&self) -> Val {
+        let domains = self.world.access.domains();
+        arr("string", domains.into_iter().map(text).collect())
     }
 
     fn role_list(&self) -> Val {
