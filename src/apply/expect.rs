@@ -2,11 +2,14 @@
 
 use crate::model::{
     Bytes, DeviceMap, Disruption, Expect, FieldChange, FieldKind, FieldPath, Fresh, FreshObject,
-    Identity, MarkerDraft, ObservedMachine, ObservedPool, Owner, PartState, PoolPart, Setting,
-    Step, StepOp, Value,
+    GrantRole, Identity, MarkerDraft, ObservedMachine, ObservedPool, Owner, PartState, PoolPart,
+    RoleSeen, Setting, Step, StepOp, Value,
 };
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 /// Storages round sizes up, LVM to its extents: a disk that is less than this larger
 /// than asked for has the size that was asked for.
@@ -76,7 +79,11 @@ pub(super) fn machine_value(
 
 /// One field of a pool.
 pub(super) fn pool_value(pool: &ObservedPool, path: &FieldPath) -> Option<Value> {
-    (path.kind == FieldKind::Comment).then(|| Value::from(pool.comment.as_str()))
+    match path.kind {
+        FieldKind::Comment => Some(Value::from(pool.comment.as_str())),
+        FieldKind::Acl => Some(Value::set(&pool.grant_lines())),
+        _ => None,
+    }
 }
 
 /// What of an expectation does not hold, one line each; empty when all of it does.
@@ -106,6 +113,7 @@ pub(super) fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 compare(path, wanted.as_ref(), pool_value(pool, path).as_ref(), &mut lines);
             }
             unmet_parts(expect, |part| pool.part(part), &mut lines);
+            unmet_grants(expect, pool, &mut lines);
             if let Some(stage) = expect.stage {
                 let found = pool.marker.found().map(|marker| marker.stage);
                 if found != Some(stage) {
@@ -140,6 +148,26 @@ fn unmet_parts(expect: &Expect, stands: impl Fn(&PoolPart) -> PartState, lines: 
                 PartState::Marked => "there and marked",
             };
             lines.push(format!("`{part}` is {}, not {}", word(found), word(*wanted)));
+        }
+    }
+}
+
+fn unmet_grants(expect: &Expect, pool: &ObservedPool, lines: &mut Vec<String>) {
+    for role in &expect.roles {
+        match pool.access.roles.get(role) {
+            Some(RoleSeen::Whole) => {}
+            Some(RoleSeen::Changed { native, .. }) => {
+                lines.push(format!("the role `{native}` allows something else"));
+            }
+            None => lines.push(format!("the role for `{role}` is not there")),
+        }
+    }
+    let none = BTreeSet::new();
+    for end in &expect.grants {
+        let found = pool.parts.get(&end.part).map_or(&none, |it| &it.grants);
+        if !end.holds(found) {
+            let wanted = end.role.map_or("no role of ours", GrantRole::as_str);
+            lines.push(format!("`{}` does not have {wanted} on `{}`", end.grantee, end.part));
         }
     }
 }
@@ -229,6 +257,9 @@ pub(super) fn not_taken(
     // The owner, which a step that changes it states as its end, says more than the stage.
     let owned = settled.owner.is_some();
     let told = |it: &&FieldChange| !(owned && it.field.kind == FieldKind::Marker);
+    // What is granted is said by the ends of the steps, on each part and of each of those who
+    // are granted something: what others grant meanwhile is no failure of ours.
+    let told = |it: &&FieldChange| told(it) && it.field.kind != FieldKind::Acl;
     for change in fields.iter().filter(told) {
         let at = if change.disruption == Disruption::Restart || change.pending {
             &mut in_force
@@ -263,6 +294,11 @@ fn left_behind(steps: &[Step], in_force: bool) -> Expect {
         all.snapshots.extend(step.end.snapshots.iter().cloned());
         all.no_snapshots.extend(step.end.no_snapshots.iter().cloned());
         all.parts.extend(step.end.parts.iter().map(|(part, state)| (part.clone(), *state)));
+        for end in &step.end.grants {
+            all.grants.retain(|it| it.part != end.part || it.grantee != end.grantee);
+            all.grants.push(end.clone());
+        }
+        all.roles.extend(&step.end.roles);
         all.slots.extend(step.end.slots.iter().map(|(slot, held)| (slot.clone(), *held)));
         for (path, value) in &step.end.fields {
             fields.insert(path.clone(), (value.clone(), step.end.in_force));

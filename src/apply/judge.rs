@@ -89,6 +89,7 @@ impl Job<'_> {
         if *op == StepOp::Delete {
             self.takes_no_more_than_planned(&fresh.object)?;
         }
+        self.may_grant(op, &fresh.object)?;
         if let StepOp::RemoveSnapshot { id, .. } = op {
             self.is_own_snapshot(id, &fresh.object)?;
         }

@@ -11,7 +11,9 @@ use super::{
     judge::{Judged, base_now},
     ours::part_marker,
 };
-use crate::model::{Fresh, FreshObject, NativeId, PartSeen, PartState, PoolPart, Step, StepOp};
+use crate::model::{
+    Fresh, FreshObject, GrantSeen, NativeId, PartSeen, PartState, PoolPart, RoleSeen, Step, StepOp,
+};
 
 impl Job<'_> {
     pub(super) fn judge_part(&mut self, op: &StepOp, fresh: &Fresh) -> Result<Judged, Halt> {
@@ -111,6 +113,38 @@ impl Job<'_> {
             return Err(Halt::Stale(format!("something is in `{part}` by now")));
         }
         Ok(Judged::Send)
+    }
+
+    /// Nothing is granted on, or taken away from, what is not ours; no role is granted that
+    /// allows something else by now, and none takes the place of what others granted.
+    pub(super) fn may_grant(&self, op: &StepOp, object: &FreshObject) -> Result<(), Halt> {
+        let (part, granted) = match op {
+            StepOp::Grant { part, grantee, role } => (part, Some((grantee, role))),
+            StepOp::Revoke { part, .. } => (part, None),
+            _ => return Ok(()),
+        };
+        let FreshObject::Pool(pool) = object else {
+            return Err(Halt::Stale(format!("{} is no pool", self.target.at)));
+        };
+        let Some(seen) = pool.parts.get(part) else {
+            return Err(Halt::Stale(format!("`{part}` is gone")));
+        };
+        if let Err(why) = self.is_our_part(seen) {
+            return Err(Halt::Stale(format!("`{part}` is not ours: {why}")));
+        }
+        let Some((grantee, role)) = granted else { return Ok(()) };
+        if pool.access.roles.get(role) != Some(&RoleSeen::Whole) {
+            let text = format!("the role for `{role}` is not there with what it should allow");
+            return Err(Halt::Stale(text));
+        }
+        let others = |it: &&GrantSeen| it.grantee == *grantee && it.role.is_none();
+        match seen.grants.iter().find(others) {
+            Some(found) => Err(Halt::Stale(format!(
+                "somebody gave `{grantee}` the role `{}` on `{part}` since the plan",
+                found.native
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Whether a part stands as a step leaves it, and is ours where that is its end.

@@ -211,9 +211,11 @@ impl Session {
     fn pools_at(&self, name: &HypervisorName) -> BTreeMap<crate::model::Name, PoolPlace> {
         let places = self.desired.pools.iter().filter_map(|(key, pool)| {
             let place = match pool.at.get(name)? {
-                PoolBinding::Vcenter { folder, resource_pool } => {
-                    PoolPlace { folder: folder.clone(), resource_pool: resource_pool.clone() }
-                }
+                PoolBinding::Vcenter { folder, resource_pool } => PoolPlace {
+                    folder: folder.clone(),
+                    resource_pool: resource_pool.clone(),
+                    grantees: pool.grantees(name),
+                },
                 PoolBinding::Named => PoolPlace::default(),
             };
             Some((key.name.clone(), place))

@@ -17,7 +17,7 @@ pub use hypervisors::*;
 pub use machine::*;
 pub use words::*;
 
-use crate::model::{Firmware, GuestOs};
+use crate::model::{Firmware, GrantRole, GuestOs};
 
 /// Top-level keys that belong to the trust settings, which are never read from the tree.
 pub const TRUST_KEYS: &[&str] =
@@ -40,6 +40,8 @@ record! {
         images: Lenient<Templates<RawImage>>,
         /// The catalogue of service plans.
         plans: Lenient<Templates<RawServicePlan>>,
+        /// Those who can be granted something: people and groups that a directory knows already.
+        users: Lenient<Templates<RawUser>>,
         /// Groups of machines.
         pools: Lenient<Templates<RawPool>>,
         /// Partial machines that `vms` can build on.
@@ -49,7 +51,7 @@ record! {
         /// Rules for the whole project.
         policy: Lenient<Option<Keyed<RawPolicy>>>,
     }
-    later { clients, users, containers, requests }
+    later { clients, containers, requests }
 }
 
 pattern! {
@@ -69,6 +71,9 @@ pattern! {
     pub struct Bridge = "^[A-Za-z][A-Za-z0-9_.-]{0,14}$", "the name of a bridge, such as `vmbr0`";
     /// A DNS domain.
     pub struct SearchDomain = "^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:[.][A-Za-z0-9-]{1,63})*$", "a domain such as `example.net`";
+    /// Somebody whom the directory of a vCenter knows.
+    pub struct Principal = "^[A-Za-z0-9][A-Za-z0-9._-]*\\\\[^ @/\\\\\\u0000-\\u001F\\u007F](?:[^@/\\\\\\u0000-\\u001F\\u007F]{0,253}[^ @/\\\\\\u0000-\\u001F\\u007F])?$",
+        "`DOMAIN\\NAME`, as the vCenter shows it, such as `VSPHERE.LOCAL\\ops`";
     /// A file below the root.
     pub struct PathText = "^[^\\u0000-\\u001F\\u007F]+$", "a path relative to this file";
 }
@@ -242,8 +247,41 @@ record! {
         comment: Option<Spanned<String>>,
         /// The hypervisors it exists on: `{ pve-paris: {} }`.
         at: At<RawPoolAt>,
+        /// Who may do what with its machines. On Proxmox VE not supported yet.
+        acl: Vec<RawGrant>,
     }
-    later { client, quota, acl }
+    later { client, quota }
+}
+
+record! {
+    /// A role on a pool for somebody.
+    pub struct RawGrant {
+        /// An entry of `users`.
+        user: Spanned<Reference>,
+        /// `viewer` looks; `operator` also starts and stops machines and sees their screens; `admin` also
+        /// writes their notes and takes their snapshots.
+        role: GrantRole,
+    }
+}
+
+record! {
+    /// Somebody, or a group, who can be granted something. None is made here: they are known already.
+    pub struct RawUser {
+        /// Who that is on each hypervisor.
+        at: At<RawUserAt>,
+    }
+    later { email, phone, role, client, password_hash, vm }
+}
+
+record! {
+    /// Somebody, or a group, on one hypervisor.
+    pub struct RawUserAt {
+        /// On a vCenter: `DOMAIN\\NAME`, as it shows them.
+        principal: Option<Spanned<Principal>>,
+        /// Whether it is a group.
+        group: bool = false,
+    }
+    later { realm }
 }
 
 record! {

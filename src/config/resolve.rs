@@ -5,6 +5,7 @@
 //! desired state, with places. Pure. Whether machines fit together is left to `validate`.
 
 mod entries;
+mod grants;
 mod hypervisors;
 mod images;
 mod init;
@@ -91,7 +92,7 @@ impl Draft {
         let places = Places::new(cx.sources());
         let project = project(&self.raw, top, cx);
         let world = world::read(&self.raw, &self.hypervisors, data, &places, cx);
-        let pools = world::desired_pools(&world, &places);
+        let pools = world::desired_pools(&world, &self.hypervisors, &places, cx);
         let policy = self.raw.policy.0.as_ref().and_then(|policy| policy.as_ref());
         let policy = world::policy(policy.map(|policy| &policy.value), cx);
         let keys = init::KeyFiles::new(data);

@@ -1,9 +1,9 @@
 //! A change to be lowered into steps: what a plan asks of a product, and gets from it.
 
 use super::{
-    DesiredMachine, DesiredPool, DeviceName, FieldChange, FieldPath, MacAddress, MachineSpec,
-    NativeId, NodeName, ObservedMachine, ObservedPool, ObservedSpread, PowerState, ResourceKey,
-    Slot, SnapshotSeen, Step, StorageName, TakeSnapshot,
+    DesiredMachine, DesiredPool, DeviceName, FieldChange, FieldPath, GrantRole, Grantee,
+    MacAddress, MachineSpec, NativeId, NodeName, ObservedMachine, ObservedPool, ObservedSpread,
+    PoolPart, PowerState, ResourceKey, Slot, SnapshotSeen, Step, StorageName, TakeSnapshot,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,8 @@ pub enum Change<'a> {
     CreatePool(PoolChange<'a>),
     /// Write a pool's comment.
     UpdatePool(PoolChange<'a>),
+    /// Grant something on parts of a pool, and take something away.
+    Grants(&'a GrantChange),
     /// Delete an empty pool.
     DeletePool(&'a ObservedPool),
     /// Keep machines apart that are not.
@@ -67,6 +69,24 @@ pub struct PoolChange<'a> {
     pub pool: &'a DesiredPool,
     /// What is there; `None` = nothing that could be seen.
     pub seen: Option<&'a ObservedPool>,
+}
+
+/// What is to be granted on parts of a pool, and what is to be taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrantChange {
+    /// What is taken away, of our own.
+    pub take: Vec<(PoolPart, Grantee)>,
+    /// Roles that have to be made first.
+    pub make: BTreeSet<GrantRole>,
+    /// What is granted.
+    pub give: Vec<(PoolPart, Grantee, GrantRole)>,
+}
+
+impl GrantChange {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.take.is_empty() && self.give.is_empty()
+    }
 }
 
 /// A machine to be made.

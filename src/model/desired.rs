@@ -2,8 +2,8 @@
 //! images and plans looked up for the hypervisor of each machine.
 
 use super::{
-    Bytes, Cdrom, FieldPath, Firmware, HypervisorName, MachineSpec, Name, NativeId, NodeName,
-    Place, Power, ProjectName, ResourceKey, SecretRef, StorageName,
+    Bytes, Cdrom, FieldPath, Firmware, Grant, Grantee, HypervisorName, MachineSpec, Name, NativeId,
+    NodeName, Place, Power, ProjectName, ResourceKey, SecretRef, StorageName,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -222,8 +222,18 @@ pub struct DesiredPool {
     pub comment: Option<String>,
     /// The hypervisors it should exist on, and what it is there.
     pub at: BTreeMap<HypervisorName, PoolBinding>,
+    /// Who may do what with it, by hypervisor. Where nothing is, nobody is granted anything.
+    pub acl: BTreeMap<HypervisorName, Vec<Grant>>,
     /// Where the entry stands.
     pub place: Place,
+}
+
+impl DesiredPool {
+    /// Those to whom something is granted on it.
+    pub fn grantees(&self, at: &HypervisorName) -> BTreeSet<Grantee> {
+        let all = self.acl.get(at).map_or(&[][..], Vec::as_slice);
+        all.iter().map(|grant| grant.grantee.clone()).collect()
+    }
 }
 
 /// What a pool is on one hypervisor.

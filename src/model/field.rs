@@ -59,6 +59,8 @@ pub enum FieldKind {
     Snapshots,
     /// The comment of a pool.
     Comment,
+    /// Who may do what with a pool.
+    Acl,
     /// The marker itself (stage, map), when only that is to be written.
     Marker,
     /// Which values of a label the product knows, whether a machine bears them or not.
@@ -73,7 +75,7 @@ pub enum FieldKind {
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 44] = {
+    pub const ALL: [FieldKind; 45] = {
         use FieldKind::*;
         [
             Name,
@@ -115,6 +117,7 @@ impl FieldKind {
             Power,
             Snapshots,
             Comment,
+            Acl,
             Marker,
             LabelValues,
             Members,
@@ -164,6 +167,7 @@ impl FieldKind {
             Power => ("power", ""),
             Snapshots => ("snapshots", ""),
             Comment => ("comment", ""),
+            Acl => ("acl", ""),
             Marker => ("marker", ""),
             Label => ("label", ""),
             LabelValues => ("label-values", ""),

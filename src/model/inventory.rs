@@ -1,9 +1,9 @@
 //! What hypervisors reported, with what could not be learnt kept beside it.
 
 use super::{
-    Bytes, Device, FieldKind, FieldPath, Hindrance, HypervisorName, MachineSpec, MarkerState, Name,
-    NativeId, NodeName, PartSeen, PartState, PoolPart, PowerState, ProjectName, ResourceKey,
-    StorageName, Value,
+    AccessSeen, Bytes, Device, FieldKind, FieldPath, Hindrance, HypervisorName, MachineSpec,
+    MarkerState, Name, NativeId, NodeName, PartSeen, PartState, PoolPart, PowerState, ProjectName,
+    ResourceKey, StorageName, Value, grant_lines,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -387,6 +387,9 @@ pub struct ObservedPool {
     /// has. The marker is then that of its first part that bears ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<PoolPart, PartSeen>,
+    /// What granting something on it depends on.
+    #[serde(default, skip_serializing_if = "AccessSeen::is_empty")]
+    pub access: AccessSeen,
     /// Why what is missing of its parts cannot be made, where that can be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hindrance: Option<Hindrance>,
@@ -397,6 +400,14 @@ impl ObservedPool {
     pub fn exists(&self) -> bool {
         self.parts.is_empty()
             || self.parts.iter().any(|(part, seen)| part.kind.is_own() && seen.id.is_some())
+    }
+
+    /// What is granted on it, in words, as far as it concerns us.
+    pub fn grant_lines(&self) -> BTreeSet<String> {
+        let Some(marker) = self.marker.found() else { return BTreeSet::new() };
+        let own = self.parts.iter().filter(|(part, _)| part.kind.is_own());
+        let ours = own.filter(|(_, it)| it.is_marked_by(&marker.project, &marker.key));
+        grant_lines(&ours.map(|(_, it)| &it.grants).collect::<Vec<_>>())
     }
 
     /// How one of its parts stands.

@@ -1,8 +1,8 @@
 //! The native objects that a pool is made of, on products that have no pool as such.
 
-use super::{MarkerState, NativeId, ProjectName, ResourceKey};
+use super::{GrantSeen, MarkerState, NativeId, ProjectName, ResourceKey};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// What a native object does for a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +120,10 @@ pub struct PartSeen {
     /// Whether nothing at all is in it. Known of what bears a mark.
     #[serde(default)]
     pub empty: bool,
+    /// What is granted on it with a role of ours, or to somebody to whom the configuration
+    /// grants something. Known of what bears a mark.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub grants: BTreeSet<GrantSeen>,
 }
 
 impl PartSeen {

@@ -5,9 +5,9 @@
 
 use super::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, DeviceMap, DeviceName, FieldKind,
-    FieldPath, Firmware, InitSpec, IpSetting, MacAddress, MapEntry, MarkerState, Name, NativeId,
-    NetworkBinding, NicModel, NodeName, ObservedMachine, PartState, PoolPart, PowerState,
-    ResourceKey, Slot, Stage, StorageName, Value,
+    FieldPath, Firmware, GrantEnd, GrantRole, Grantee, InitSpec, IpSetting, MacAddress, MapEntry,
+    MarkerState, Name, NativeId, NetworkBinding, NicModel, NodeName, ObservedMachine, PartState,
+    PoolPart, PowerState, ResourceKey, Slot, Stage, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -137,6 +137,27 @@ pub enum StepOp {
         /// Which.
         part: PoolPart,
     },
+    /// Make a role of ours, which only says what it allows.
+    MakeRole {
+        /// Which.
+        role: GrantRole,
+    },
+    /// Give somebody a role on a part of ours, and on all that is in it.
+    Grant {
+        /// On which part.
+        part: PoolPart,
+        /// To whom.
+        grantee: Grantee,
+        /// Which role.
+        role: GrantRole,
+    },
+    /// Take a role of ours on a part of ours away from somebody.
+    Revoke {
+        /// On which part.
+        part: PoolPart,
+        /// From whom.
+        grantee: Grantee,
+    },
     /// Remove a part of ours in which nothing is.
     RemovePart {
         /// Which.
@@ -182,6 +203,9 @@ impl StepOp {
             StepOp::DeletePool => "delete-pool",
             StepOp::MakePart { .. } => "make-part",
             StepOp::MarkPart { .. } => "mark-part",
+            StepOp::MakeRole { .. } => "make-role",
+            StepOp::Grant { .. } => "grant",
+            StepOp::Revoke { .. } => "revoke",
             StepOp::RemovePart { .. } => "remove-part",
             StepOp::CreateSpread { .. } => "create-spread",
             StepOp::SetSpread { .. } => "set-spread",
@@ -206,6 +230,9 @@ impl StepOp {
             | StepOp::Delete
             | StepOp::CreatePool { .. }
             | StepOp::SetComment { .. }
+            | StepOp::MakeRole { .. }
+            | StepOp::Grant { .. }
+            | StepOp::Revoke { .. }
             | StepOp::DefineLabel { .. }
             | StepOp::DefineLabelValue { .. }
             | StepOp::SetLabel { .. }
@@ -603,6 +630,12 @@ pub struct Expect {
     /// Parts of a pool, and how they stand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parts: BTreeMap<PoolPart, PartState>,
+    /// Roles of ours that are there and allow what they should.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub roles: BTreeSet<GrantRole>,
+    /// What somebody has on parts of a pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantEnd>,
     /// Slots that hold a device, or do not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slots: BTreeMap<Slot, bool>,

@@ -32,12 +32,16 @@ pub fn machine_base(seen: &ObservedMachine, fields: BTreeSet<FieldPath>) -> Base
     Base { fields, sha256: digest_of(&document) }
 }
 
-/// The digest over name, marker, comment and parts of a pool.
+/// The digest over name, marker, comment, parts and grants of a pool.
 pub fn pool_base(seen: &ObservedPool) -> Base {
     let fields = [FieldPath::of(FieldKind::Comment)].into();
     // What is in a part changes while members come and go; that none is left is proved by
     // the call that removes it.
-    let part = |(part, it): (&PoolPart, &PartSeen)| json!([part, it.id, it.marker]);
+    let part = |(part, it): (&PoolPart, &PartSeen)| match it.grants.is_empty() {
+        true => json!([part, it.id, it.marker]),
+        // Roles are not part of it: another action of the same plan may make one.
+        false => json!([part, it.id, it.marker, it.grants]),
+    };
     // What several pools use may come by another action of the same plan.
     let own = seen.parts.iter().filter(|(part, _)| part.kind.is_own());
     let parts: Vec<Value> = own.map(part).collect();

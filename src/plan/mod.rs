@@ -9,6 +9,7 @@ mod base;
 mod change_hands;
 mod command;
 mod edges;
+mod grants;
 mod machines;
 mod own_snapshots;
 mod pools;

@@ -2,7 +2,7 @@
 
 mod removal;
 
-use super::{Builder, base::pool_base};
+use super::{Builder, base::pool_base, grants::PlannedGrants};
 use crate::model::{
     Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredPool, Disruption,
     FieldChange, FieldKind, FieldPath, Hindrance, HypervisorInventory, HypervisorName, Kind,
@@ -19,6 +19,16 @@ enum Standing<'a> {
     NotOurs(&'a ObservedPool),
     /// Is made of several objects, each of which stands for itself.
     Parts(&'a ObservedPool),
+}
+
+/// What is to be done about one pool.
+struct Work<'a> {
+    verb: Verb,
+    /// Its comment, where that is to be written.
+    field: Option<FieldChange>,
+    /// What is done about the pool itself.
+    change: Option<Change<'a>>,
+    grants: Option<PlannedGrants>,
 }
 
 impl Builder<'_> {
@@ -112,7 +122,8 @@ impl Builder<'_> {
             match (ours, &seen.hindrance) {
                 (_, Some(hindrance)) => self.block_hindered(pool, hypervisor, hindrance),
                 (true, None) => self.update_pool(pool, hypervisor, seen),
-                (false, None) => self.unchanged += 1,
+                // What was ours by another name may still grant something.
+                (false, None) => self.change_pool(pool, hypervisor, seen, None),
             }
         } else if !found.coverage.is_complete() {
             self.block(Blocked {
@@ -151,7 +162,7 @@ impl Builder<'_> {
         });
     }
 
-    fn is_ours(&self, pool: &DesiredPool, part: &PartSeen) -> bool {
+    pub(super) fn is_ours(&self, pool: &DesiredPool, part: &PartSeen) -> bool {
         let of_pool = |marker: &Marker| {
             marker.project == self.input.desired.project && marker.key == pool.key
         };
@@ -207,9 +218,13 @@ impl Builder<'_> {
             place: Some(pool.place.clone()),
             pending: false,
         };
-        let fields = if pool.comment.is_some() { vec![comment] } else { Vec::new() };
-        let change = Change::CreatePool(PoolChange { pool, seen });
-        self.pool_action(pool, hypervisor, Verb::Create, fields, seen, &change);
+        let work = Work {
+            verb: Verb::Create,
+            field: pool.comment.is_some().then_some(comment),
+            change: Some(Change::CreatePool(PoolChange { pool, seen })),
+            grants: seen.and_then(|seen| self.plan_grants(pool, hypervisor, seen)),
+        };
+        self.pool_action(pool, hypervisor, seen, work);
     }
 
     fn update_pool(
@@ -218,33 +233,55 @@ impl Builder<'_> {
         hypervisor: &HypervisorName,
         seen: &ObservedPool,
     ) {
-        let Some(comment) = pool.comment.as_ref().filter(|it| **it != seen.comment) else {
-            self.unchanged += 1;
+        let comment = pool.comment.as_ref().filter(|it| **it != seen.comment);
+        self.change_pool(pool, hypervisor, seen, comment);
+    }
+
+    fn change_pool(
+        &mut self,
+        pool: &DesiredPool,
+        hypervisor: &HypervisorName,
+        seen: &ObservedPool,
+        comment: Option<&String>,
+    ) {
+        let blocked = self.blocked.len();
+        let grants = self.plan_grants(pool, hypervisor, seen);
+        if comment.is_none() && grants.is_none() {
+            self.unchanged += u32::from(self.blocked.len() == blocked);
             return;
-        };
-        let change = FieldChange {
+        }
+        let field = comment.map(|comment| FieldChange {
             field: FieldPath::of(FieldKind::Comment),
             before: Some(Value::Text(seen.comment.clone())),
             after: Some(Value::Text(comment.clone())),
             disruption: Disruption::Online,
             place: Some(pool.place.clone()),
             pending: false,
-        };
-        let lowered = Change::UpdatePool(PoolChange { pool, seen: Some(seen) });
-        self.pool_action(pool, hypervisor, Verb::Update, vec![change], Some(seen), &lowered);
+        });
+        let change = comment.map(|_| Change::UpdatePool(PoolChange { pool, seen: Some(seen) }));
+        let work = Work { verb: Verb::Update, field, change, grants };
+        self.pool_action(pool, hypervisor, Some(seen), work);
     }
 
     fn pool_action(
         &mut self,
         pool: &DesiredPool,
         hypervisor: &HypervisorName,
-        verb: Verb,
-        fields: Vec<FieldChange>,
         seen: Option<&ObservedPool>,
-        change: &Change<'_>,
+        work: Work<'_>,
     ) {
+        let Work { verb, field, change, grants } = work;
         let place = Some(&pool.place);
-        let Some(steps) = self.lowered(&pool.key, hypervisor, verb, place, change) else { return };
+        // What is granted comes last: it is granted on what is there and ours by then.
+        let granting = grants.as_ref().map(|it| Change::Grants(&it.change));
+        let mut steps = Vec::new();
+        for change in change.iter().chain(granting.as_ref()) {
+            match self.lowered(&pool.key, hypervisor, verb, place, change) {
+                Some(more) => steps.extend(more),
+                None => return,
+            }
+        }
+        let fields: Vec<FieldChange> = field.into_iter().chain(grants.map(|it| it.field)).collect();
         let classes: BTreeSet<Disruption> =
             fields.iter().map(|it| it.disruption).filter(|it| *it > Disruption::None).collect();
         let action = Action {

@@ -2,9 +2,10 @@
 //! product: an end is stated in the model's words.
 
 use crate::model::{
-    Expect, FieldKind, FieldPath, FreshObject, Intent, LockKind, Marker, MarkerState,
-    ObservedMachine, PartState, PoolPart, Value,
+    Expect, FieldKind, FieldPath, FreshObject, GrantEnd, Intent, LockKind, Marker, MarkerState,
+    ObservedMachine, ObservedPool, PartState, PoolPart, RoleSeen, Value,
 };
+use std::collections::BTreeSet;
 
 /// What the object says of the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,10 @@ pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
                 false => Evidence::NotThere(format!("{} is as it was", intent.target)),
             }
         }
+        FreshObject::Pool(pool) if grants(&intent.end) => match granted(&intent.end, pool) {
+            true => Evidence::Happened,
+            false => Evidence::NotThere(format!("{} is as it was", intent.target)),
+        },
         // A comment has no version, but a call whose end held already is never sent.
         FreshObject::Pool(pool) => {
             match intent.end.fields.get(&FieldPath::of(FieldKind::Comment)) {
@@ -73,6 +78,19 @@ pub(super) fn judge_object(intent: &Intent, object: &FreshObject) -> Evidence {
             }
         }
     }
+}
+
+/// Whether an end is about what somebody is granted.
+fn grants(end: &Expect) -> bool {
+    !end.grants.is_empty() || !end.roles.is_empty()
+}
+
+/// Whether roles allow what they should, and everybody has what they are to have.
+fn granted(end: &Expect, pool: &ObservedPool) -> bool {
+    let is_whole = |role| pool.access.roles.get(role) == Some(&RoleSeen::Whole);
+    let none = BTreeSet::new();
+    let holds = |it: &GrantEnd| it.holds(pool.parts.get(&it.part).map_or(&none, |it| &it.grants));
+    end.roles.iter().all(is_whole) && end.grants.iter().all(holds)
 }
 
 /// Parts of a pool say of themselves how they stand. Whose a part is that stands there now,

@@ -108,6 +108,8 @@ pub fn portability_of(
             let general = support(*product, kind);
             match reasons.get(&kind) {
                 Some(reason) => Support { why: Some(reason.clone()), ..general },
+                // Of a pool there is nothing that a machine could have asked for otherwise.
+                None if kind == FieldKind::Acl => general,
                 // What these machines ask for is had, whatever the general answer is.
                 None => Support { create: true, why: None, ..general },
             }
@@ -154,8 +156,10 @@ fn usage(desired: &DesiredState) -> BTreeMap<FieldKind, usize> {
         }
         count(kinds);
     }
-    for pool in desired.pools.values().filter(|pool| pool.comment.is_some()) {
-        count(pool.comment.iter().map(|_| FieldKind::Comment).collect());
+    for pool in desired.pools.values() {
+        let grants = pool.acl.values().any(|it| !it.is_empty());
+        let comment = pool.comment.iter().map(|_| FieldKind::Comment);
+        count(comment.chain(grants.then_some(FieldKind::Acl)).collect());
     }
     counts
 }

@@ -62,6 +62,14 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
         StepOp::MakePart { part } => format!("make {}", pool_part(canvas, part)),
         StepOp::MarkPart { part } => format!("mark {} as ours", pool_part(canvas, part)),
         StepOp::RemovePart { part } => format!("remove {}, empty", pool_part(canvas, part)),
+        StepOp::MakeRole { role } => format!("make the role {role} of the project"),
+        StepOp::Grant { part, grantee, role } => {
+            format!("make {} {role} of {}", data(&grantee.to_string()), pool_part(canvas, part))
+        }
+        StepOp::Revoke { part, grantee } => {
+            let who = data(&grantee.to_string());
+            format!("take our role on {} from {who}", pool_part(canvas, part))
+        }
         StepOp::CreateSpread { .. } => "keep its machines on different hosts".to_owned(),
         StepOp::SetSpread { .. } => "keep these machines on different hosts".to_owned(),
         StepOp::DeleteSpread => "keep its machines apart no longer".to_owned(),

@@ -6,6 +6,7 @@
 //! ARCHITECTURE.md, section 6, is checked.
 
 mod births;
+mod grants;
 mod kept;
 mod lab;
 mod labels;

@@ -21,6 +21,7 @@ mod cli_vm;
 mod contract;
 mod doctor;
 mod fuzz;
+mod grants_vcenter;
 mod hostile;
 mod hostile_review;
 mod hostile_tree;

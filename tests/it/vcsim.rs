@@ -29,6 +29,7 @@ use std::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
+mod grants;
 mod road;
 
 const USER: &str = "nova@vsphere.local";

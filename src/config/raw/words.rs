@@ -5,7 +5,7 @@ use crate::config::decode::{Cx, Decode, Defs, Keyed, Lenient};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::scalar::{IPV4_PATTERN, IpRange, NAME_PATTERN, Name, ScalarError};
 use crate::config::yaml::{Node, Value};
-use crate::model::{BootDevice, Bus, Firmware, GuestOs, NicModel, OnRemove, Power};
+use crate::model::{BootDevice, Bus, Firmware, GrantRole, GuestOs, NicModel, OnRemove, Power};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -36,6 +36,7 @@ macro_rules! words {
 
 words! {
     Firmware { "bios" => Self::Bios, "uefi" => Self::Uefi, "secure-boot" => Self::SecureBoot } later [];
+    GrantRole { "viewer" => Self::Viewer, "operator" => Self::Operator, "admin" => Self::Admin } later [];
     GuestOs { "linux" => Self::Linux, "windows" => Self::Windows, "bsd" => Self::Bsd, "other" => Self::Other } later [];
     Bus { "scsi" => Self::Scsi, "virtio" => Self::Virtio, "sata" => Self::Sata, "ide" => Self::Ide } later [];
     NicModel { "virtio" => Self::Virtio, "e1000" => Self::E1000, "vmxnet3" => Self::Vmxnet3, "rtl8139" => Self::Rtl8139 } later [];

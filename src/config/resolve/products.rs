@@ -7,7 +7,8 @@ use super::table::Table;
 use crate::config::decode::Cx;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::raw::{
-    At, Product, RawHypervisor, RawImageAt, RawNetworkAt, RawPoolAt, is_iso_file, is_iso_volume,
+    At, Product, RawHypervisor, RawImageAt, RawNetworkAt, RawPoolAt, RawUserAt, is_iso_file,
+    is_iso_volume,
 };
 use crate::config::scalar::Spanned;
 
@@ -106,6 +107,26 @@ impl AtProduct for RawPoolAt {
 
     fn missing(&self, _: Product) -> Option<&'static str> {
         None
+    }
+}
+
+impl AtProduct for RawUserAt {
+    fn own_keys(&self) -> Vec<OwnKey> {
+        OwnKey::new("principal", Product::Vcenter, self.principal.as_ref()).into_iter().collect()
+    }
+
+    fn advice(product: Product) -> &'static str {
+        match product {
+            Product::Proxmox => "leave it out: users on Proxmox VE are not supported yet",
+            Product::Vcenter => "write `principal: 'DOMAIN\\NAME'`",
+        }
+    }
+
+    fn missing(&self, product: Product) -> Option<&'static str> {
+        match product {
+            Product::Proxmox => None,
+            Product::Vcenter => self.principal.is_none().then_some("principal"),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What machines refer to: hypervisors, networks, images, service plans, pools.
 
+use super::grants;
 use super::hypervisors;
 use super::images::{Image, image};
 use super::places::Places;
@@ -9,6 +10,7 @@ use crate::config::decode::{Cx, Keyed, Lenient};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     RawConfig, RawHypervisor, RawImage, RawNetwork, RawPolicy, RawPool, RawPoolAt, RawServicePlan,
+    RawUser,
 };
 use crate::config::scalar::{Name, Percent, Spanned};
 use crate::config::source::{DataFile, DataRef};
@@ -28,6 +30,8 @@ pub struct World {
     pub images: Table<Image>,
     /// Sizes with a name.
     pub plans: Table<RawServicePlan>,
+    /// Those who can be granted something.
+    pub users: Table<RawUser>,
     /// Groups.
     pub pools: Table<RawPool>,
 }
@@ -45,6 +49,11 @@ pub fn read(
     let images: Table<RawImage> = Table::read("image", "unknown-image", &raw.images, cx);
     let plans = Table::read("service plan", "unknown-plan", &raw.plans, cx);
     let pools: Table<RawPool> = Table::read("pool", "unknown-pool", &raw.pools, cx);
+    let users: Table<RawUser> = Table::read("user", "unknown-user", &raw.users, cx);
+    for item in users.iter().filter_map(|(_, item)| item.value.as_ref()) {
+        check_at(&item.at, hypervisors, cx);
+    }
+    grants::check_users(&users, hypervisors, cx);
     for item in networks.iter().filter_map(|(_, item)| item.value.as_ref()) {
         check_network(item, cx);
         check_at(&item.at, hypervisors, cx);
@@ -56,7 +65,7 @@ pub fn read(
         check_at(&item.at, hypervisors, cx);
     }
     let images = images.map(|_, _, raw| Some(image(raw, hypervisors, cx)));
-    World { hypervisors: settings, networks, images, plans, pools }
+    World { hypervisors: settings, networks, images, plans, users, pools }
 }
 
 fn check_network(network: &RawNetwork, cx: &mut Cx<'_>) {
@@ -72,7 +81,13 @@ fn check_network(network: &RawNetwork, cx: &mut Cx<'_>) {
 }
 
 /// Pools as they are desired.
-pub fn desired_pools(world: &World, places: &Places<'_>) -> BTreeMap<ResourceKey, DesiredPool> {
+pub fn desired_pools(
+    world: &World,
+    hypervisors: &Table<RawHypervisor>,
+    places: &Places<'_>,
+    cx: &mut Cx<'_>,
+) -> BTreeMap<ResourceKey, DesiredPool> {
+    let around = grants::Around { users: &world.users, hypervisors, places };
     let binding = |pool: &Name, (name, there): (&Name, &Keyed<Lenient<RawPoolAt>>)| {
         let settings = world.hypervisors.get(name.as_str())?.value.as_ref()?;
         let said = there.value.0.as_ref()?;
@@ -87,7 +102,8 @@ pub fn desired_pools(world: &World, places: &Places<'_>) -> BTreeMap<ResourceKey
         let key = ResourceKey::pool(name.clone());
         let at = raw.at.0.iter().filter_map(|it| binding(name, it)).collect();
         let comment = raw.comment.as_ref().map(|comment| comment.value.clone());
-        Some((key.clone(), DesiredPool { key, comment, at, place: places.at(item.key) }))
+        let acl = grants::acl(raw, around, cx);
+        Some((key.clone(), DesiredPool { key, comment, at, acl, place: places.at(item.key) }))
     });
     desired.collect()
 }

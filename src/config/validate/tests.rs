@@ -170,3 +170,43 @@ fn a_name_that_is_reported_is_not_reported_again_by_those_who_use_it() {
     let broken = "pools: { p: { at: { pve: {} }, quota: {} } }\nvms: { a: { hypervisor: pve, image: debian, pool: p } }\n";
     assert_eq!(codes(broken), ["not-supported-yet"]);
 }
+
+const VC: &str = "
+version: 1
+project: t
+hypervisors:
+  pve: { type: proxmox, endpoint: 'https://pve:8006', auth: { token_id: a@pve!b, token_secret: env:P } }
+  vc: { type: vcenter, endpoint: 'https://vc', auth: { username: a@b, password: env:P } }
+";
+
+fn with_vcenter(rest: &str) -> Loaded {
+    let files = BTreeMap::from([("n.yaml".to_owned(), format!("{VC}{rest}"))]);
+    load_str(&files, "n.yaml")
+}
+
+#[test]
+fn a_grant_says_who_that_is_where_the_pool_is() {
+    let users = r"users: { alice: { at: { vc: { principal: 'Corp\Alice' } } } }
+";
+    let pool = |at: &str, acl: &str| {
+        format!("{users}pools: {{ web: {{ at: {{ {at} }}, acl: [{acl}] }} }}\n")
+    };
+    let alice = "{ user: alice, role: operator }";
+    let loaded = with_vcenter(&pool("vc: {}", alice));
+    let state = loaded.desired.expect("it is as it should be");
+    let grants = &state.pools[&ResourceKey::pool("web")].acl["vc"];
+    assert_eq!(grants[0].grantee.to_string(), r"CORP\alice");
+    assert_eq!((grants[0].user.as_str(), grants[0].place.line), ("alice", 8));
+    let codes =
+        |text: &str| with_vcenter(text).report.iter().map(|one| one.code).collect::<Vec<_>>();
+    assert_eq!(codes(&pool("vc: {}, pve: {}", alice)), ["not-supported-yet"]);
+    assert_eq!(codes(&pool("vc: {}", &format!("{alice}, {alice}"))), ["duplicate-grant"]);
+    assert_eq!(codes(&pool("vc: {}", "{ user: bob, role: admin }")), ["unknown-user"]);
+    let elsewhere = users.replace("vc:", "pve:");
+    let elsewhere = pool("vc: {}", alice).replace(users, &elsewhere);
+    assert!(codes(&elsewhere).contains(&"not-at-hypervisor"), "{:?}", codes(&elsewhere));
+    for name in ["alice", "alice@corp", r"corp\\a b ", r"corp\\"] {
+        let bad = format!("users: {{ alice: {{ at: {{ vc: {{ principal: '{name}' }} }} }} }}\n");
+        assert_eq!(codes(&bad), ["invalid-value"], "{name}");
+    }
+}

@@ -19,6 +19,7 @@ impl Builder<'_> {
         seen: &ObservedPool,
     ) {
         if let Some(text) = self.used_under_another_name(hypervisor, found, seen) {
+            self.take_all_grants(key, hypervisor, seen);
             return self.note(key, text);
         }
         let blocked = |code, message: String, help: &str| Blocked {
@@ -39,6 +40,7 @@ impl Builder<'_> {
             let text = format!("pool `{}` on {hypervisor} still holds {what}", key.name);
             let help =
                 "move it out (an entry that names no pool stays where it is), or keep the pool";
+            self.take_all_grants(key, hypervisor, seen);
             return self.block(blocked(Code::PoolNotEmpty, text, help));
         }
         let change = Change::DeletePool(seen);

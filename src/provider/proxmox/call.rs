@@ -194,6 +194,9 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
         StepOp::MakePart { .. } | StepOp::MarkPart { .. } | StepOp::RemovePart { .. } => {
             Err("a pool is one object here, without parts".to_owned())
         }
+        StepOp::MakeRole { .. } | StepOp::Grant { .. } | StepOp::Revoke { .. } => {
+            Err("nothing is granted on pools here yet".to_owned())
+        }
         StepOp::CreateSpread { .. } | StepOp::SetSpread { .. } | StepOp::DeleteSpread => {
             Err("machines are not kept apart here".to_owned())
         }

@@ -514,6 +514,7 @@ fn the_mark_of_a_pool_stands_at_the_end_of_its_line() {
         key: ResourceKey::pool("acme"),
         comment: Some("Acme production".into()),
         at: BTreeMap::new(),
+        acl: BTreeMap::new(),
         place: place(),
     };
     let lowered =
@@ -574,6 +575,7 @@ fn every_field_has_a_cost_or_is_known_to_be_fixed() {
         K::HardwareVersion,
         K::Extra,
         K::Spread,
+        K::Acl,
         K::Members,
         K::Member,
         K::Enabled,

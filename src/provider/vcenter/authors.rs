@@ -75,7 +75,8 @@ async fn unseen(inner: &Inner, altered: &[Altered], said: &Authors) -> Vec<Strin
     }
     let sight = async {
         let places = inner.places("read the account's rights").await?;
-        rights::sight(inner, &places.root_roles).await
+        let permissions = rights::permissions(inner, &places.root_roles).await?;
+        rights::sight(inner, &places.root_roles, &permissions).await
     };
     match sight.await {
         Ok(Sight::Whole) => Vec::new(),

@@ -175,6 +175,9 @@ pub(super) fn native_call(
         StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
         | StepOp::RemovePart { .. }
+        | StepOp::MakeRole { .. }
+        | StepOp::Grant { .. }
+        | StepOp::Revoke { .. }
         | StepOp::SetComment { .. } => pool_call(call, around),
         StepOp::CreateSpread { members } | StepOp::SetSpread { members } => {
             spread(call, Edit::Keep(members), around)

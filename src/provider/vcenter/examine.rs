@@ -2,10 +2,10 @@
 //! it would: the network, the certificate, the login, who answers, and what the account
 //! may do there. Reads only.
 
-use super::{observe::observe, provider::Inner, rights};
+use super::{access, observe::observe, provider::Inner, rights};
 use crate::model::{
-    Check, Coverage, DesiredMachine, DesiredState, ErrorKind, Examination, FieldKind, Finding,
-    HypervisorInventory, Scope,
+    Check, Coverage, DesiredMachine, DesiredPool, DesiredState, ErrorKind, Examination, FieldKind,
+    Finding, HypervisorInventory, Scope,
 };
 use std::collections::BTreeSet;
 
@@ -63,6 +63,8 @@ const FOR_POOLS: [&str; 6] = [
     "Global.ManageCustomFields",
     "Global.SetCustomField",
 ];
+/// What granting something on pools needs besides.
+const FOR_GRANTS: [&str; 2] = [access::GRANTS, access::MAKES_ROLES];
 /// What is needed besides where machines are kept apart.
 const FOR_SPREADS: &str = "Host.Inventory.EditCluster";
 /// A clock that is this far off is on its way out of what is allowed.
@@ -239,12 +241,16 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
     let by_field = by_field.map(|(_, privilege)| privilege);
     let has_pools = desired.pools.values().any(|pool| pool.at.contains_key(&inner.name));
     let of_pools = FOR_POOLS.into_iter().filter(|_| has_pools);
+    let grants = |pool: &DesiredPool| pool.acl.get(&inner.name).is_some_and(|it| !it.is_empty());
+    let grants = desired.pools.values().any(grants);
+    let for_grants = FOR_GRANTS.into_iter().filter(|_| grants);
     let for_spreads = spreads.then_some(FOR_SPREADS);
     NEEDED
         .into_iter()
         .chain(by_field)
         .chain(for_snapshots)
         .chain(of_pools)
+        .chain(for_grants)
         .chain(for_spreads)
         .collect()
 }

@@ -6,6 +6,7 @@
 //! `pool_call` and `device_change` turn a step into one native call; `refusal` reads faults. Effectful:
 //! `provider`, `observe`, `rights`, `locate`, `authors` and `examine`.
 
+mod access;
 mod authors;
 mod call;
 mod chains;
@@ -13,6 +14,7 @@ mod device_change;
 mod devices;
 mod examine;
 mod extra;
+mod grants;
 mod guarded;
 mod hung;
 mod locate;

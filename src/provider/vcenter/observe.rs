@@ -5,11 +5,12 @@
 //! unreadable machine, or an inventory that says why it is empty.
 
 use super::{
+    access,
     chains::Folders,
     devices::datastore_in,
     places::{Places, unescape},
     provider::Inner,
-    rights::{self, Sight},
+    rights::{self, Permissions, Sight},
     translate::{Reader, id_of, machine_ref, marker_of, unreadable},
     vim::{MoRef, Node, collect::ObjectContent},
 };
@@ -36,7 +37,8 @@ pub(super) async fn observe(inner: &Inner, scope: &Scope) -> HypervisorInventory
 async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory, ProviderError> {
     inner.confirm_identity().await?;
     let (places, machines) = inner.look("read the inventory").await?;
-    let mut sight = rights::sight(inner, &places.root_roles).await?;
+    let permissions = rights::permissions(inner, &places.root_roles).await?;
+    let mut sight = rights::sight(inner, &places.root_roles, &permissions).await?;
     let shown: BTreeSet<&MoRef> = machines.objects.iter().map(|it| &it.obj).collect();
     let unseen: Vec<MoRef> =
         places.on_hosts.iter().filter(|it| !shown.contains(it)).cloned().collect();
@@ -68,7 +70,8 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         hung_on: BTreeMap::new(),
         notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
-    inventory.pools = pools(inner, &places, &machines.objects, &inventory.listed).await?;
+    inventory.pools =
+        pools(inner, &places, &machines.objects, &inventory.listed, &permissions).await?;
     let asked = candidates(&reader, scope, &machines.objects, &inventory.listed);
     take_machines(inner, &reader, &asked, &mut inventory).await?;
     take_labels(inner, &mut inventory).await;
@@ -281,13 +284,14 @@ fn hung_on(machines: &[(NativeId, String, Folders)]) -> BTreeMap<NativeId, BTree
     found
 }
 
-/// Pools that the configuration names or that bear our mark, with what is in them. Why one
-/// cannot be completed is asked only when something of one is missing.
+/// Pools that the configuration names or that bear our mark, with what is in them and what is
+/// granted on them. Why one cannot be completed is asked only when something of one is missing.
 async fn pools(
     inner: &Inner,
     places: &Places,
     machines: &[ObjectContent],
     listed: &BTreeMap<NativeId, Listed>,
+    permissions: &Permissions,
 ) -> Result<BTreeMap<Name, ObservedPool>, ProviderError> {
     // Without a pool in the configuration and without a value that could be a mark, the
     // definitions say nothing.
@@ -318,11 +322,12 @@ async fn pools(
     let lacks = |pool: &ObservedPool| {
         pool.parts.iter().any(|(part, it)| part.kind.is_own() && it.named && it.id.is_none())
     };
-    if found.values().any(lacks) {
+    if found.values().any(lacks) || access::is_asked_for(inner, &found, permissions) {
         let rights = rights::on_root(inner).await?;
         for pool in found.values_mut() {
             reader.hinder(pool, &rights.roles, &rights.held);
         }
+        access::take(inner, places, &mut found, permissions, &rights).await?;
     }
     Ok(found)
 }

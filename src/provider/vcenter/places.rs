@@ -7,7 +7,7 @@ use super::vim::{
     MoRef, Node,
     collect::{Collected, ObjectContent, Paths},
 };
-use crate::model::{Bytes, Name, NodeName, ObservedNode, ObservedStorage, StorageName};
+use crate::model::{Bytes, Grantee, Name, NodeName, ObservedNode, ObservedStorage, StorageName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a pool of the configuration is in this vCenter.
@@ -18,6 +18,8 @@ pub struct PoolPlace {
     /// The resource pool of its machines, by the end of its path below the cluster's root, or,
     /// with a slash in front, by the whole of it; absent = the root of the cluster.
     pub resource_pool: Option<String>,
+    /// Those to whom the configuration grants something on it.
+    pub grantees: BTreeSet<Grantee>,
 }
 
 /// One object with a name and a parent.

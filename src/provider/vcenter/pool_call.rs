@@ -4,14 +4,15 @@
 
 use super::{
     call::{Answers, NativeCall, Surroundings},
+    grants::{privileges, role_name},
     places::path_names,
-    pools::{Attributes, COMMENT, MARK, bearer, reference},
+    pools::{Attributes, COMMENT, MARK, RawPool, bearer, reference},
     vim::{MoRef, Val},
 };
 use crate::{
     model::{
-        DeviceMap, FreshObject, Marker, NativeId, NodeName, ObservedPool, PartKind, PoolPart,
-        Stage, StepOp,
+        DeviceMap, FreshObject, Grantee, Marker, NativeId, NodeName, ObservedPool, PartKind,
+        PoolPart, Stage, StepOp,
     },
     ownership,
     provider::Call,
@@ -26,19 +27,47 @@ pub(super) fn pool_call(call: &Call<'_>, around: &Surroundings<'_>) -> Result<Na
         }
         FreshObject::Unreadable(why) => return Err(format!("{}: {why}", call.target.at)),
     };
-    let attributes: Attributes = serde_json::from_value(call.fresh.raw.clone())
+    let raw: RawPool = serde_json::from_value(call.fresh.raw.clone())
         .map_err(|error| format!("the fresh read is not a pool's: {error}"))?;
+    let attributes = &raw.attributes;
     match call.op {
-        StepOp::MakePart { part } => make(part, &attributes, around),
+        StepOp::MakePart { part } => make(part, attributes, around),
         StepOp::MarkPart { part } => {
             let id = id_of(pool, part)?;
             let value = ownership::render(&marker(call, id));
-            set_field(&attributes, MARK, &reference(part.kind, id), &value)
+            set_field(attributes, MARK, &reference(part.kind, id), &value)
         }
         StepOp::SetComment { comment } => {
             let bearer = bearer(pool, &call.identity.project, &call.identity.key);
             let (part, id) = bearer.ok_or("no part of the pool bears our mark")?;
-            set_field(&attributes, COMMENT, &reference(part.kind, id), comment)
+            set_field(attributes, COMMENT, &reference(part.kind, id), comment)
+        }
+        StepOp::MakeRole { role } => {
+            let all = privileges(*role).iter().map(|it| Val::from(*it));
+            let name = role_name(&call.identity.project, *role);
+            let args = vec![("name", name.into()), ("privIds", all.collect::<Vec<Val>>().into())];
+            Ok(of_rights("AddAuthorizationRole", args, &raw))
+        }
+        StepOp::Grant { part, grantee, role } => {
+            let entity = reference(part.kind, id_of(pool, part)?);
+            let missing = || format!("the role for `{role}` is not there");
+            let role = raw.roles.get(role).ok_or_else(missing)?;
+            // One principal alone: those of others on the object stay as they are.
+            let permission = Val::obj("Permission")
+                .with("principal", spelled(grantee, &raw))
+                .with("group", grantee.is_group())
+                .with("roleId", *role)
+                .with("propagate", true);
+            let args = vec![("entity", entity.into()), ("permission", permission)];
+            Ok(of_rights("SetEntityPermissions", args, &raw))
+        }
+        StepOp::Revoke { part, grantee } => {
+            let args = vec![
+                ("entity", reference(part.kind, id_of(pool, part)?).into()),
+                ("user", spelled(grantee, &raw).into()),
+                ("isGroup", grantee.is_group().into()),
+            ];
+            Ok(of_rights("RemoveEntityPermission", args, &raw))
         }
         StepOp::RemovePart { part } => Ok(NativeCall {
             method: removal(part.kind),
@@ -117,6 +146,16 @@ fn share_spec() -> Val {
     Val::obj("ResourceConfigSpec")
         .with("cpuAllocation", allocation())
         .with("memoryAllocation", allocation())
+}
+
+fn of_rights(method: &'static str, args: Vec<(&'static str, Val)>, raw: &RawPool) -> NativeCall {
+    let this = MoRef::new("AuthorizationManager", raw.authorization.as_str());
+    NativeCall { method, this, args, answers: Answers::Nothing }
+}
+
+/// Somebody as the server spells them, where it did.
+fn spelled<'a>(grantee: &'a Grantee, raw: &'a RawPool) -> &'a str {
+    raw.spelled.get(grantee).map_or(grantee.principal(), String::as_str)
 }
 
 fn set_field(

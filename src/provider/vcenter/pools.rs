@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     model::{
-        Hindrance, Kind, MarkerState, Name, NativeId, ObservedPool, PartKind, PartSeen, PoolPart,
-        ProjectName, ResourceKey,
+        GrantRole, Grantee, Hindrance, Kind, MarkerState, Name, NativeId, ObservedPool, PartKind,
+        PartSeen, PoolPart, ProjectName, ResourceKey,
     },
     ownership,
 };
@@ -26,7 +26,7 @@ pub(super) const MARK: &str = "novahost.id";
 /// The attribute that holds a pool's comment.
 pub(super) const COMMENT: &str = "novahost.comment";
 
-/// The custom attributes that are ours: the form of `Fresh::raw` of a pool.
+/// The custom attributes that are ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attributes {
@@ -37,6 +37,20 @@ pub(super) struct Attributes {
     pub keys: BTreeMap<String, i64>,
     /// Names of ours that somebody defined for one kind of object alone.
     pub narrow: BTreeSet<String>,
+}
+
+/// The form of `Fresh::raw` of a pool: what its calls name beside its parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPool {
+    /// The custom attributes.
+    pub attributes: Attributes,
+    /// The id of what keeps roles and permissions.
+    pub authorization: String,
+    /// The numbers of our roles that are there.
+    pub roles: BTreeMap<GrantRole, i64>,
+    /// Those who have something on its parts, as the server spells them.
+    pub spelled: BTreeMap<Grantee, String>,
 }
 
 impl Attributes {
@@ -170,6 +184,7 @@ impl PoolReader<'_> {
             marker: object.map(|it| self.attributes.marker(self.places, it)).unwrap_or_default(),
             named,
             empty: object.is_some_and(|it| self.places.is_childless(it)),
+            grants: BTreeSet::new(),
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Vcenter;
 ///
 /// `DiskBus` is not here: a disk stays on the controller it was put on. `Tags`,
 /// `Autostart`, `Tpm` and `NicVlan` are not here either: `normalize` refuses them.
-const CHANGES: [(FieldKind, Disruption); 34] = {
+const CHANGES: [(FieldKind, Disruption); 35] = {
     use {Disruption as D, FieldKind as K};
     [
         (K::Name, D::Online),
@@ -65,6 +65,7 @@ const CHANGES: [(FieldKind, Disruption); 34] = {
         (K::Snapshots, D::None),
         (K::Marker, D::Online),
         (K::Comment, D::Online),
+        (K::Acl, D::Online),
     ]
 };
 

@@ -4,6 +4,7 @@
 //! half, when to send and how long to wait by the runner.
 
 use super::{
+    access,
     call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
     examine,
     extra::DeclaredKeys,
@@ -11,7 +12,7 @@ use super::{
     locate,
     observe::{joined, observe},
     places::{self, Places, PoolPlace},
-    pools::{self, Attributes, PoolReader},
+    pools::{self, Attributes, PoolReader, RawPool},
     refusal::{of_fault, refused},
     spreads::{self, RawSpread},
     tagging::{DeclaredLabels, Tagging},
@@ -500,7 +501,11 @@ impl Inner {
             let Some(id) = seen.id.as_ref().filter(|_| marked) else { continue };
             seen.empty = self.is_empty(&pools::reference(part.kind, id), operation).await?;
         }
-        let raw = serde_json::to_value(&attributes)
+        let named = access::refresh(self, name, &mut pool, operation).await?;
+        let manager = self.client.service().await.and_then(|it| it.part("authorizationManager"));
+        let authorization = manager.map_err(|error| error.into_provider(operation))?.value;
+        let (roles, spelled) = (named.roles, named.spelled);
+        let raw = serde_json::to_value(RawPool { attributes, authorization, roles, spelled })
             .map_err(|error| doubt(operation, format!("it cannot be kept: {error}")))?;
         Ok(Fresh { object: FreshObject::Pool(pool), version: None, raw })
     }

@@ -7,6 +7,7 @@
 //! they have is compared with what the view shows.
 
 use super::{
+    grants::Row,
     provider::Inner,
     vim::{
         CallError, FaultKind, MoRef, Node, Request,
@@ -37,6 +38,7 @@ pub(super) enum Sight {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roles {
     privileges: BTreeMap<i64, BTreeSet<String>>,
+    names: BTreeMap<String, i64>,
 }
 
 impl Roles {
@@ -47,8 +49,24 @@ impl Roles {
             let Some(id) = role.i64_at("roleId") else { continue };
             let privileges = role.all("privilege").map(|it| it.text.clone()).collect();
             roles.privileges.insert(id, privileges);
+            roles.names.extend(role.text_at("name").map(|name| (name.to_owned(), id)));
         }
         roles
+    }
+
+    /// The number of a role.
+    pub fn id(&self, name: &str) -> Option<i64> {
+        self.names.get(name).copied()
+    }
+
+    /// The name of a role.
+    pub fn name(&self, id: i64) -> Option<&str> {
+        self.names.iter().find(|(_, it)| **it == id).map(|(name, _)| name.as_str())
+    }
+
+    /// What a role lists.
+    pub fn privileges(&self, id: i64) -> Option<&BTreeSet<String>> {
+        self.privileges.get(&id)
     }
 
     /// Whether a role has a privilege.
@@ -86,12 +104,24 @@ pub(super) async fn on_root(inner: &Inner) -> Result<RootRights, ProviderError> 
     let service = inner.client.service().await.map_err(spell)?;
     let root = service.part("rootFolder").map_err(spell)?;
     let manager = service.part("authorizationManager").map_err(spell)?;
-    let roles = property(inner, &manager, "AuthorizationManager", "roleList", operation).await?;
+    let roles = roles_of(inner, &manager, operation).await?;
     let held = property(inner, &root, "Folder", "effectiveRole", operation).await?;
     Ok(RootRights {
-        roles: roles.as_ref().map(Roles::of).unwrap_or_default(),
+        roles,
         held: held.iter().flat_map(|it| &it.children).filter_map(Node::as_i64).collect(),
     })
+}
+
+/// Reads all roles that there are.
+pub(super) async fn roles(inner: &Inner, operation: &str) -> Result<Roles, ProviderError> {
+    let manager = inner.client.service().await.and_then(|it| it.part("authorizationManager"));
+    let manager = manager.map_err(|error| error.into_provider(operation))?;
+    roles_of(inner, &manager, operation).await
+}
+
+async fn roles_of(inner: &Inner, manager: &MoRef, operation: &str) -> Result<Roles, ProviderError> {
+    let list = property(inner, manager, "AuthorizationManager", "roleList", operation).await?;
+    Ok(list.as_ref().map(Roles::of).unwrap_or_default())
 }
 
 async fn property(
@@ -113,18 +143,23 @@ fn shows(role: i64) -> bool {
     !matches!(role, -5..=-3)
 }
 
-/// Whether everything can be seen. `held` are the roles of the account on the root.
-pub(super) async fn sight(inner: &Inner, held: &[i64]) -> Result<Sight, ProviderError> {
+/// Whether everything can be seen, by all permissions that are told. `held` are the roles of
+/// the account on the root.
+pub(super) async fn sight(
+    inner: &Inner,
+    held: &[i64],
+    permissions: &Permissions,
+) -> Result<Sight, ProviderError> {
     if !held.iter().any(|role| shows(*role)) {
         return Ok(Sight::Partial {
             why: format!("the account has no `{READ}` on the root of the vCenter"),
             help: "give it the role `Read-only` on the root folder, with propagation".to_owned(),
         });
     }
-    let rows = permissions(inner).await?;
+    let rows = &permissions.rows;
     let account = inner.client.username();
     let root = inner.client.service().await.and_then(|it| it.part("rootFolder"));
-    let root = root.map_err(|error| error.into_provider("read the permissions"))?.to_string();
+    let root = root.map_err(|error| error.into_provider("read the permissions"))?;
     let at_root: Vec<&Row> =
         rows.iter().filter(|row| row.entity == root && row.is_about(account)).collect();
     // A role on the root alone shows the root alone.
@@ -159,13 +194,13 @@ fn hiding_role(role: i64) -> &'static str {
     }
 }
 
-/// One permission somewhere.
-struct Row {
-    entity: String,
-    principal: String,
-    group: bool,
-    role: i64,
-    propagates: bool,
+/// All permissions that are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Permissions {
+    /// Those that say on what they are.
+    pub rows: Vec<Row>,
+    /// Whether there are others, so that objects have to be asked one by one.
+    pub nameless: bool,
 }
 
 impl Row {
@@ -212,7 +247,12 @@ pub(super) async fn hidden(inner: &Inner, machines: &[MoRef]) -> Result<usize, P
     Ok(read.objects.iter().filter(may_not).count())
 }
 
-async fn permissions(inner: &Inner) -> Result<Vec<Row>, ProviderError> {
+/// Reads all permissions on what the account sees. Who may not read the root, by the roles
+/// that are `held` there, is not told of them all: then objects are asked one by one.
+pub(super) async fn permissions(inner: &Inner, held: &[i64]) -> Result<Permissions, ProviderError> {
+    if !held.iter().any(|role| shows(*role)) {
+        return Ok(Permissions { nameless: true, ..Permissions::default() });
+    }
     let operation = "read the permissions";
     let spell = |error: CallError| error.into_provider(operation);
     let service = inner.client.service().await.map_err(spell)?;
@@ -220,17 +260,22 @@ async fn permissions(inner: &Inner) -> Result<Vec<Row>, ProviderError> {
     let method = "RetrieveAllPermissions";
     let request = Request { method, this: &manager, args: &[], operation: Some(operation) };
     let answer = inner.client.read(&request).await.map_err(spell)?;
-    let row = |node: &Node| {
-        let entity = node.moref_at("entity")?;
-        Some(Row {
-            entity: entity.to_string(),
-            principal: node.text_at("principal").unwrap_or_default().to_owned(),
-            group: node.bool_at("group") == Some(true),
-            role: node.i64_at("roleId")?,
-            propagates: node.bool_at("propagate") == Some(true),
-        })
-    };
-    Ok(answer.all("returnval").filter_map(row).collect())
+    let named = |node: &Node| row(node, node.moref_at("entity")?);
+    Ok(Permissions {
+        rows: answer.all("returnval").filter_map(named).collect(),
+        nameless: answer.all("returnval").any(|it| it.moref_at("entity").is_none()),
+    })
+}
+
+/// Reads one permission on an object.
+pub(super) fn row(node: &Node, entity: MoRef) -> Option<Row> {
+    Some(Row {
+        entity,
+        principal: node.text_at("principal").unwrap_or_default().to_owned(),
+        group: node.bool_at("group") == Some(true),
+        role: node.i64_at("roleId")?,
+        propagates: node.bool_at("propagate") == Some(true),
+    })
 }
 
 #[cfg(test)]

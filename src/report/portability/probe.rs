@@ -3,10 +3,10 @@
 use super::Reason;
 use crate::model::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, Change, DesiredMachine, DesiredPool,
-    DeviceName, DiskSpec, Disruption, FieldDelta, FieldKind, FieldPath, Firmware, GuestOs, Hot,
-    InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NetworkBinding, NicModel, NicSpec,
-    ObservedMachine, ObservedPool, OnRemove, Place, PoolChange, Power, PowerState, Product,
-    SecretRef, SecretSource, SnapshotPolicy, Value,
+    DeviceName, DiskSpec, Disruption, FieldDelta, FieldKind, FieldPath, Firmware, GrantChange,
+    GuestOs, Hot, InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NetworkBinding, NicModel,
+    NicSpec, ObservedMachine, ObservedPool, OnRemove, Place, PoolChange, Power, PowerState,
+    Product, SecretRef, SecretSource, SnapshotPolicy, Value,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -141,7 +141,7 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
         }
         // It is not a part of the machine itself.
         K::Spread => {}
-        K::Comment | K::Marker | K::LabelValues | K::Members | K::Member | K::Enabled => {
+        K::Comment | K::Acl | K::Marker | K::LabelValues | K::Members | K::Member | K::Enabled => {
             return None;
         }
     }
@@ -154,6 +154,11 @@ fn init(spec: &mut MachineSpec) -> &mut InitSpec {
 
 /// Why a product makes no pools, where it makes none.
 pub(super) fn pools(product: &dyn Product, kind: FieldKind) -> Option<Reason> {
+    if kind == FieldKind::Acl {
+        let nothing = GrantChange::default();
+        let refused = product.lower(&Change::Grants(&nothing)).err()?.into_iter().next()?;
+        return Some(Reason { text: refused.why, help: refused.help, machines: None });
+    }
     if kind != FieldKind::Comment {
         return None;
     }
@@ -161,6 +166,7 @@ pub(super) fn pools(product: &dyn Product, kind: FieldKind) -> Option<Reason> {
         key: "pool/probe".parse().ok()?,
         comment: Some("probe".to_owned()),
         at: BTreeMap::new(),
+        acl: BTreeMap::new(),
         place: place(),
     };
     let seen = ObservedPool::default();

@@ -14,8 +14,14 @@ fn row(table: &Portability, field: &str) -> Vec<Support> {
 
 /// What one of two products alone has.
 const ONLY_THE_FIRST: &[&str] = &["tags", "tpm", "autostart", "nic.NAME.vlan"];
-const ONLY_THE_SECOND: &[&str] =
-    &["hardware_version", "extra_config.NAME", "label.NAME", "placement.spread", "snapshots"];
+const ONLY_THE_SECOND: &[&str] = &[
+    "hardware_version",
+    "extra_config.NAME",
+    "label.NAME",
+    "placement.spread",
+    "snapshots",
+    "acl",
+];
 
 #[test]
 fn a_field_that_one_product_refuses_says_why() {

@@ -51,6 +51,17 @@ impl On {
         }
     }
 
+    /// The same, of pools: who is granted something, and what.
+    fn rights(self, edition: usize) -> (&'static str, String) {
+        match self {
+            Self::Proxmox => ("", String::new()),
+            Self::Vcenter => (
+                "users:\n  boss: { at: { pve: { principal: 'VSPHERE.LOCAL\\administrator' } } }\n",
+                format!(", acl: [{{ user: boss, role: {} }}]", ["viewer", "operator"][edition]),
+            ),
+        }
+    }
+
     /// The same, of machines that are off.
     fn of_its_own(self, edition: usize) -> String {
         match self {
@@ -88,11 +99,16 @@ impl On {
 /// The configuration; the second edition changes many fields of each machine.
 fn yaml(on: On, edition: usize) -> String {
     let Native { team, shared, .. } = on.native();
+    let (users, acl) = on.rights(edition);
+    let more = match on {
+        On::Proxmox => String::new(),
+        On::Vcenter => format!("  more: {{ at: {{ pve: {{ folder: Tenants/more }} }}{acl} }}\n"),
+    };
     let mut text = format!(
-        "{POLICY}pools:
+        "{POLICY}{users}pools:
   team: {{ comment: Edition {edition}, at: {{ pve: {team} }} }}
-  others: {{ comment: Of others, at: {{ pve: {shared} }} }}
-vms:
+  others: {{ comment: Of others, at: {{ pve: {shared} }}{acl} }}
+{more}vms:
 "
     );
     for number in 0..MACHINES {

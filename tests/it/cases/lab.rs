@@ -322,9 +322,11 @@ fn pools_at(
 ) -> BTreeMap<novahost::model::Name, PoolPlace> {
     let places = desired.pools.iter().filter_map(|(key, pool)| {
         let place = match pool.at.get(name)? {
-            PoolBinding::Vcenter { folder, resource_pool } => {
-                PoolPlace { folder: folder.clone(), resource_pool: resource_pool.clone() }
-            }
+            PoolBinding::Vcenter { folder, resource_pool } => PoolPlace {
+                folder: folder.clone(),
+                resource_pool: resource_pool.clone(),
+                grantees: pool.grantees(name),
+            },
             PoolBinding::Named => PoolPlace::default(),
         };
         Some((key.name.clone(), place))

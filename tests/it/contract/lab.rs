@@ -12,8 +12,9 @@ use novahost::{
         Change, DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
         HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec,
         MarkerState, Medium, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
-        Owner, Place, Power, Refusal, RefusalKind, ResourceKey, Scope, SecretRef, SecretSource,
-        Setting, Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value, Verb, Wait,
+        Owner, Place, Power, Refusal, RefusalKind, ResourceKey, RoleSeen, Scope, SecretRef,
+        SecretSource, Setting, Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value,
+        Verb, Wait,
     },
     ownership,
     provider::{Call, Provider},
@@ -698,6 +699,15 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 let found = pool.part(part);
                 hold(format!("{part}: {wanted:?}, is {found:?}"), found.meets(*wanted));
             }
+            for role in &expect.roles {
+                let found = pool.access.roles.get(role);
+                hold(format!("{role}, is {found:?}"), found == Some(&RoleSeen::Whole));
+            }
+            for end in &expect.grants {
+                let found = pool.parts.get(&end.part).map(|it| &it.grants);
+                let holds = found.is_some_and(|it| end.holds(it));
+                hold(format!("{end:?}, is {found:?}"), holds);
+            }
         }
         FreshObject::Spread(spread) => {
             hold("exists".into(), expect.exists != Some(false));
@@ -744,6 +754,9 @@ fn words(op: &StepOp) -> Vec<String> {
         | StepOp::DeletePool
         | StepOp::MarkPart { .. }
         | StepOp::RemovePart { .. }
+        | StepOp::MakeRole { .. }
+        | StepOp::Grant { .. }
+        | StepOp::Revoke { .. }
         | StepOp::CreateSpread { .. }
         | StepOp::SetSpread { .. }
         | StepOp::DeleteSpread => &[],
@@ -814,6 +827,9 @@ pub fn vocabulary() -> BTreeSet<String> {
         "make-part, share",
         "mark-part",
         "remove-part",
+        "make-role",
+        "grant",
+        "revoke",
         "create-spread",
         "set-spread",
         "delete-spread",

@@ -383,6 +383,7 @@ pub async fn a_machine_changes_its_pool(lab: Lab) {
         key: pool().key,
         comment: Some("Of the team".into()),
         at: [(lab.props().hypervisor.clone(), PoolBinding::Named)].into(),
+        acl: [].into(),
         place: super::lab::place(),
     };
     // Where pools are not made, the world has this one.
@@ -416,6 +417,7 @@ pub async fn a_pool_is_made_described_and_removed(lab: Lab) {
         key: pool().key,
         comment: Some("Of the team: a=b; c&d, ä".into()),
         at: [(lab.props().hypervisor.clone(), PoolBinding::Named)].into(),
+        acl: [].into(),
         place: super::lab::place(),
     };
     for step in lab.lower(&Change::CreatePool(PoolChange { pool: &ours, seen: None })) {

@@ -6,20 +6,21 @@ use novahost::model::{
     PartKind, PartState, PoolBinding, PoolChange, RefusalKind, ResourceKey, StepOp, Target, Value,
 };
 
-fn target() -> Target {
+pub fn target() -> Target {
     Target::with_id(ResourceKey::pool("tenant"), "tenant", None)
 }
 
-fn desired(lab: &Lab, comment: &str) -> DesiredPool {
+pub fn desired(lab: &Lab, comment: &str) -> DesiredPool {
     DesiredPool {
         key: target().key,
         comment: Some(comment.into()),
         at: [(lab.props().hypervisor.clone(), PoolBinding::Named)].into(),
+        acl: [].into(),
         place: super::lab::place(),
     }
 }
 
-async fn seen(lab: &Lab) -> ObservedPool {
+pub async fn seen(lab: &Lab) -> ObservedPool {
     match lab.provider.read(&target()).await.unwrap().object {
         FreshObject::Pool(pool) => pool,
         other => panic!("no pool: {other:?}"),

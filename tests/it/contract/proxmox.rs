@@ -159,6 +159,7 @@ impl Subject for Cluster {
 
     fn unspoken(&self) -> BTreeMap<&'static str, &'static str> {
         let parts = "a pool is one object";
+        let grants = "nothing is granted on pools yet";
         let spreads = "nothing keeps machines apart there yet";
         let labels = "labels are not made there yet";
         let nothing = "there is no such thing there";
@@ -176,6 +177,9 @@ impl Subject for Cluster {
             ("take-snapshot, own", snapshots),
             ("take-snapshot, by hand", snapshots),
             ("remove-snapshot", snapshots),
+            ("make-role", grants),
+            ("grant", grants),
+            ("revoke", grants),
             ("make-part, mark", parts),
             ("make-part, group-above", parts),
             ("make-part, group", parts),
@@ -217,6 +221,7 @@ fn props() -> Props {
         storage: "fast".into(),
         other_storage: "local-lvm".into(),
         outsider: "root@pam".into(),
+        people: None,
         networks: ["vmbr0".into(), "vmbr1".into()],
         iso: "local:iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
@@ -410,6 +415,7 @@ impl Stage for Played {
             Act::BranchOff(..) | Act::Ruin(..) => {
                 unreachable!("novahost takes no snapshots there yet")
             }
+            Act::Permit(..) => unreachable!("nothing is granted there yet"),
             Act::MakePool(name) => control.edit(|world| {
                 world.pools.insert(name.to_owned(), Pool::default());
             }),
@@ -456,6 +462,10 @@ impl Stage for Played {
 
     fn compressed(&self) -> usize {
         self.cluster.control.requests().iter().filter(|it| it.compressed).count()
+    }
+
+    fn permits(&self, _: &NativeId) -> Vec<String> {
+        unreachable!("nothing is granted there yet")
     }
 
     fn truth(&self, at: &At) -> String {

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use novahost::{
     model::{
-        At, Birthplace, HypervisorName, NativeId, NodeName, Product, StorageName, Target, TaskRef,
+        At, Birthplace, Grantee, HypervisorName, NativeId, NodeName, Product, StorageName, Target,
+        TaskRef,
     },
     provider::Provider,
 };
@@ -179,6 +180,8 @@ pub enum Act<'a> {
     BranchOff(&'a NativeId, &'a str),
     /// Its host cannot read what it is any more.
     Ruin(&'a NativeId),
+    /// Gives somebody all rights on an object.
+    Permit(&'a NativeId, &'a str),
     /// Makes a pool that was not there.
     MakePool(&'a str),
     /// Makes another machine of our project like this one, for the entry of that name.
@@ -252,6 +255,9 @@ pub struct Props {
     pub other_storage: StorageName,
     /// The account of [`Act::Work`], as the product files it.
     pub outsider: String,
+    /// Somebody whom the product knows, a group that it knows, and somebody whom it does not know;
+    /// where it is asked about people at all.
+    pub people: Option<[Grantee; 3]>,
     /// Two networks.
     pub networks: [String; 2],
     /// An image.
@@ -295,6 +301,8 @@ pub trait World: Send + Sync {
     /// A machine as it lies on the disk, in the product's own words; to see that nothing
     /// happened to it.
     fn truth(&self, at: &At) -> String;
+    /// What others than this project granted on an object, to whom.
+    fn permits(&self, id: &NativeId) -> Vec<String>;
     /// Somebody else holds what a birth would claim, whatever makes births collide here;
     /// the place that the birth is sent to, and the object that holds it.
     fn occupied(&self, birth: &Birthplace) -> (At, At);

@@ -2,7 +2,7 @@
 //! else says so.
 
 use super::{
-    births, kept,
+    births, grants, kept,
     lab::Lab,
     labels, life, lost, observe, parts, read, refused, spreads,
     subject::{
@@ -113,6 +113,7 @@ rules! {
     8 transport::a_read_is_tried_again_and_a_change_is_not Usual faulty Nobody Mock;
     9 refused::a_locked_machine_is_busy Usual faulty Nobody Mock;
     9 refused::what_exists_is_not_made_again Usual faulty Nobody Mock;
+    9 grants::what_cannot_be_granted_is_refused Usual faulty Nobody Mock [PartedPools];
     9 parts::a_part_that_is_there_is_not_made_again Usual faulty Nobody Mock [PartedPools];
     9 refused::what_is_gone_is_missing Usual faulty Nobody Vcsim;
     9 refused::a_missing_privilege_is_a_permission Usual faulty Nobody Mock;
@@ -132,6 +133,7 @@ rules! {
     13 tasks::the_end_of_a_task_is_told_in_the_product_s_words Usual faulty Nobody Mock;
     13 births::what_waits_for_its_turn_is_queued Usual faulty Nobody Mock [Queue];
     14 lost::a_lost_call_about_a_pool_is_looked_up Usual faulty Nobody Nobody [OwnPools];
+    14 grants::a_lost_call_about_a_grant_is_looked_up Usual faulty Nobody Mock [PartedPools];
     14 parts::a_lost_call_about_a_part_is_looked_up Usual faulty Nobody Mock [PartedPools];
     14 lost::what_still_runs_is_running Slow faulty Nobody Mock;
     15 life::a_machine_is_born_from_a_template_as_declared Usual clean Schema Mock;
@@ -144,6 +146,7 @@ rules! {
     15 spreads::a_rule_with_machines_of_others_is_not_ours Usual clean Nobody Mock [Spreads];
     15 life::a_pool_is_made_described_and_removed Usual clean Schema Nobody [OwnPools];
     15 parts::a_pool_of_parts_is_made_described_and_removed Usual clean Nobody Mock [PartedPools];
+    15 grants::what_is_granted_on_a_pool_reads_back_as_granted Usual clean Nobody Mock [PartedPools];
     15 parts::a_pool_says_what_is_in_it Usual clean Nobody Mock [PartedPools];
     15 life::normalizing_twice_is_normalizing_once Usual clean Nobody Mock;
     15 births::a_machine_that_needs_a_person_is_locked Usual faulty Nobody Mock;

@@ -15,7 +15,7 @@ use mock_servers::vcenter::{
 };
 use novahost::{
     clock::Clock,
-    model::{At, Birthplace, Name, NativeId, Product, ResourceKey, Target, TaskRef},
+    model::{At, Birthplace, Grantee, Name, NativeId, Product, ResourceKey, Target, TaskRef},
     provider::{
         Provider,
         endpoint::Endpoint,
@@ -40,8 +40,16 @@ const PASSWORD: &str = "sandbox-password";
 /// A group that hides something, once our account is in it.
 const OPERATORS: &str = "operators@vsphere.local";
 
+/// Somebody, a group, and somebody whom the directory does not know.
+const PEOPLE: [(&str, bool); 3] = [
+    (r"VSPHERE.LOCAL\reader", false),
+    (r"VSPHERE.LOCAL\operators", true),
+    (r"VSPHERE.LOCAL\nobody", false),
+];
+
 /// Every method that the client can send.
-const CALLS: [&str; 41] = [
+const CALLS: [&str; 46] = [
+    "AddAuthorizationRole",
     "AddCustomFieldDef",
     "CloneVM_Task",
     "ContinueRetrievePropertiesEx",
@@ -64,10 +72,14 @@ const CALLS: [&str; 41] = [
     "ReconfigVM_Task",
     "ReconfigureComputeResource_Task",
     "RelocateVM_Task",
+    "RemoveEntityPermission",
     "RemoveSnapshot_Task",
     "RetrieveAllPermissions",
+    "RetrieveEntityPermissions",
     "RetrievePropertiesEx",
     "RetrieveServiceContent",
+    "RetrieveUserGroups",
+    "SetEntityPermissions",
     "SetField",
     "ShutdownGuest",
     "UpgradeVM_Task",
@@ -246,6 +258,7 @@ fn props(world: &World) -> Props {
         storage: "fast".into(),
         other_storage: "local-lvm".into(),
         outsider: r"VSPHERE.LOCAL\ops".into(),
+        people: Some(PEOPLE.map(|(name, group)| Grantee::new(name, group))),
         networks: ["VM Network".into(), "dvs-app".into()],
         iso: "[local] iso/opnsense.iso".into(),
         pool: "shared-infra".into(),
@@ -287,12 +300,15 @@ impl Played {
         let place = |folder: &str, pool: &str| PoolPlace {
             folder: Some(folder.into()),
             resource_pool: Some(pool.into()),
+            grantees: BTreeSet::new(),
         };
+        let grantees = PEOPLE.map(|(name, group)| Grantee::new(name, group)).into();
+        let tenant = PoolPlace { grantees, ..place("novahost/x%2Fy/tenant", "/Tenants/ten%25ant") };
         let pools: BTreeMap<Name, PoolPlace> = [
             ("shared-infra".into(), place("legacy/shared", "shared-infra")),
             ("team".into(), place("novahost/a%2Fb/team/", "shared-infra")),
             ("later".into(), place("novahost/later", "shared-infra")),
-            ("tenant".into(), place("novahost/x%2Fy/tenant", "/Tenants/ten%25ant")),
+            ("tenant".into(), tenant),
         ]
         .into();
         Settings {
@@ -535,6 +551,11 @@ impl Stage for Played {
                 });
             }
             Act::Ruin(id) => self.change(id, |vm| vm.connection = "inaccessible".to_owned()),
+            Act::Permit(id, who) => control.edit(|world| {
+                let principal = canonical(who);
+                let grant = Grant { principal, group: false, role: ADMIN, propagate: true };
+                world.entities.get_mut(id.as_str()).unwrap().grants.push(grant);
+            }),
             Act::MakePool(name) => control.edit(|world| {
                 let parent = folder(world, "novahost");
                 let holds = ["Folder", "VirtualMachine", "VirtualApp"].map(str::to_owned);
@@ -581,6 +602,14 @@ impl Stage for Played {
 
     fn compressed(&self) -> usize {
         0
+    }
+
+    fn permits(&self, id: &NativeId) -> Vec<String> {
+        self.control.inspect(|world| {
+            let grants = &world.entities[id.as_str()].grants;
+            let others = grants.iter().filter(|it| it.role < 0);
+            others.map(|it| format!("{}: {} {}", it.principal, it.role, it.propagate)).collect()
+        })
     }
 
     fn truth(&self, at: &At) -> String {

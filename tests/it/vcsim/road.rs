@@ -52,14 +52,14 @@ const MACHINES: &str = r#"vms:
 "#;
 
 /// A project beside the simulator, and outside of it the trust settings.
-struct Road {
-    vcsim: Vcsim,
-    project: Scratch,
+pub(super) struct Road {
+    pub(super) vcsim: Vcsim,
+    pub(super) project: Scratch,
     trace: std::path::PathBuf,
 }
 
 impl Road {
-    async fn begin(name: &str) -> Option<Self> {
+    pub(super) async fn begin(name: &str) -> Option<Self> {
         let road = Self::over(name, &["-vm", "3"]).await?;
         road.govc(&["vm.power", "-off", "DC0_C0_RP0_VM0"]);
         road.govc(&["vm.markastemplate", "DC0_C0_RP0_VM0"]);
@@ -98,7 +98,7 @@ impl Road {
     }
 
     /// What VMware's own client prints.
-    fn govc(&self, args: &[&str]) -> String {
+    pub(super) fn govc(&self, args: &[&str]) -> String {
         self.vcsim.govc(args).expect(NO_GOVC)
     }
 
@@ -114,7 +114,7 @@ impl Road {
     }
 
     /// Methods that were called since the simulator started, in their order.
-    fn methods(&self) -> Vec<String> {
+    pub(super) fn methods(&self) -> Vec<String> {
         let text = fs::read_to_string(&self.trace).unwrap();
         let requests = text.lines().filter(|line| line.starts_with("Request:"));
         let method = |line: &str| {

@@ -34,6 +34,12 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::Delete(seen) => delete(seen)?,
         Change::CreatePool(it) => vec![create_pool(it.pool)],
         Change::UpdatePool(it) => vec![set_comment(it.pool)],
+        Change::Grants(_) => {
+            let why = "granting something on pools of Proxmox VE is not supported yet";
+            let at = FieldPath::of(FieldKind::Acl);
+            let help = "leave `acl:` out".to_owned();
+            return Err(vec![Unsupported { field: at, why: why.to_owned(), help }]);
+        }
         Change::DeletePool(_) => vec![delete_pool()],
         Change::CreateSpread(_) | Change::UpdateSpread(_) | Change::DeleteSpread(_) => {
             let why = "keeping machines apart on Proxmox VE is not supported yet";
@@ -70,6 +76,9 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
         | StepOp::RemovePart { .. }
+        | StepOp::MakeRole { .. }
+        | StepOp::Grant { .. }
+        | StepOp::Revoke { .. }
         | StepOp::CreateSpread { .. }
         | StepOp::SetSpread { .. }
         | StepOp::DeleteSpread => BTreeSet::new(),
@@ -88,6 +97,9 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
         | StepOp::RemovePart { .. }
+        | StepOp::MakeRole { .. }
+        | StepOp::Grant { .. }
+        | StepOp::Revoke { .. }
         | StepOp::CreateSpread { .. }
         | StepOp::SetSpread { .. }
         | StepOp::DeleteSpread => Wait::Call,

@@ -146,6 +146,7 @@ impl Updater<'_> {
             | K::DiskBus
             | K::DiskStorage
             | K::Comment
+            | K::Acl
             | K::Snapshots
             | K::Label
             | K::LabelValues

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod build;
+mod grants;
 mod labels;
 mod layout;
 mod parts;
@@ -44,6 +45,7 @@ pub(super) fn lower(change: &Change<'_>) -> Result<Lowered, Vec<Unsupported>> {
         Change::Delete(seen) => delete(seen)?,
         Change::CreatePool(it) => pools::create(it)?,
         Change::UpdatePool(it) => pools::update(it)?,
+        Change::Grants(it) => grants::lower(it),
         Change::DeletePool(seen) => pools::delete(seen),
         Change::CreateSpread(it) => {
             let op = StepOp::CreateSpread { members: it.members.clone() };
@@ -97,6 +99,9 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::MakePart { .. }
         | StepOp::MarkPart { .. }
         | StepOp::RemovePart { .. }
+        | StepOp::MakeRole { .. }
+        | StepOp::Grant { .. }
+        | StepOp::Revoke { .. }
         | StepOp::CreateSpread { .. }
         | StepOp::SetSpread { .. }
         | StepOp::DeleteSpread => BTreeSet::new(),
@@ -127,7 +132,10 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::SetComment { .. }
         | StepOp::DeletePool
         | StepOp::MakePart { .. }
-        | StepOp::MarkPart { .. } => Wait::Call,
+        | StepOp::MarkPart { .. }
+        | StepOp::MakeRole { .. }
+        | StepOp::Grant { .. }
+        | StepOp::Revoke { .. } => Wait::Call,
         StepOp::CreateSpread { .. } | StepOp::SetSpread { .. } | StepOp::DeleteSpread => Wait::Task,
     };
     Step { op, begin, end, wait, otherwise: None, learns, guarded }

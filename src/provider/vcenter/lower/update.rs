@@ -148,6 +148,7 @@ impl Updater<'_> {
             | K::DiskBus
             | K::Snapshots
             | K::Comment
+            | K::Acl
             | K::LabelValues
             | K::Spread
             | K::Members

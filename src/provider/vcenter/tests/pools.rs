@@ -4,19 +4,20 @@ use super::super::{
     call::{Answers, NativeCall, Surroundings},
     places::{Places, PoolPlace},
     pool_call::pool_call,
-    pools::{Attributes, COMMENT, MARK, PoolReader},
+    pools::{Attributes, COMMENT, MARK, PoolReader, RawPool},
     product::Vcenter,
     rights::Roles,
     vim::{
-        MoRef, Node,
+        MoRef, Node, Val,
         collect::{Collected, ObjectContent},
     },
 };
 use super::place;
 use crate::{
     model::{
-        Change, DesiredPool, Fresh, FreshObject, Identity, Name, ObservedPool, PartKind, PartSeen,
-        PartState, PoolChange, PoolPart, Product as _, ResourceKey, StepOp, Target,
+        Change, DesiredPool, Fresh, FreshObject, GrantRole, Grantee, Identity, Name, ObservedPool,
+        PartKind, PartSeen, PartState, PoolChange, PoolPart, Product as _, ResourceKey, StepOp,
+        Target,
     },
     provider::Call,
 };
@@ -97,7 +98,8 @@ pub(super) fn attributes(keys: &[(&str, i64)]) -> Attributes {
 
 pub(super) fn bound_as(name: &str, folder: &str, pool: &str) -> Option<(Name, PoolPlace)> {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Some((name.into(), PoolPlace { folder: some(folder), resource_pool: some(pool) }))
+    let (folder, resource_pool) = (some(folder), some(pool));
+    Some((name.into(), PoolPlace { folder, resource_pool, ..PoolPlace::default() }))
 }
 
 fn bound(folder: &str, pool: &str) -> BTreeMap<Name, PoolPlace> {
@@ -262,6 +264,7 @@ pub(super) fn desired(comment: Option<&str>) -> DesiredPool {
         key: ResourceKey::pool("web"),
         comment: comment.map(str::to_owned),
         at: BTreeMap::new(),
+        acl: BTreeMap::new(),
         place: place(),
     }
 }
@@ -324,10 +327,16 @@ pub(super) fn native(
     op: StepOp,
 ) -> Result<NativeCall, String> {
     let target = Target::with_id(ResourceKey::pool("web"), "web", None);
+    let raw = RawPool {
+        attributes: keys.clone(),
+        authorization: "AuthorizationManager".into(),
+        roles: [(GrantRole::Viewer, 17)].into(),
+        spelled: [(Grantee::new(r"CORP\bob", false), r"Corp\Bob".to_owned())].into(),
+    };
     let fresh = Fresh {
         object: FreshObject::Pool(seen.clone()),
         version: None,
-        raw: serde_json::to_value(keys).unwrap(),
+        raw: serde_json::to_value(raw).unwrap(),
     };
     let identity = Identity {
         project: "acme".into(),
@@ -370,6 +379,32 @@ fn a_mark_names_the_object_that_it_is_on() {
         (gone.method, gone.this),
         ("UnregisterAndDestroy_Task", MoRef::new("Folder", "f-web"))
     );
+    let role = native(StepOp::MakeRole { role: GrantRole::Viewer }).unwrap();
+    assert_eq!(role.method, "AddAuthorizationRole");
+    let named = ("name", "nh-acme-viewer".into());
+    assert_eq!(role.args, [named, ("privIds", Vec::<Val>::new().into())]);
+    let grant = |name: &str, role| StepOp::Grant {
+        part: PoolPart::new(PartKind::Group, "Tenants/web"),
+        grantee: Grantee::new(name, false),
+        role,
+    };
+    let given = native(grant(r"corp\BOB", GrantRole::Viewer)).unwrap();
+    assert_eq!((given.method, given.args.len()), ("SetEntityPermissions", 2));
+    let shown = format!("{:?}", given.args);
+    // Spelled as the server spells them, where it did.
+    assert!(shown.contains(r"Corp\\Bob") && shown.contains("f-web"), "{shown}");
+    let why = native(grant(r"CORP\bob", GrantRole::Admin)).unwrap_err();
+    assert!(why.contains("the role for `admin` is not there"), "{why}");
+    let taken = native(StepOp::Revoke {
+        part: PoolPart::new(PartKind::Group, "Tenants/web"),
+        grantee: Grantee::new(r"CORP\ops", true),
+    });
+    let taken = taken.unwrap();
+    assert_eq!(taken.method, "RemoveEntityPermission");
+    let entity = MoRef::new("Folder", "f-web");
+    let wanted =
+        [("entity", entity.into()), ("user", r"CORP\ops".into()), ("isGroup", true.into())];
+    assert_eq!(taken.args, wanted);
     let above = PoolPart::new(PartKind::Group, "Nowhere/web");
     assert!(native(StepOp::MakePart { part: above }).unwrap_err().contains("Nowhere"));
     let share = PoolPart::new(PartKind::Share, "blue/a%2fb");

@@ -131,7 +131,13 @@ pub struct Fault {
 }
 
 /// Faults without a kind of their own that the server raises before it does anything.
-const REFUSALS: [&str; 3] = ["AlreadyExists", "InvalidDatastore", "QuestionPending"];
+const REFUSALS: [&str; 5] = [
+    "AuthMinimumAdminPermission",
+    "InvalidDatastore",
+    "NotFound",
+    "QuestionPending",
+    "UserNotFound",
+];
 
 impl Fault {
     /// A fault of this type, with its fields.
