@@ -32,6 +32,7 @@ mod rest;
 mod rights;
 mod slots;
 mod spreads;
+mod tag_book;
 mod tagging;
 #[cfg(test)]
 mod tests;

@@ -245,11 +245,12 @@ async fn take_labels(inner: &Inner, inventory: &mut HypervisorInventory) {
         .map(|it| it.id.clone())
         .collect();
     let references: Vec<MoRef> = asked.iter().map(machine_ref).collect();
-    match inner.tagging.look(&references).await {
+    match inner.tagging.look(&references, None).await {
         Ok(seen) => {
             for id in asked {
                 if let Some(machine) = inventory.machines.get_mut(&id) {
-                    seen.tell(machine);
+                    let entry = machine.marker.found().map(|marker| marker.key.clone());
+                    seen.tell(machine, entry.filter(|_| labelled(machine)).as_ref());
                 }
             }
         }

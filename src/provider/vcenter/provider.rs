@@ -479,9 +479,9 @@ impl Inner {
         if let FreshObject::Machine(machine) = &mut fresh.object
             && self.tagging.is_about(&target.key)
         {
-            let seen = self.tagging.look(std::slice::from_ref(&reference)).await;
+            let seen = self.tagging.look(std::slice::from_ref(&reference), Some(&target.key)).await;
             let seen = seen.map_err(|error| error.into_provider(&operation))?;
-            seen.tell(machine);
+            seen.tell(machine, Some(&target.key));
         }
         Ok(fresh)
     }

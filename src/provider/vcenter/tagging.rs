@@ -2,14 +2,17 @@
 //!
 //! Nothing here speaks before a configuration declares a label. What a machine bears is
 //! asked for in bulk; the interface tells ids there, and what an id means is asked one by
-//! one and remembered for a while. Names that differ only in case are one name, whether the
-//! server thinks so or not: two categories that people cannot tell apart help nobody.
+//! one and remembered for a while: of categories, since a name can be looked up no other
+//! way, and of those tags alone that are in a declared category. Names that differ only in
+//! case are one name, whether the server thinks so or not: two categories that people cannot
+//! tell apart help nobody.
 
 use super::{
     rest::{
         RestClient, RestError,
         wire::{Ask, CategoryInfo, TagInfo, WornTags},
     },
+    tag_book::{Book, Spellings},
     vim::{MoRef, client::Door},
 };
 use crate::{
@@ -33,13 +36,16 @@ const MACHINES_MAX: usize = 500;
 /// The kind of object that labels are put on.
 const MACHINE: &str = "VirtualMachine";
 
+/// Values by key.
+type Values = BTreeMap<Name, BTreeSet<String>>;
+
 /// The labels that a configuration declares for one vCenter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeclaredLabels {
-    /// Entries that declare some, and the keys that those had before.
-    pub machines: BTreeSet<ResourceKey>,
+    /// Those of each entry, also under the key that it had before.
+    pub machines: BTreeMap<ResourceKey, Values>,
     /// Every value of each key.
-    pub values: BTreeMap<Name, BTreeSet<String>>,
+    pub values: Values,
 }
 
 impl DeclaredLabels {
@@ -48,8 +54,9 @@ impl DeclaredLabels {
         let mut declared = Self::default();
         let here = desired.machines.values().filter(|it| it.hypervisor == *hypervisor);
         for machine in here.filter(|it| !it.spec.labels.is_empty()) {
-            declared.machines.insert(machine.key.clone());
-            declared.machines.extend(machine.was.clone());
+            for key in [Some(&machine.key), machine.was.as_ref()].into_iter().flatten() {
+                declared.machines.insert(key.clone(), machine.spec.labels.clone());
+            }
             for (key, values) in &machine.spec.labels {
                 declared.values.entry(key.clone()).or_default().extend(values.iter().cloned());
             }
@@ -62,16 +69,34 @@ impl DeclaredLabels {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// What each machine bears under declared keys, by its managed object id.
-    pub worn: BTreeMap<String, BTreeMap<Name, BTreeSet<String>>>,
+    pub worn: BTreeMap<String, Values>,
     /// What the server knows of the declared keys.
     pub known: BTreeMap<Name, KnownLabel>,
+    declared: Arc<DeclaredLabels>,
 }
 
 impl Seen {
     /// Adds it to what was seen of a machine otherwise.
-    pub fn tell(&self, machine: &mut ObservedMachine) {
+    pub fn tell(&self, machine: &mut ObservedMachine, entry: Option<&ResourceKey>) {
         machine.spec.labels = self.worn.get(machine.id.as_str()).cloned().unwrap_or_default();
-        machine.known_labels.clone_from(&self.known);
+        machine.known_labels = self.known_by(entry);
+    }
+
+    /// What the server knows of the labels of an entry: where values differ from machine to
+    /// machine, each has its own and not those of thousands. Of all, where there is no entry:
+    /// any machine may be born of a template.
+    fn known_by(&self, entry: Option<&ResourceKey>) -> BTreeMap<Name, KnownLabel> {
+        match entry.and_then(|key| self.declared.machines.get(key)) {
+            None => self.known.clone(),
+            Some(own) => own.iter().filter_map(|it| self.known_of(it.0, it.1)).collect(),
+        }
+    }
+
+    fn known_of(&self, key: &Name, values: &BTreeSet<String>) -> Option<(Name, KnownLabel)> {
+        let known = self.known.get(key)?;
+        let values = values.iter().filter(|it| known.values.contains(*it)).cloned().collect();
+        let label = KnownLabel { one: known.one, unfit: known.unfit.clone(), values };
+        Some((key.clone(), label))
     }
 }
 
@@ -79,24 +104,20 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Tagging {
     rest: Arc<RestClient>,
-    declared: DeclaredLabels,
+    declared: Arc<DeclaredLabels>,
+    spellings: BTreeMap<Name, Spellings>,
     clock: Clock,
     book: Mutex<Book>,
-}
-
-/// What ids mean.
-#[derive(Debug, Default)]
-struct Book {
-    since: Duration,
-    categories: BTreeMap<String, CategoryInfo>,
-    tags: BTreeMap<String, TagInfo>,
 }
 
 impl Tagging {
     pub fn new(door: Door, declared: DeclaredLabels) -> Self {
         let clock = door.clock.clone();
         let rest = Arc::new(RestClient::new(door));
-        Self { rest, declared, clock, book: Mutex::default() }
+        let spell =
+            |(key, values): (&Name, &BTreeSet<String>)| (key.clone(), Spellings::of(values));
+        let spellings = declared.values.iter().map(spell).collect();
+        Self { rest, declared: Arc::new(declared), spellings, clock, book: Mutex::default() }
     }
 
     /// Whether any label is declared here at all.
@@ -106,20 +127,25 @@ impl Tagging {
 
     /// Whether an entry declares labels.
     pub fn is_about(&self, key: &ResourceKey) -> bool {
-        self.declared.machines.contains(key)
+        self.declared.machines.contains_key(key)
     }
 
     pub async fn close(&self) {
         self.rest.close().await;
     }
 
-    /// What these machines bear, and what the server knows of the declared labels. The lock
-    /// is held over it, so that many who ask at once look each id up once.
-    pub async fn look(&self, machines: &[MoRef]) -> Result<Seen, RestError> {
+    /// What these machines bear, and what the server knows of the labels that are declared:
+    /// of one entry, or of all. The lock is held over it, so that many who ask at once look
+    /// each id up once.
+    pub async fn look(
+        &self,
+        machines: &[MoRef],
+        entry: Option<&ResourceKey>,
+    ) -> Result<Seen, RestError> {
         let mut book = self.book.lock().await;
         let now = self.clock.monotonic();
         if now.saturating_sub(book.since) >= NAMES_AGE_MAX {
-            *book = Book { since: now, ..Book::default() };
+            *book = Book::since(now);
         }
         let mut worn: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for some in machines.chunks(MACHINES_MAX) {
@@ -129,74 +155,105 @@ impl Tagging {
                 worn.insert(it.object_id.id, it.tag_ids.unwrap_or_default());
             }
         }
-        self.learn_tags(&mut book, worn.values().flatten().cloned().collect()).await?;
-        let categories = book.tags.values().map(|it| it.category_id.clone()).collect();
-        self.learn_categories(&mut book, categories).await?;
-        if !self.knows_all(&book) {
-            self.look_up_declared(&mut book).await?;
+        let own = entry.and_then(|key| self.declared.machines.get(key));
+        let needed = own.unwrap_or(&self.declared.values);
+        self.learn_categories(&mut book, needed).await?;
+        self.learn_worn(&mut book, worn.values().flatten()).await?;
+        self.learn_values(&mut book, needed).await?;
+        let (worn, known) = (self.spelt(&book, worn), self.known(&book));
+        Ok(Seen { worn, known, declared: Arc::clone(&self.declared) })
+    }
+
+    /// Looks for the categories of keys. What is known already is not asked again; what is
+    /// not there is, by whoever needs it: somebody may have made it meanwhile.
+    async fn learn_categories(&self, book: &mut Book, needed: &Values) -> Result<(), RestError> {
+        if needed.keys().all(|key| book.category(key).is_some()) {
+            return Ok(());
         }
-        let spelt = worn.into_iter().map(|(id, tags)| (id, self.spelt(&book, &tags)));
-        Ok(Seen { worn: spelt.collect(), known: self.known(&book) })
+        let all: Option<BTreeSet<String>> = self.rest.read(&Ask::Categories).await?;
+        let new = all.into_iter().flatten().filter(|id| !book.knows_category(id)).collect();
+        for (id, info) in each::<CategoryInfo>(&self.rest, new, Ask::Category).await? {
+            book.add_category(id, info);
+        }
+        Ok(())
+    }
+
+    /// Learns those of these tags that are in declared categories. Which ones are, the list
+    /// of each category says, in one question for all; the others are not asked about.
+    async fn learn_worn(
+        &self,
+        book: &mut Book,
+        worn: impl Iterator<Item = &String>,
+    ) -> Result<(), RestError> {
+        let unknown: BTreeSet<String> = worn.filter(|id| !book.has_met(id)).cloned().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let declared = self.declared.values.keys().filter_map(|key| book.category(key));
+        let categories: BTreeSet<String> = declared.map(|(id, _)| id.to_owned()).collect();
+        let mut ours = BTreeSet::new();
+        for category in categories {
+            let ids = self.tags_of(&category).await?;
+            ours.extend(ids.into_iter().filter(|id| unknown.contains(id)));
+        }
+        book.add_foreign(unknown.difference(&ours).cloned());
+        self.learn_tags(book, ours).await
+    }
+
+    /// Looks for the tags of values. Which of a category's tags has a name, the interface
+    /// does not say: where one is missing, all of that category are asked about, once.
+    async fn learn_values(&self, book: &mut Book, needed: &Values) -> Result<(), RestError> {
+        let mut lacking = BTreeSet::new();
+        for (key, values) in needed {
+            if let Some((id, _)) = book.category(key)
+                && values.iter().any(|value| book.tag(id, value).is_none())
+            {
+                lacking.insert(id.to_owned());
+            }
+        }
+        for category in lacking {
+            let ids = self.tags_of(&category).await?;
+            self.learn_tags(book, ids).await?;
+        }
+        Ok(())
+    }
+
+    async fn tags_of(&self, category: &str) -> Result<BTreeSet<String>, RestError> {
+        let ids: Option<_> = self.rest.read(&Ask::TagsOf(category.to_owned())).await?;
+        Ok(ids.unwrap_or_default())
     }
 
     async fn learn_tags(&self, book: &mut Book, ids: BTreeSet<String>) -> Result<(), RestError> {
-        let new = ids.into_iter().filter(|id| !book.tags.contains_key(id)).collect();
-        let learnt = each(&self.rest, new, Ask::Tag).await?;
-        book.tags.extend(learnt);
-        Ok(())
-    }
-
-    async fn learn_categories(
-        &self,
-        book: &mut Book,
-        ids: BTreeSet<String>,
-    ) -> Result<(), RestError> {
-        let new = ids.into_iter().filter(|id| !book.categories.contains_key(id)).collect();
-        let learnt = each(&self.rest, new, Ask::Category).await?;
-        book.categories.extend(learnt);
-        Ok(())
-    }
-
-    /// Whether every declared label was found already, as it is when nothing is to be done.
-    fn knows_all(&self, book: &Book) -> bool {
-        self.declared.values.iter().all(|(key, values)| {
-            book.category(key)
-                .is_some_and(|id| values.iter().all(|value| book.tag(id, value).is_some()))
-        })
-    }
-
-    /// Looks at all categories, and at the tags of the declared ones.
-    async fn look_up_declared(&self, book: &mut Book) -> Result<(), RestError> {
-        let all: Option<BTreeSet<String>> = self.rest.read(&Ask::Categories).await?;
-        self.learn_categories(book, all.unwrap_or_default()).await?;
-        let declared = self.declared.values.keys().filter_map(|key| book.category(key));
-        let declared: Vec<String> = declared.map(str::to_owned).collect();
-        let mut tags = BTreeSet::new();
-        for category in declared {
-            let some: Option<Vec<String>> = self.rest.read(&Ask::TagsOf(category)).await?;
-            tags.extend(some.unwrap_or_default());
+        let new = ids.into_iter().filter(|id| book.tag_of(id).is_none()).collect();
+        for (id, info) in each::<TagInfo>(&self.rest, new, Ask::Tag).await? {
+            book.add_tag(id, info);
         }
-        self.learn_tags(book, tags).await
+        Ok(())
     }
 
     /// Tags as labels, in the spelling of the configuration. Those of other categories are
     /// nobody's business here.
-    fn spelt(&self, book: &Book, tags: &[String]) -> BTreeMap<Name, BTreeSet<String>> {
-        let mut labels: BTreeMap<Name, BTreeSet<String>> = BTreeMap::new();
-        for tag in tags.iter().filter_map(|id| book.tags.get(id)) {
-            let is_its = |key: &&Name| book.category(key) == Some(tag.category_id.as_str());
-            let Some(key) = self.declared.values.keys().find(is_its) else { continue };
-            let declared = self.declared.values.get(key).into_iter().flatten();
-            let value = spelling(declared, &tag.name);
-            labels.entry(key.clone()).or_default().insert(value.to_owned());
-        }
-        labels
+    fn spelt(&self, book: &Book, worn: BTreeMap<String, Vec<String>>) -> BTreeMap<String, Values> {
+        let declared = self.spellings.iter();
+        let keys: BTreeMap<&str, (&Name, &Spellings)> = declared
+            .rev() // Of two keys with one category, the first.
+            .filter_map(|(key, all)| Some((book.category(key)?.0, (key, all))))
+            .collect();
+        let labels = |tags: Vec<String>| {
+            let mut labels = Values::new();
+            for tag in tags.iter().filter_map(|id| book.tag_of(id)) {
+                let Some((key, all)) = keys.get(tag.category_id.as_str()) else { continue };
+                let value = all.spell(&tag.name).to_owned();
+                labels.entry((*key).clone()).or_default().insert(value);
+            }
+            labels
+        };
+        worn.into_iter().map(|(machine, tags)| (machine, labels(tags))).collect()
     }
 
     fn known(&self, book: &Book) -> BTreeMap<Name, KnownLabel> {
         let one = |(key, values): (&Name, &BTreeSet<String>)| {
-            let id = book.category(key)?;
-            let info = book.categories.get(id)?;
+            let (id, info) = book.category(key)?;
             let kinds = info.associable_types.as_deref().unwrap_or_default();
             let fits = kinds.is_empty() || kinds.iter().any(|it| it == MACHINE);
             let known = values.iter().filter(|value| book.tag(id, value).is_some());
@@ -225,7 +282,7 @@ impl Tagging {
         let by = project.map(|it| format!(" for project {it}")).unwrap_or_default();
         let category = |label: &Name| {
             let missing = || format!("there is no category `{label}`");
-            book.category(label).map(str::to_owned).ok_or_else(missing)
+            book.category(label).map(|(id, _)| id.to_owned()).ok_or_else(missing)
         };
         let tag = |label: &Name, value: &str| {
             let missing = || format!("there is no tag `{value}` in the category `{label}`");
@@ -261,45 +318,6 @@ impl Tagging {
     }
 }
 
-impl Book {
-    /// The category of a key: the one of that very name, else one that differs in case only.
-    fn category(&self, key: &Name) -> Option<&str> {
-        let names = || self.categories.iter().map(|(id, it)| (id.as_str(), it.name.as_str()));
-        alike(names, key.as_str())
-    }
-
-    /// The tag of a value in a category.
-    fn tag(&self, category: &str, value: &str) -> Option<&str> {
-        let names = || {
-            let here = self.tags.iter().filter(|(_, it)| it.category_id == category);
-            here.map(|(id, it)| (id.as_str(), it.name.as_str()))
-        };
-        alike(names, value)
-    }
-}
-
-fn alike<'a, I>(names: impl Fn() -> I, wanted: &str) -> Option<&'a str>
-where
-    I: Iterator<Item = (&'a str, &'a str)>,
-{
-    let exact = names().find(|(_, name)| *name == wanted);
-    let folded = || {
-        let wanted = wanted.to_lowercase();
-        names().find(|(_, name)| name.to_lowercase() == wanted)
-    };
-    exact.or_else(folded).map(|(id, _)| id)
-}
-
-/// A value as the configuration spells it, where that differs in case only.
-fn spelling<'a>(declared: impl Iterator<Item = &'a String> + Clone, name: &'a str) -> &'a str {
-    if declared.clone().any(|it| it == name) {
-        return name;
-    }
-    let folded = name.to_lowercase();
-    let mut alike = declared.filter(|it| it.to_lowercase() == folded);
-    alike.next().map_or(name, String::as_str)
-}
-
 /// Asks for each id; what is gone by then is left out.
 async fn each<T>(
     rest: &Arc<RestClient>,
@@ -316,7 +334,8 @@ where
     }
     let mut found = BTreeMap::new();
     while let Some(ended) = running.join_next().await {
-        let Ok((id, answer)) = ended else { continue };
+        // A name that was not looked up must not look like one that is not there.
+        let (id, answer) = ended.map_err(|_| RestError::Broken)?;
         match answer {
             Ok(info) => drop(found.insert(id, info)),
             Err(error) if error.is_missing() => {}
@@ -330,40 +349,24 @@ where
 mod tests {
     use super::*;
 
-    fn book(categories: &[(&str, &str)], tags: &[(&str, &str, &str)]) -> Book {
-        let category = |(id, name): &(&str, &str)| {
-            let info = CategoryInfo {
-                name: (*name).to_owned(),
-                cardinality: "SINGLE".to_owned(),
-                associable_types: None,
-            };
-            ((*id).to_owned(), info)
-        };
-        let tag = |(id, category_id, name): &(&str, &str, &str)| {
-            let (name, category_id) = ((*name).to_owned(), (*category_id).to_owned());
-            ((*id).to_owned(), TagInfo { name, category_id })
-        };
-        Book {
-            since: Duration::ZERO,
-            categories: categories.iter().map(category).collect(),
-            tags: tags.iter().map(tag).collect(),
-        }
-    }
-
     #[test]
-    fn a_name_is_found_by_its_letters_and_else_whatever_their_case() {
-        let one = book(&[("c1", "Tenant")], &[("t1", "c1", "ACME"), ("t2", "c2", "acme")]);
-        assert_eq!(one.category(&"tenant".into()), Some("c1"));
-        assert_eq!(one.tag("c1", "acme"), Some("t1"), "a tag of another category is another");
-        let both = book(&[("c1", "Tenant"), ("c2", "tenant")], &[]);
-        assert_eq!(both.category(&"tenant".into()), Some("c2"));
-    }
-
-    #[test]
-    fn what_is_read_is_spelt_as_it_is_declared() {
-        let declared = ["acme".to_owned(), "Beta".to_owned()];
-        assert_eq!(spelling(declared.iter(), "ACME"), "acme");
-        assert_eq!(spelling(declared.iter(), "beta"), "Beta");
-        assert_eq!(spelling(declared.iter(), "gamma"), "gamma");
+    fn a_machine_is_told_of_the_values_of_its_own_entry() {
+        let set = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<BTreeSet<_>>();
+        let own = |value: &str| Values::from([("owner".into(), set(&[value]))]);
+        let (one, two) = (ResourceKey::vm("one"), ResourceKey::vm("two"));
+        let declared = DeclaredLabels {
+            machines: [(one.clone(), own("ann")), (two.clone(), own("bob"))].into(),
+            values: [("owner".into(), set(&["ann", "bob"]))].into(),
+        };
+        let label = KnownLabel { one: true, unfit: None, values: set(&["ann"]) };
+        let seen = Seen {
+            known: [("owner".into(), label)].into(),
+            declared: Arc::new(declared),
+            ..Seen::default()
+        };
+        let told = |entry: Option<&ResourceKey>| seen.known_by(entry)["owner"].values.clone();
+        assert_eq!(told(Some(&one)), set(&["ann"]));
+        assert_eq!(told(Some(&two)), set(&[]), "its own is to be made, whatever else is there");
+        assert_eq!(told(None), set(&["ann"]), "a template is told of all");
     }
 }

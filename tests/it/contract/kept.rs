@@ -143,3 +143,29 @@ pub async fn what_may_hang_on_it_and_cannot_be_seen_is_not_lost(lab: Lab) {
     }
     assert!(matches!(lab.read().await.object, FreshObject::Absent));
 }
+
+/// Who hangs on a machine is read of all machines there are: steps that follow each other share
+/// that, and a deletion has it anew.
+pub async fn snapshots_are_removed_with_one_look_at_the_others(lab: Lab) {
+    lab.small().await;
+    for name in ["novahost-000000000001", "novahost-000000000002", "novahost-000000000003"] {
+        for step in take(&lab, name, true) {
+            lab.must(&step).await;
+        }
+    }
+    let seen = lab.seen().await;
+    let doomed: Vec<&SnapshotSeen> = seen.snapshots[..2].iter().collect();
+    let mut steps = lab.lower(&Change::RemoveSnapshots(&doomed));
+    assert_eq!(steps.len(), 2);
+    steps.extend(lab.lower(&Change::Delete(&seen)).into_iter().filter(|step| step.op.is_end()));
+    let mut asked = Vec::new();
+    for step in &steps {
+        let fresh = lab.read().await;
+        let before = lab.world.requests();
+        let (submitted, _) = lab.send(step, &fresh).await;
+        asked.push(lab.world.requests() - before);
+        let Submitted::Accepted(task) = submitted else { panic!("{submitted:?}") };
+        assert!(matches!(lab.wait(&task).await, TaskState::Done(_)));
+    }
+    assert!(asked[0] > asked[1] && asked[2] > asked[1], "{asked:?}");
+}

@@ -85,3 +85,23 @@ pub async fn a_label_that_may_not_be_made_is_a_permission(lab: Lab) {
     assert_eq!(refusal.kind, RefusalKind::Permission, "{}", refusal.text);
     assert!(refusal.text.contains("CreateCategory"), "{}", refusal.text);
 }
+
+/// What others label by is nobody's business here, however much of it there is.
+pub async fn tags_of_others_are_not_asked_about_one_by_one(lab: Lab) {
+    let mut machine = lab.small().await;
+    set(&mut machine, "tenant", "acme");
+    set(&mut machine, "tier", "silver");
+    lab.update(&machine).await;
+    for number in 0..40 {
+        lab.act(Act::Label(&lab.id(), "Backup Policy", &format!("copy {number}")));
+    }
+    let asked = || lab.world.requests();
+    let before = asked();
+    lab.read().await;
+    let of_first = asked() - before;
+    assert!(of_first < 20, "{of_first} requests for one machine");
+    // Nor are they looked at again right afterwards.
+    lab.read().await;
+    assert!(asked() - before < 2 * of_first, "{} after {of_first}", asked() - before);
+    lab.assert_as_declared(&machine, &lab.seen().await);
+}

@@ -167,6 +167,8 @@ rules! {
     19 births::a_card_that_was_added_is_found_by_its_handle Usual clean Schema Mock;
     20 transport::no_secret_is_said_aloud Usual faulty Nobody Mock;
     21 observe::an_inventory_costs_one_request_for_each_machine_that_matters Crowd clean Schema Vcsim;
+    21 labels::tags_of_others_are_not_asked_about_one_by_one Labelled clean Nobody Mock [Labels];
+    21 kept::snapshots_are_removed_with_one_look_at_the_others Usual clean Nobody Mock [OwnSnapshots];
     21 transport::a_redirect_is_not_followed Usual faulty Nobody Mock;
     21 transport::an_idle_connection_is_replaced Idle faulty Nobody Mock;
     21 transport::replies_are_compressed Crowd clean Proxmoxer Nobody [Compression];

@@ -285,14 +285,9 @@ struct Played {
 /// What a configuration declares in a world with labels.
 fn labels() -> DeclaredLabels {
     let values = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
-    DeclaredLabels {
-        machines: [super::lab::key()].into(),
-        values: [
-            ("tenant".into(), values(&["acme", "beta"])),
-            ("tier".into(), values(&["silver"])),
-        ]
-        .into(),
-    }
+    let all: BTreeMap<Name, BTreeSet<String>> =
+        [("tenant".into(), values(&["acme", "beta"])), ("tier".into(), values(&["silver"]))].into();
+    DeclaredLabels { machines: [(super::lab::key(), all.clone())].into(), values: all }
 }
 
 impl Played {

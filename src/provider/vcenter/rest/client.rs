@@ -31,6 +31,9 @@ pub enum RestError {
     /// It did not come as far as the service.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A question was given up inside of novahost.
+    #[error("a question about tags ended before its answer: that is a mistake in novahost")]
+    Broken,
     /// The service said no, so that nothing happened.
     #[error("the server refused ({status}{}{kind}){}{text}", if kind.is_empty() { "" } else { ", " }, if text.is_empty() { "" } else { ": " })]
     Refused {
@@ -49,6 +52,8 @@ impl RestError {
         match self {
             RestError::Call(error) => error.proof(),
             RestError::Refused { .. } => Proof::Refused,
+            // Only questions are given up.
+            RestError::Broken => Proof::NotSent,
         }
     }
 
@@ -72,7 +77,7 @@ impl RestError {
             // Somebody else was faster: a look says whether it is what was wanted.
             RestError::Refused { kind, .. } if kind == "ALREADY_EXISTS" => RefusalKind::Conflict,
             RestError::Refused { kind, .. } if kind == "UNAUTHORIZED" => RefusalKind::Permission,
-            RestError::Refused { .. } => RefusalKind::Invalid,
+            RestError::Refused { .. } | RestError::Broken => RefusalKind::Invalid,
         };
         Refusal { kind, text }
     }
@@ -81,6 +86,7 @@ impl RestError {
     pub fn into_provider(self, operation: impl Into<String>) -> ProviderError {
         let kind = match &self {
             RestError::Call(_) => None,
+            RestError::Broken => Some(ErrorKind::Decode),
             RestError::Refused { .. } => Some(match self.refusal().kind {
                 RefusalKind::Auth => ErrorKind::Auth,
                 RefusalKind::Permission => ErrorKind::Permission,
