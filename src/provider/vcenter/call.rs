@@ -195,7 +195,8 @@ fn spread(
     around: &Surroundings<'_>,
 ) -> Result<NativeCall, String> {
     let node = around.node(call.target.node.as_ref())?;
-    let raw: RawSpread = serde_json::from_value(call.fresh.raw.clone()).unwrap_or_default();
+    let raw: RawSpread = serde_json::from_value(call.fresh.raw.clone())
+        .map_err(|error| format!("what was read of the rule is none: {error}"))?;
     let name = rule_name(&call.identity.project, &call.target.key.name);
     let spec = spreads::spec(&name, &raw, edit)?;
     Ok(NativeCall {

@@ -7,7 +7,7 @@
 use super::{
     places::Places,
     slots::{Kind, handle, order},
-    vim::Node,
+    vim::{Node, collect::ObjectContent},
 };
 use crate::model::{Bytes, Device, DeviceKind, DeviceMap, MacAddress, NicModel, Slot, StorageName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,6 +201,11 @@ pub(super) fn observed(
         found.insert((rank, order(slot.as_str()), slot), one);
     }
     found.into_values().collect()
+}
+
+/// The devices of a machine as they were read; none where it tells none.
+pub(super) fn devices_of(object: &ObjectContent) -> &[Node] {
+    object.props.get("config.hardware.device").map_or(&[], |it| it.children.as_slice())
 }
 
 #[cfg(test)]

@@ -57,7 +57,9 @@ pub(super) fn check(key: &str, value: &str, seeded: bool) -> Result<(), Refused>
         ),
         Some(Because::FirstBoot) if !seeded => Ok(()),
         Some(Because::FirstBoot) => refuse(
-            format!("`{key}` is read by what `init` speaks to in the guest"),
+            format!(
+                "what begins with `guestinfo.`, as `{key}`, is how `init` and addresses reach the guest"
+            ),
             "say it in `init`, or leave `init` and addresses out",
         ),
     }
@@ -116,9 +118,6 @@ const RULES: &[Rule] = {
     use {Because as B, Shape as S};
     &[
         rule(S::Starts("novahost."), B::Ours),
-        rule(S::Starts("guestinfo.metadata"), B::FirstBoot),
-        rule(S::Starts("guestinfo.userdata"), B::FirstBoot),
-        rule(S::Starts("guestinfo.vendordata"), B::FirstBoot),
         rule(S::Starts("guestinfo."), B::FirstBoot),
         rule(S::Starts("tools.deploypkg."), B::Field("init")),
         rule(S::Starts("isolation."), B::Wall),
@@ -139,7 +138,6 @@ const RULES: &[Rule] = {
         rule(S::Starts("usb"), B::Host),
         rule(S::Device("sound"), B::Host),
         rule(S::Device("sharedfolder"), B::Host),
-        rule(S::Starts("sharedfolder."), B::Host),
         // A console without a password.
         rule(S::Starts("remotedisplay."), B::Host),
         rule(S::Starts("vmsafe."), B::Host),
@@ -171,6 +169,21 @@ const RULES: &[Rule] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A rule whose every key an earlier one takes says what nobody hears.
+    #[test]
+    fn every_rule_decides_something() {
+        for (at, rule) in RULES.iter().enumerate() {
+            let key = match rule.shape {
+                Shape::Is(word) => word.to_owned(),
+                Shape::Starts(head) | Shape::StartsBut(head, _) => format!("{head}zz"),
+                Shape::Ends(tail) => format!("zz{tail}"),
+                Shape::Device(kind) => format!("{kind}0.zz"),
+            };
+            let first = RULES.iter().position(|it| it.takes(&key));
+            assert_eq!(first, Some(at), "{key}");
+        }
+    }
 
     #[test]
     fn harmless_keys_are_taken_and_dangerous_ones_are_refused_in_any_case() {

@@ -110,7 +110,6 @@ async fn ask_tasks(
     })
 }
 
-/// Tasks that run now on what the call was sent to.
 /// A task that runs.
 struct Running {
     task: TaskRef,
@@ -135,6 +134,7 @@ fn described(op: &str) -> Option<&'static str> {
     }
 }
 
+/// Tasks that run now on what the call was sent to.
 async fn running_tasks(inner: &Inner, intent: &Intent) -> Result<Vec<Running>, ProviderError> {
     if intent.target.key.kind == Kind::Pool || StepOp::is_about_labels_name(&intent.op) {
         return Ok(Vec::new());

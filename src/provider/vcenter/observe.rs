@@ -7,7 +7,7 @@
 use super::{
     access,
     chains::Folders,
-    devices::datastore_in,
+    devices::{datastore_in, devices_of},
     places::{Places, unescape},
     provider::Inner,
     rights::{self, Permissions, Sight},
@@ -200,10 +200,8 @@ async fn take_machines(
     }
     let mut folders: Vec<(NativeId, String, Folders)> = Vec::new();
     for object in found {
-        let devices = object.props.get("config.hardware.device");
-        let devices = devices.map_or(&[][..], |it| it.children.as_slice());
         let name = object.props.get("name").map_or("", |name| name.text.as_str());
-        folders.push((id_of(&object), unescape(name), Folders::of(devices)));
+        folders.push((id_of(&object), unescape(name), Folders::of(devices_of(&object))));
         let id = id_of(&object);
         match unreadable(&object) {
             Some(why) => {

@@ -6,6 +6,7 @@
 use super::{
     access,
     call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
+    devices::devices_of,
     examine,
     extra::DeclaredKeys,
     hung::Hung,
@@ -138,6 +139,17 @@ impl Index {
     fn knows_of(&self, object: &MoRef) -> bool {
         self.places.knows(object) || self.hidden.contains(object)
     }
+}
+
+/// How far machines are looked at.
+#[derive(Clone, Copy)]
+enum Depth<'a> {
+    /// Whose they are.
+    Marks,
+    /// As a listing needs them.
+    Listed,
+    /// In full, with these free keys.
+    Full(&'a BTreeSet<String>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -301,13 +313,15 @@ impl Inner {
         }
     }
 
-    /// Paths of machines: those of a listing, or of a full look with the free keys that are
-    /// declared of them.
-    pub fn machine_paths(&self, declared: Option<&BTreeSet<String>>) -> Paths {
+    /// Paths of machines, as far as they are looked at.
+    fn machine_paths(&self, depth: Depth<'_>) -> Paths {
         use super::extra;
-        let mut paths = Paths::of("VirtualMachine", &LEAN);
+        let mut paths = match depth {
+            Depth::Marks => Paths::of("VirtualMachine", &["config.instanceUuid"]),
+            Depth::Listed | Depth::Full(_) => Paths::of("VirtualMachine", &LEAN),
+        };
         let mut keys = vec![extra::ID];
-        if let Some(declared) = declared {
+        if let Depth::Full(declared) = depth {
             paths.required.extend(DETAIL.map(str::to_owned));
             keys.extend([
                 extra::MAP,
@@ -341,12 +355,20 @@ impl Inner {
 
     /// Everything in one read: places, and every machine as a listing needs it.
     pub async fn look(&self, operation: &str) -> Result<(Arc<Places>, Collected), ProviderError> {
+        self.look_at(Depth::Listed, operation).await
+    }
+
+    async fn look_at(
+        &self,
+        depth: Depth<'_>,
+        operation: &str,
+    ) -> Result<(Arc<Places>, Collected), ProviderError> {
         let spell = |error: CallError| error.into_provider(operation);
         let root = self.client.service().await.and_then(|it| it.part("rootFolder"));
         let root = root.map_err(spell)?;
         for _ in 0..2 {
             let mut paths = places::paths();
-            paths.push(self.machine_paths(None));
+            paths.push(self.machine_paths(depth));
             let mut read = self.client.collect(&root, &paths, operation).await.map_err(spell)?;
             if self.note_dropped(&read) {
                 continue;
@@ -448,7 +470,7 @@ impl Inner {
     ) -> Result<Vec<ObjectContent>, ProviderError> {
         let spell = |error: CallError| error.into_provider(operation);
         for _ in 0..2 {
-            let paths = self.machine_paths(Some(declared));
+            let paths = self.machine_paths(Depth::Full(declared));
             let read = self.client.properties(of, &paths, operation).await.map_err(spell)?;
             if !self.note_dropped(&read) {
                 let mut objects = read.objects;
@@ -580,7 +602,8 @@ impl Inner {
     }
 
     async fn read_spread(&self, target: &Target, operation: &str) -> Result<Fresh, ProviderError> {
-        let (places, machines) = self.look(operation).await?;
+        // Whose the machines in a rule are, their marks say; more of them is not needed.
+        let (places, machines) = self.look_at(Depth::Marks, operation).await?;
         let place = target.node.as_ref().and_then(|node| places.nodes.get(node));
         let (Some(place), Some(project)) = (place, &self.project) else {
             let text = format!("{} has no place here", target.at);
@@ -621,8 +644,7 @@ impl Inner {
             .filter_map(|path| object.props.get(path).and_then(Node::as_moref));
         let places = self.places_with(&around.collect::<Vec<_>>(), operation).await?;
         let machine = self.reader(&places).machine(object);
-        let tree = object.props.get("config.hardware.device");
-        let raw = RawMachine { devices: tree.map(|it| it.children.clone()).unwrap_or_default() };
+        let raw = RawMachine { devices: devices_of(object).to_vec() };
         let raw = serde_json::to_value(raw)
             .map_err(|error| doubt(operation, format!("its devices cannot be kept: {error}")))?;
         let version = object.props.get("config.changeVersion").and_then(Node::as_word);

@@ -5,7 +5,7 @@
 //! ask for everything that they want to be told.
 
 use super::{
-    devices::{iso_of, nic_model, observed},
+    devices::{devices_of, iso_of, nic_model, observed},
     extra::{self, DeclaredKeys, Extra},
     places::{Places, PoolPlace, path_names, unescape},
     slots::bus_of,
@@ -192,8 +192,7 @@ impl Reader<'_> {
         let marker = marker_of(object);
         let no_map = DeviceMap::default();
         let map = marker.found().map_or(&no_map, |marker| &marker.map);
-        let tree = object.props.get("config.hardware.device");
-        let tree = tree.map_or(&[][..], |it| it.children.as_slice());
+        let tree = devices_of(object);
         let devices = observed(tree, map, self.places, &boot_keys(object));
         let seen = seen_init(object);
         let mut spec = self.spec(object, &devices, tree);
