@@ -225,6 +225,7 @@ fn template() -> ObservedMachine {
         next: None,
         devices: vec![disk("scsi0", "fast:base-9000-disk-0".to_owned(), &boot)],
         known_labels: [].into(),
+        setup_waits: false,
         addresses: Vec::new(),
     }
 }
@@ -306,6 +307,7 @@ fn observed(desired: &DesiredState, machine: &DesiredMachine, number: usize) -> 
         next: None,
         devices,
         known_labels: [].into(),
+        setup_waits: false,
         addresses,
     }
 }

@@ -87,6 +87,7 @@ fn template(storage: &str) -> ObservedMachine {
             vlan: None,
         }],
         known_labels: [].into(),
+        setup_waits: false,
         addresses: Vec::new(),
     }
 }

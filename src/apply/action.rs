@@ -11,11 +11,11 @@ use super::{
 };
 use crate::model::{
     Action, At, Birthplace, Claim, CloneFrom, Expect, Fresh, FreshObject, Identity, Kind, Name,
-    NativeId, PoolPart, PowerState, ResourceKey, Setting, Stage, Step, StepOp, Target, Verb, Wait,
+    NativeId, PoolPart, PowerState, ResourceKey, Stage, Step, StepOp, Target, Verb, Wait,
 };
 use crate::ownership::{intent_id, machine_uuid};
 use crate::planted::Bug;
-use secrecy::SecretString;
+use crate::provider::GuestSecrets;
 use std::{collections::BTreeMap, time::Duration};
 
 /// An action while it runs.
@@ -39,7 +39,7 @@ pub(super) struct Job<'a> {
     pub(super) seen_tick: Option<u64>,
     /// Whether this action asked a guest to go down and has not started it again.
     pub(super) took_down: bool,
-    pub(super) password: Option<SecretString>,
+    pub(super) secrets: Option<GuestSecrets>,
     /// The object as it was when the base was proved.
     pub(super) at_base: Option<FreshObject>,
     /// Parts of a pool that this action made, as the product called them in its reply. Only
@@ -76,7 +76,7 @@ impl<'a> Job<'a> {
             made_here: false,
             seen_tick: None,
             took_down: false,
-            password: None,
+            secrets: None,
             at_base: None,
             made_parts: BTreeMap::new(),
         })
@@ -165,7 +165,7 @@ impl<'a> Job<'a> {
         let (mut op, mut fallback) = (&step.op, false);
         let mut proofs = Proofs::default();
         let mut trial = super::call::Trial::default();
-        self.password = None;
+        self.secrets = None;
         let effects = self.effects;
         loop {
             self.may_go_on(index)?;
@@ -250,17 +250,19 @@ impl<'a> Job<'a> {
             proofs.source = Some(self.ctx.clock.monotonic());
             did = true;
         }
-        if self.password.is_none()
-            && let Some(wanted) = wanted_password(op)
-        {
-            let (resolve, wanted) = (self.ctx.secrets.clone(), wanted.clone());
-            let shown = wanted.to_string();
-            let password = tokio::task::spawn_blocking(move || resolve(&wanted))
-                .await
-                .map_err(|_| Halt::failed(format!("resolving `{shown}` broke off")))?
-                .map_err(|why| Halt::failed(format!("`{shown}` cannot be resolved: {why}")))?;
-            self.password = Some(password);
-            did = true;
+        if self.secrets.is_none() {
+            let mut secrets = GuestSecrets::new();
+            for (which, wanted) in op.guest_secrets() {
+                let (resolve, wanted) = (self.ctx.secrets.clone(), wanted.clone());
+                let shown = wanted.to_string();
+                let secret = tokio::task::spawn_blocking(move || resolve(&wanted))
+                    .await
+                    .map_err(|_| Halt::failed(format!("resolving `{shown}` broke off")))?
+                    .map_err(|why| Halt::failed(format!("`{shown}` cannot be resolved: {why}")))?;
+                secrets.insert(which, secret);
+                did = true;
+            }
+            self.secrets = Some(secrets);
         }
         let half_made = matches!(self.whose(&fresh.object), Ours::Yes { stage: Stage::New, .. });
         if half_made && op.writes_stage() == Some(Stage::Ready) && old(proofs.unique) {
@@ -450,18 +452,6 @@ fn birthplace(ctx: &Context, action: &Action) -> Result<Birthplace, Halt> {
     });
     let text = "the plan names no native id of what exists".to_owned();
     born.ok_or(Halt::Failed { text, cause: Cause::Bug })
-}
-
-fn wanted_password(op: &StepOp) -> Option<&crate::model::SecretRef> {
-    let settings = match op {
-        StepOp::Configure(settings) => settings,
-        StepOp::Create(birth) => &birth.settings,
-        _ => return None,
-    };
-    settings.iter().find_map(|setting| match setting {
-        Setting::Seed(seed) => seed.init.password.as_ref(),
-        _ => None,
-    })
 }
 
 /// Joins an error of a read into the words of a note.

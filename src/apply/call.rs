@@ -10,7 +10,7 @@ use crate::{
         ErrorKind, Fresh, FreshObject, Identity, Intent, ProviderError, Refusal, RefusalKind,
         Retry, Step, StepOp, Submitted, Target, TaskRef, Wait,
     },
-    provider::Call,
+    provider::{Call, GuestSecrets},
     store::{DurableIntent, StepOutcome},
 };
 use secrecy::ExposeSecret as _;
@@ -97,6 +97,7 @@ impl Job<'_> {
             op: op.name(),
         });
         let submitted = {
+            let none = GuestSecrets::new();
             let call = Call {
                 step,
                 op,
@@ -105,7 +106,7 @@ impl Job<'_> {
                 plan_id: &self.ctx.plan.plan_id,
                 fresh,
                 marker_key: self.ctx.marker_key.as_ref(),
-                password: self.password.as_ref(),
+                secrets: self.secrets.as_ref().unwrap_or(&none),
             };
             self.site.provider.submit(&call, &durable).await
         };
@@ -122,7 +123,7 @@ impl Job<'_> {
             }
             Submitted::Unknown(error) => Phase::LookUp(words(&error)),
         };
-        if let Some(password) = &self.password
+        if let Some(password) = self.secrets.iter().flat_map(GuestSecrets::values).next()
             && Bug::SecretNoted.strikes(self.target.at.as_str())
         {
             self.note(format!("the guest's password is {}", password.expose_secret()));

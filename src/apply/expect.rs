@@ -202,6 +202,14 @@ fn unmet_machine(expect: &Expect, machine: &ObservedMachine, lines: &mut Vec<Str
     for left in machine.snapshots.iter().filter(|it| expect.no_snapshots.contains(&it.id)) {
         lines.push(format!("snapshot `{}` is still there", left.name));
     }
+    if let Some(wanted) = expect.setup_waits
+        && machine.setup_waits != wanted
+    {
+        lines.push(match wanted {
+            true => "nothing waits to set its guest up at the next start".to_owned(),
+            false => "something else waits to set its guest up at the next start".to_owned(),
+        });
+    }
     for (path, wanted) in &expect.fields {
         let found = machine_value(machine, path, expect.in_force);
         compare(path, wanted.as_ref(), found.as_ref(), lines);
@@ -228,7 +236,10 @@ fn compare(
 /// Whether a field has its wanted value. A password can never be read back and is held by
 /// the digest of the first-boot document instead.
 fn same(kind: FieldKind, wanted: Option<&Value>, found: Option<&Value>) -> bool {
-    if kind == FieldKind::InitPassword {
+    if matches!(
+        kind,
+        FieldKind::InitPassword | FieldKind::InitWindows | FieldKind::InitCustomization
+    ) {
         return true;
     }
     // A whole device is there or not; its parts are fields of their own, and the value

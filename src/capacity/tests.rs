@@ -60,6 +60,7 @@ fn machine(id: &str, cpu: u32, memory_gib: u64, devices: Vec<Device>) -> Observe
         next: None,
         devices,
         known_labels: [].into(),
+        setup_waits: false,
         addresses: Vec::new(),
     }
 }

@@ -200,6 +200,7 @@ impl Session {
             pools: self.pools_at(name),
             labels: vcenter::DeclaredLabels::of(&self.desired, name),
             keys: vcenter::declared_keys(&self.desired, name),
+            setups: vcenter::declared_setups(&self.desired, name),
             reads_max: config.reads_max,
             writes_max: config.writes_max,
             expected_identity: agreed.identity,

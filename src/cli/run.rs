@@ -10,9 +10,7 @@ use super::{
 };
 use crate::{
     apply::{self, Ended, ExitClass, Inputs, Limits, RunSummary, Stop},
-    model::{
-        ActionId, Coverage, HypervisorName, Plan, ResourceKey, SecretRef, Setting, StepOp, Verb,
-    },
+    model::{ActionId, Coverage, HypervisorName, Plan, ResourceKey, SecretRef, Verb},
     reconcile::Reconciled,
     report,
     store::{self, LeaseHolder, NewRun, RunHandle, Store},
@@ -213,7 +211,7 @@ async fn renew(store: Store, mut lease: store::Lease, clock: crate::clock::Clock
     }
 }
 
-/// Every password that the run will seed, fetched before anything is changed.
+/// Every secret that the run will hand to a guest, fetched before anything is changed.
 async fn guest_secrets(
     session: &Session,
     made: &Reconciled,
@@ -221,16 +219,7 @@ async fn guest_secrets(
     let mut wanted = BTreeSet::new();
     let running = made.plan.body.actions.iter().filter(|it| made.verdict.runnable.contains(&it.id));
     for step in running.flat_map(|it| &it.steps) {
-        let settings: &[Setting] = match &step.op {
-            StepOp::Configure(settings) => settings,
-            StepOp::Create(birth) => &birth.settings,
-            _ => &[],
-        };
-        for setting in settings {
-            if let Setting::Seed(seed) = setting {
-                wanted.extend(seed.init.password.clone());
-            }
-        }
+        wanted.extend(step.op.guest_secrets().into_values().cloned());
     }
     let mut found = BTreeMap::new();
     for reference in wanted {

@@ -5,6 +5,7 @@
 
 mod hypervisors;
 mod machine;
+mod windows;
 mod words;
 
 use ipnet::Ipv4Net;
@@ -15,6 +16,7 @@ use super::scalar::{Bytes, Percent, Spanned};
 
 pub use hypervisors::*;
 pub use machine::*;
+pub use windows::*;
 pub use words::*;
 
 use crate::model::{Firmware, GrantRole, GuestOs};
@@ -152,10 +154,13 @@ choice! {
     pub enum GuestInit {
         /// cloud-init.
         CloudInit = "cloud-init",
+        /// The setup of a Windows that was generalized (`sysprep`), by `init.windows` or `init.customization_spec`. On a
+        /// vCenter alone yet.
+        Sysprep = "sysprep",
         /// Nothing.
         None = "none",
     }
-    later { "cloudbase-init", "sysprep", "ovf" }
+    later { "cloudbase-init", "ovf" }
 }
 
 record! {

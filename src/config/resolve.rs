@@ -14,6 +14,7 @@ mod nics;
 mod places;
 mod products;
 mod sections;
+mod setup;
 mod table;
 mod world;
 

@@ -63,6 +63,8 @@ pub const TABLES: &[TableDoc] = &[
     table("vms.*.nics.*", RawNic::FIELDS, RawNic::LATER),
     table("vms.*.init", RawInit::FIELDS, RawInit::LATER),
     table("vms.*.init.password", &PASSWORD, &[]),
+    table("vms.*.init.windows", RawWindows::FIELDS, RawWindows::LATER),
+    table("vms.*.init.windows.join", RawJoin::FIELDS, RawJoin::LATER),
     table("vms.*.autostart", RawAutostartOrder::FIELDS, RawAutostartOrder::LATER),
     table("vms.*.placement", RawPlacement::FIELDS, RawPlacement::LATER),
     table("vms.*.proxmox", RawProxmoxExtras::FIELDS, RawProxmoxExtras::LATER),

@@ -134,6 +134,7 @@ fn pair() -> Pair {
         next: None,
         devices: Vec::new(),
         known_labels: [].into(),
+        setup_waits: false,
         addresses: Vec::new(),
     };
     Pair { machine, seen, marker }

@@ -394,6 +394,18 @@ pub enum GuestOs {
     Other,
 }
 
+impl GuestOs {
+    /// The word used in YAML.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GuestOs::Linux => "linux",
+            GuestOs::Windows => "windows",
+            GuestOs::Bsd => "bsd",
+            GuestOs::Other => "other",
+        }
+    }
+}
+
 /// The rules of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

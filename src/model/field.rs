@@ -47,6 +47,10 @@ pub enum FieldKind {
     InitSshKeys,
     InitPassword,
     InitDns,
+    /// What a guest's own setup is told, as part of the digest.
+    InitWindows,
+    /// A description of the guest that the product keeps, as part of the digest.
+    InitCustomization,
     /// The first-boot document as a whole, by its digest in the marker.
     InitDigest,
     /// A whole disk that appears or goes.
@@ -75,7 +79,7 @@ pub enum FieldKind {
 
 impl FieldKind {
     /// Every kind, in the order in which plans show them.
-    pub const ALL: [FieldKind; 45] = {
+    pub const ALL: [FieldKind; 47] = {
         use FieldKind::*;
         [
             Name,
@@ -111,6 +115,8 @@ impl FieldKind {
             InitSshKeys,
             InitPassword,
             InitDns,
+            InitWindows,
+            InitCustomization,
             InitDigest,
             Disk,
             Nic,
@@ -161,6 +167,8 @@ impl FieldKind {
             InitSshKeys => ("init.ssh_keys", ""),
             InitPassword => ("init.password", ""),
             InitDns => ("init.dns", ""),
+            InitWindows => ("init.windows", ""),
+            InitCustomization => ("init.customization_spec", ""),
             InitDigest => ("init", ""),
             Disk => ("disk", ""),
             Nic => ("nic", ""),
@@ -486,7 +494,8 @@ impl NicSpec {
 impl InitSpec {
     /// Calls `each` with every compared field that is set.
     ///
-    /// The password is not visited: it is compared only as part of the digest.
+    /// The password and what the product itself tells the guest are not visited: they are
+    /// compared only as part of the digest.
     pub fn visit(&self, each: &mut impl FnMut(FieldPath, Value)) {
         use FieldKind as K;
         let mut field = |kind, value: Option<Value>| {

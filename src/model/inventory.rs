@@ -1,9 +1,9 @@
 //! What hypervisors reported, with what could not be learnt kept beside it.
 
 use super::{
-    AccessSeen, Bytes, Device, FieldKind, FieldPath, Hindrance, HypervisorName, MachineSpec,
-    MarkerState, Name, NativeId, NodeName, PartSeen, PartState, PoolPart, PowerState, ProjectName,
-    ResourceKey, StorageName, Value, grant_lines,
+    AccessSeen, Bytes, Device, FieldKind, FieldPath, GuestOs, Hindrance, HypervisorName,
+    MachineSpec, MarkerState, Name, NativeId, NodeName, PartSeen, PartState, PoolPart, PowerState,
+    ProjectName, ResourceKey, StorageName, Value, grant_lines,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +51,22 @@ pub struct HypervisorInventory {
     /// the one destroys the others. Only of machines that were read in full.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hung_on: BTreeMap<NativeId, BTreeSet<String>>,
+    /// Descriptions of guests that the product keeps, of those that the configuration names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept_setups: BTreeMap<String, KeptSetup>,
     /// What was noticed on the way and is worth a line.
     pub notes: Vec<String>,
+}
+
+/// A description of a guest that a product keeps under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSetup {
+    /// What guests it is for; `None` = it does not say.
+    pub os: Option<GuestOs>,
+    /// Why no guest can be set up by it, when none can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
 }
 
 impl HypervisorInventory {
@@ -72,6 +86,7 @@ impl HypervisorInventory {
             isos: BTreeSet::new(),
             free_ids: BTreeSet::new(),
             hung_on: BTreeMap::new(),
+            kept_setups: BTreeMap::new(),
             notes: Vec::new(),
         }
     }
@@ -323,6 +338,9 @@ pub struct ObservedMachine {
     /// has labels of its own that are made before a machine can bear one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub known_labels: BTreeMap<Name, KnownLabel>,
+    /// Whether the product is about to set the guest up at its next start.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub setup_waits: bool,
     /// Static guest addresses that it is configured with, for conflict checks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<std::net::IpAddr>,

@@ -4,7 +4,9 @@
 //! A field that is `None` is *not declared* in a desired spec, and *not known* or
 //! *not set* in an observed one. Only what is declared is compared.
 
-use super::{Bytes, DeviceName, MacAddress, Name, SecretRef, Slot, StorageName};
+use super::{
+    Bytes, Customization, DeviceName, InitSecret, MacAddress, Name, SecretRef, Slot, StorageName,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -270,11 +272,22 @@ pub struct InitSpec {
     /// Resolvers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Vec<IpAddr>>,
+    /// How the product itself sets the guest up, where nothing in the image reads documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customization: Option<Box<Customization>>,
     /// First 128 bits of the SHA-256 of the whole first-boot document, hex. On a
     /// desired spec it is computed from the declaration, on an observed one it is
     /// the marker's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+impl InitSpec {
+    /// Every secret of it, with where it comes from.
+    pub fn secrets(&self) -> impl Iterator<Item = (InitSecret, &SecretRef)> {
+        let password = self.password.iter().map(|it| (InitSecret::Password, it));
+        password.chain(self.customization.iter().flat_map(|it| it.secrets()))
+    }
 }
 
 /// What a machine boots with.

@@ -5,9 +5,9 @@
 
 use super::{
     Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, DeviceMap, DeviceName, FieldKind,
-    FieldPath, Firmware, GrantEnd, GrantRole, Grantee, InitSpec, IpSetting, MacAddress, MapEntry,
-    MarkerState, Name, NativeId, NetworkBinding, NicModel, NodeName, ObservedMachine, PartState,
-    PoolPart, PowerState, ResourceKey, Slot, Stage, StorageName, Value,
+    FieldPath, Firmware, GrantEnd, GrantRole, Grantee, InitSecret, InitSpec, IpSetting, MacAddress,
+    MapEntry, MarkerState, Name, NativeId, NetworkBinding, NicModel, NodeName, ObservedMachine,
+    PartState, PoolPart, PowerState, ResourceKey, SecretRef, Slot, Stage, StorageName, Value,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -67,6 +67,9 @@ pub enum StepOp {
         /// The version afterwards.
         to: u32,
     },
+    /// Let the product set the guest up when it starts for the first time, which is still to
+    /// come.
+    Customize(Box<Seed>),
     /// Put the machine into a pool, or out of all.
     SetPool {
         /// The pool; `None` = none.
@@ -187,6 +190,7 @@ impl StepOp {
             StepOp::GrowDisk { .. } => "grow-disk",
             StepOp::MoveDisks(_) => "move-disks",
             StepOp::UpgradeHardware { .. } => "upgrade-hardware",
+            StepOp::Customize(_) => "customize",
             StepOp::SetPool { .. } => "set-pool",
             StepOp::DefineLabel { .. } => "define-label",
             StepOp::DefineLabelValue { .. } => "define-label-value",
@@ -239,6 +243,7 @@ impl StepOp {
             | StepOp::ClearLabel { .. }
             | StepOp::MoveDisks(_)
             | StepOp::UpgradeHardware { .. }
+            | StepOp::Customize(_)
             | StepOp::TakeSnapshot { .. }
             | StepOp::RemoveSnapshot { .. }
             | StepOp::CreateSpread { .. }
@@ -284,14 +289,31 @@ impl StepOp {
         matches!(self, StepOp::Delete | StepOp::DeletePool | StepOp::DeleteSpread)
     }
 
-    /// The stage that this call writes into the marker, when it writes one.
-    pub fn writes_stage(&self) -> Option<Stage> {
-        let settings = match self {
+    /// Everything that this call sets on a machine, besides what it is about by itself.
+    fn settings(&self) -> &[Setting] {
+        match self {
             StepOp::Configure(settings) => settings,
             StepOp::Create(birth) => &birth.settings,
-            _ => return None,
+            _ => &[],
+        }
+    }
+
+    /// The secrets of a guest that this call hands over, each with where it comes from.
+    pub fn guest_secrets(&self) -> BTreeMap<InitSecret, &SecretRef> {
+        let of_settings = self.settings().iter().filter_map(|setting| match setting {
+            Setting::Seed(seed) => Some(seed),
+            _ => None,
+        });
+        let own = match self {
+            StepOp::Customize(seed) => Some(seed),
+            _ => None,
         };
-        settings.iter().find_map(|setting| match setting {
+        of_settings.chain(own).flat_map(|seed| seed.init.secrets()).collect()
+    }
+
+    /// The stage that this call writes into the marker, when it writes one.
+    pub fn writes_stage(&self) -> Option<Stage> {
+        self.settings().iter().find_map(|setting| match setting {
             Setting::Marker(draft) => Some(draft.stage),
             _ => None,
         })
@@ -645,6 +667,9 @@ pub struct Expect {
     /// Native ids of snapshots that are not there.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub no_snapshots: BTreeSet<String>,
+    /// Whether the product is about to set the guest up at its next start; `None` = not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_waits: Option<bool>,
     /// Whether fields are compared with what holds after the next restart
     /// (written) or with what runs now (in force).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -141,6 +141,7 @@ mod tests {
             next: None,
             devices: Vec::new(),
             known_labels: [].into(),
+            setup_waits: false,
             addresses: Vec::new(),
         }
     }

@@ -480,6 +480,7 @@ mod tests {
             next: None,
             devices: Vec::new(),
             known_labels: [].into(),
+            setup_waits: false,
             addresses: Vec::new(),
         }
     }

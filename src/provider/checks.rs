@@ -3,8 +3,8 @@
 
 use crate::{
     model::{
-        BootDevice, Bus, Bytes, DesiredMachine, DeviceName, DiskSpec, FieldKind, FieldPath,
-        InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NicSpec, Unsupported,
+        BootDevice, Bus, Bytes, Customization, DesiredMachine, DeviceName, DiskSpec, FieldKind,
+        FieldPath, InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NicSpec, Unsupported,
     },
     ownership,
 };
@@ -31,13 +31,21 @@ impl Check {
 }
 
 /// Whether a machine gets first-boot documents: when it declares `init`, or an address
-/// that only such documents can carry.
+/// that only such documents can carry. One that the product itself sets up gets none.
 pub(super) fn wants_seed(spec: &MachineSpec) -> bool {
+    if customization(spec).is_some() {
+        return false;
+    }
     spec.init.is_some()
         || spec
             .nics
             .values()
             .any(|nic| matches!(nic.ip, Some(IpSetting::Static { .. } | IpSetting::Dhcp)))
+}
+
+/// How the product itself sets the guest up, where it does.
+pub(super) fn customization(spec: &MachineSpec) -> Option<&Customization> {
+    spec.init.as_ref()?.customization.as_deref()
 }
 
 pub(super) fn is_dns_name(text: &str) -> bool {

@@ -157,6 +157,7 @@ pub(super) fn holds(end: &Expect, machine: &ObservedMachine) -> Option<bool> {
         end.exists.is_none_or(|exists| exists)
             && end.power.is_none_or(|power| machine.power == power)
             && end.stage.is_none_or(|wanted| stage == Some(wanted))
+            && end.setup_waits.is_none_or(|wanted| machine.setup_waits == wanted)
             && end.owner.as_ref().is_none_or(|owner| owner.has(machine))
             && end.snapshots.iter().all(|name| machine.snapshots.iter().any(|it| it.name == *name))
             && !machine.snapshots.iter().any(|it| end.no_snapshots.contains(&it.id))

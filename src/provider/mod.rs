@@ -17,15 +17,16 @@ pub mod vcenter;
 
 use crate::{
     model::{
-        Altered, Authors, DesiredState, Examination, Fresh, HypervisorInventory, Identity, Intent,
-        Listing, Located, ProviderError, Scope, Step, StepOp, Submitted, Target, TaskRef,
-        TaskState,
+        Altered, Authors, DesiredState, Examination, Fresh, HypervisorInventory, Identity,
+        InitSecret, Intent, Listing, Located, ProviderError, Scope, Step, StepOp, Submitted,
+        Target, TaskRef, TaskState,
     },
     ownership::MarkerKey,
     store::DurableIntent,
 };
 use async_trait::async_trait;
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 
 /// The effectful half of a product, for one configured hypervisor.
 #[async_trait]
@@ -86,6 +87,16 @@ pub struct Call<'a> {
     pub fresh: &'a Fresh,
     /// Signs markers, when the trust settings have a key.
     pub marker_key: Option<&'a MarkerKey>,
-    /// The guest's password, when the step seeds one.
-    pub password: Option<&'a SecretString>,
+    /// The guest's secrets that the step hands over, by which they are.
+    pub secrets: &'a GuestSecrets,
+}
+
+/// Secrets of a guest, fetched: in memory only, and only for as long as one step takes.
+pub type GuestSecrets = BTreeMap<InitSecret, SecretString>;
+
+impl Call<'_> {
+    /// The password of the guest's user.
+    pub(crate) fn password(&self) -> Option<&SecretString> {
+        self.secrets.get(&InitSecret::Password)
+    }
 }

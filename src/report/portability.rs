@@ -9,8 +9,8 @@ mod probe;
 pub use page::portability_text;
 
 use crate::model::{
-    Cdrom, DesiredMachine, DesiredState, Disruption, FieldKind, FieldPath, Medium, Product,
-    Unsupported,
+    Cdrom, DesiredMachine, DesiredState, Disruption, FieldKind, FieldPath, GuestIdentity, Medium,
+    Product, Unsupported,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,6 +153,10 @@ fn usage(desired: &DesiredState) -> BTreeMap<FieldKind, usize> {
         if let Some(init) = &machine.spec.init {
             kinds.insert(FieldKind::InitDigest);
             kinds.extend(init.password.as_ref().map(|_| FieldKind::InitPassword));
+            kinds.extend(init.customization.as_ref().map(|it| match it.identity {
+                GuestIdentity::Windows(_) => FieldKind::InitWindows,
+                GuestIdentity::Kept(_) => FieldKind::InitCustomization,
+            }));
         }
         count(kinds);
     }

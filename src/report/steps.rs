@@ -1,7 +1,9 @@
 //! Steps in words, one line each.
 
 use super::layout::Canvas;
-use crate::model::{CloneFrom, DiskMove, PartKind, PoolPart, Setting, Step, StepOp, Wait};
+use crate::model::{
+    CloneFrom, DiskMove, GuestIdentity, PartKind, PoolPart, Setting, Step, StepOp, Wait,
+};
 
 /// What one step does.
 pub(super) fn step_line(canvas: &Canvas, step: &Step) -> String {
@@ -38,6 +40,14 @@ fn op(canvas: &Canvas, op: &StepOp) -> String {
             moves.iter().map(one).collect::<Vec<_>>().join(", ")
         }
         StepOp::UpgradeHardware { to } => format!("upgrade the virtual hardware to version {to}"),
+        StepOp::Customize(seed) => match seed.init.customization.as_ref().map(|it| &it.identity) {
+            Some(GuestIdentity::Kept(name)) => {
+                format!("set the guest up at its first start, by {}", data(name))
+            }
+            Some(GuestIdentity::Windows(_)) | None => {
+                "set the guest up at its first start, by its sysprep".to_owned()
+            }
+        },
         StepOp::SetPool { pool: Some(pool) } => format!("put into pool {}", data(pool.as_str())),
         StepOp::SetPool { pool: None } => "take out of its pool".to_owned(),
         StepOp::DefineLabel { label } => format!("make label {} known", data(label.as_str())),

@@ -316,6 +316,7 @@ impl Lab {
                 .collect(),
             labels: vcenter::DeclaredLabels::of(desired, name),
             keys: vcenter::declared_keys(desired, name),
+            setups: vcenter::declared_setups(desired, name),
             reads_max: config.reads_max,
             writes_max: config.writes_max,
             expected_identity: None,

@@ -17,6 +17,7 @@ mod parts;
 mod proxmox;
 mod read;
 mod refused;
+mod setups;
 mod spreads;
 mod subject;
 mod table;

@@ -304,6 +304,7 @@ fn machine(index: usize, it: &Guest) -> ObservedMachine {
             device("unused0", DeviceKind::Detached, index),
         ],
         known_labels: [].into(),
+        setup_waits: false,
         addresses: vec![address],
     }
 }

@@ -135,7 +135,7 @@ const EXAMPLES: [(&str, &[Unfit]); 8] = {
 };
 
 /// Those that name what only one product has, or that have tests of their own.
-const OTHERS: [&str; 1] = ["cluster.yaml"];
+const OTHERS: [&str; 2] = ["cluster.yaml", "windows.yaml"];
 /// Those that have a vCenter already.
 const WITH_VCENTER: [&str; 2] = ["vcenter.yaml", "both.yaml"];
 

@@ -177,7 +177,7 @@ impl Lab {
             plan_id: "0123456789ab",
             fresh,
             marker_key: None,
-            password: None,
+            secrets: &Default::default(),
         };
         (provider.submit(&call, &durable).await, durable.intent().clone())
     }

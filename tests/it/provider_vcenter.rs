@@ -50,6 +50,7 @@ impl Lab {
             pools: BTreeMap::new(),
             labels: self.labels.clone(),
             keys: BTreeMap::new(),
+            setups: Default::default(),
             reads_max: 4,
             writes_max: 4,
             expected_identity: None,

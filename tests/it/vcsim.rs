@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 mod grants;
 mod road;
+mod setups;
 
 const USER: &str = "nova@vsphere.local";
 const PASSWORD: &str = "nova-test";

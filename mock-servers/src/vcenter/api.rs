@@ -8,11 +8,11 @@ use super::events;
 use super::fault::{Fault, Outcome};
 use super::faults::TaskFault;
 use super::guard::{need_others, privileges, receiver};
-use super::ops::{access, folders, pools, power};
+use super::ops::{access, customize, folders, pools, power};
 use super::schema::schema;
 use super::server::{Core, Shared};
 use super::session::Refused;
-use super::val::{Val, refs, time, write};
+use super::val::{Val, flag, refs, time, write};
 use super::xml::Elem;
 use super::{props, tasks};
 use crate::harness::Actor;
@@ -147,8 +147,17 @@ fn open_to_all(core: &Core, method: &str) -> bool {
 
 /// Methods that change nothing in the world.
 pub(crate) fn reads(method: &str) -> bool {
-    const BEGINNINGS: [&str; 7] =
-        ["Retrieve", "Continue", "Query", "Find", "HasPrivilege", "Fetch", "WaitFor"];
+    const BEGINNINGS: [&str; 9] = [
+        "Retrieve",
+        "Continue",
+        "Query",
+        "Find",
+        "HasPrivilege",
+        "Fetch",
+        "WaitFor",
+        "Get",
+        "Does",
+    ];
     const WHOLE: [&str; 14] = [
         "CurrentTime",
         "Login",
@@ -342,6 +351,14 @@ fn dispatch(core: &mut Core, call: &Call<'_>, alive: bool) -> Outcome<Option<Val
             access::remove_field(core, elem)?;
         }
         "SetField" => access::set_field(core, call.user, elem)?,
+        "GetCustomizationSpec" | "DoesCustomizationSpecExist" => {
+            core.world.need(call.user, &root, "VirtualMachine.Provisioning.ReadCustSpecs")?;
+            let name = elem.text_of("name").unwrap_or("");
+            if method == "DoesCustomizationSpecExist" {
+                return Ok(Some(flag(core.world.specs.contains_key(name))));
+            }
+            return customize::kept(core, name).map(Some);
+        }
         "QueryEvents" => {
             let filter = elem.get("filter").ok_or_else(|| Fault::argument("filter"))?;
             return events::query(&core.world, call.user, filter).map(Some);

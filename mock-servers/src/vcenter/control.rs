@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::access::{Grant, NO_ACCESS, VIEW};
 use super::faults::FaultHook;
 use super::server::{Shared, certificates};
-use super::vm::Vm;
+use super::vm::{Setup, Vm};
 use super::world::{Entity, Kind, World};
 use super::{guest, snapshot, truth};
 use crate::authority;
@@ -199,6 +199,7 @@ impl Control {
             (vm.uuid, vm.instance_uuid) = (world.new_uuid(), world.new_uuid());
             "poweredOff".clone_into(&mut vm.power);
             vm.boots.clear();
+            vm.setup = Setup::default();
             vm.snapshots.clear();
             vm.current_snapshot = None;
             let store =
@@ -333,6 +334,16 @@ impl Control {
                 }));
             }
         });
+    }
+
+    /// Keeps a description of a guest, `Windows` or `Linux`, given as the inside of a `CustomizationSpec` in
+    /// XML (`xsi:type` names types). `{KEY}` stands for the key that this installation encrypts with.
+    /// Whether it could be read.
+    pub fn keep_spec(&self, name: &str, kind: &str, inside: &str) -> bool {
+        let now = self.shared.core().now_ms();
+        let mut kept = false;
+        self.edit(|world| kept = world.keep_spec(name, kind, inside, now).is_ok());
+        kept
     }
 
     /// A small machine of somebody else, with this name, in the first folder for machines.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::access::{Access, Grant, User, canonical};
-use super::vm::{Behaviour, Config, Device, DeviceKind, Disk, Nic, Snapshot, Vm};
+use super::vm::{Behaviour, Config, Device, DeviceKind, Disk, Nic, Setup, Snapshot, Vm};
 use super::world::{
     Allocation, Counters, Datastore, Entity, Host, Kind, Pool, Volume, World, uuid_of,
 };
@@ -36,6 +36,9 @@ struct Fixture {
     roles: BTreeMap<String, BTreeSet<String>>,
     #[serde(default)]
     permissions: Vec<GrantYaml>,
+    /// Descriptions of guests: the kind, and the inside of a `CustomizationSpec` in XML.
+    #[serde(default)]
+    specs: BTreeMap<String, (String, String)>,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +141,7 @@ pub(crate) fn read(text: &str) -> anyhow::Result<World> {
         tasks: BTreeMap::new(),
         events: Vec::new(),
         sessions: BTreeMap::new(),
+        specs: BTreeMap::new(),
         rules: BTreeMap::new(),
         tagging: super::tagging::Tagging::default(),
         sessions_max: 2000,
@@ -222,6 +226,10 @@ pub(crate) fn read(text: &str) -> anyhow::Result<World> {
         if let Some(entity) = world.entities.get_mut(&on) {
             entity.grants.push(grant);
         }
+    }
+    for (name, (kind, inside)) in &fixture.specs {
+        let kept = world.keep_spec(name, kind, inside, LONG_AGO_MS);
+        kept.map_err(|why| anyhow::anyhow!("the specification `{name}`: {why}"))?;
     }
     Ok(world)
 }
@@ -368,6 +376,7 @@ fn machine(world: &mut World, folder: &str, yaml: VmYaml) -> anyhow::Result<()> 
         started_ms: LONG_AGO_MS,
         forming: None,
         boots: Vec::new(),
+        setup: Setup::default(),
         behaviour: yaml.behaviour,
     };
     let id = world.add("vm", Entity::new(&yaml.name, Some(&parent), Kind::Vm(Box::new(vm))));

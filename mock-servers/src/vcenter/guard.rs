@@ -23,6 +23,7 @@ pub(crate) fn privileges(core: &Core, call: &Call<'_>) -> Vec<&'static str> {
             Some(_) | None => "Resource.ColdMigrate",
         }],
         ("UpgradeVM_Task", _) => vec!["VirtualMachine.Config.UpgradeVirtualHardware"],
+        ("CustomizeVM_Task", _) => vec!["VirtualMachine.Provisioning.Customize"],
         ("PowerOnVM_Task", _) => vec!["VirtualMachine.Interact.PowerOn"],
         ("PowerOffVM_Task" | "ShutdownGuest", _) => vec!["VirtualMachine.Interact.PowerOff"],
         ("ResetVM_Task" | "RebootGuest", _) => vec!["VirtualMachine.Interact.Reset"],
@@ -120,6 +121,7 @@ pub(crate) fn receiver(method: &str) -> &'static [&'static str] {
         | "ReconfigVM_Task"
         | "RelocateVM_Task"
         | "UpgradeVM_Task"
+        | "CustomizeVM_Task"
         | "PowerOnVM_Task"
         | "PowerOffVM_Task"
         | "ResetVM_Task"
@@ -149,6 +151,7 @@ pub(crate) fn receiver(method: &str) -> &'static [&'static str] {
         "AddCustomFieldDef" | "RemoveCustomFieldDef" | "SetField" => &["CustomFieldsManager"],
         "QueryEvents" => &["EventManager"],
         "RetrieveUserGroups" => &["UserDirectory"],
+        "GetCustomizationSpec" | "DoesCustomizationSpecExist" => &["CustomizationSpecManager"],
         "FindAllByUuid" | "FindByUuid" | "FindChild" | "FindByInventoryPath" => &["SearchIndex"],
         "SetEntityPermissions"
         | "RetrieveEntityPermissions"

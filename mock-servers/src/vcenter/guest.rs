@@ -5,6 +5,7 @@ use std::io::Read as _;
 use flate2::read::GzDecoder;
 use serde_yaml::Value;
 
+use super::ops::customize;
 use super::server::Core;
 use super::vm::{Boot, Vm};
 
@@ -34,6 +35,14 @@ pub(crate) fn boot(vm: &mut Vm, now_ms: u64) {
         boot_disk: vm.config.disks().next().map_or(0, |disk| disk.bytes),
     };
     vm.boots.push(boot);
+    let number = vm.boots.len();
+    vm.setup.done.extend(vm.setup.waits.take().map(|spec| (number, spec)));
+}
+
+/// Whether a description waits for a machine's next start, as the product tells it.
+pub(crate) fn setup_waits(core: &Core, vm: &Vm) -> bool {
+    let last = vm.setup.done.last().is_some_and(|(number, _)| *number == vm.boots.len());
+    vm.setup.waits.is_some() || core.switches.setup_waits_for_tools && last && !is_up(core, vm)
 }
 
 /// Addresses with their prefix lengths.
@@ -45,6 +54,9 @@ fn metadata(vm: &Vm) -> Option<Value> {
 
 /// The name that the guest gave itself.
 pub(crate) fn host_name(vm: &Vm) -> Option<String> {
+    if let Some(name) = vm.setup.done.last().and_then(|(_, spec)| customize::told_name(spec)) {
+        return Some(name);
+    }
     Some(metadata(vm)?.get("local-hostname")?.as_str()?.to_owned())
 }
 
@@ -63,6 +75,17 @@ pub(crate) fn addresses(vm: &Vm) -> Vec<(String, Addresses)> {
         };
         if let Some(slot) = at.and_then(|at| all.get_mut(at)) {
             slot.1 = given;
+        }
+    }
+    for (mac, given) in vm
+        .setup
+        .done
+        .last()
+        .map(|(_, spec)| customize::told_addresses(vm, spec))
+        .unwrap_or_default()
+    {
+        if let (Some(given), Some(slot)) = (given, all.iter_mut().find(|slot| slot.0 == mac)) {
+            slot.1 = vec![given];
         }
     }
     if let (Some(address), Some(slot)) = (&vm.behaviour.address, all.first_mut())

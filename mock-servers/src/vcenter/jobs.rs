@@ -1,7 +1,7 @@
 //! What the tasks do: their turn, their beginning, their end.
 
 use super::fault::{Fault, Outcome};
-use super::ops::{birth, folders, power, reconfigure, rules};
+use super::ops::{birth, customize, folders, power, reconfigure, rules};
 use super::server::Core;
 use super::snapshot;
 use super::val::Val;
@@ -142,6 +142,10 @@ pub(crate) fn finish(core: &mut Core, id: &str) -> Outcome<Option<Val>> {
         "UpgradeVM_Task" => {
             reconfigure::upgrade(core, &vm, call.text_of("version"))?;
             said(core, "VmUpgradeCompleteEvent", &vm, "virtual hardware upgraded");
+        }
+        "CustomizeVM_Task" => {
+            let spec = call.get("spec").ok_or_else(|| Fault::argument("spec"))?;
+            customize::customize(core, &vm, spec)?;
         }
         "PowerOnVM_Task" => {
             power::on(core, &vm, call.text_of("host"))?;

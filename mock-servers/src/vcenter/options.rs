@@ -173,6 +173,10 @@ pub struct Switches {
     /// The user directory tells names with their domain, takes members only so, and compares whole names without
     /// regard to case.
     pub directory_tells_domains: bool,
+    /// A description that is left with a machine is no change of its configuration.
+    pub setup_keeps_version: bool,
+    /// A description is said to wait until the guest that it sets up answers, and not until the start.
+    pub setup_waits_for_tools: bool,
 }
 
 impl Switches {
@@ -198,6 +202,8 @@ impl Switches {
             clone_copies_tags: true,
             rules_keep_gone: true,
             directory_tells_domains: true,
+            setup_keeps_version: true,
+            setup_waits_for_tools: true,
         }
     }
 }

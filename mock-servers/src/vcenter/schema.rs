@@ -134,6 +134,11 @@ impl Schema {
         self.check_fields(&args, fields, &format!("call information for method {}", call.name))
     }
 
+    /// Checks a data object of a type.
+    pub(crate) fn check_object(&self, elem: &Elem, ty: &str) -> Result<(), Fault> {
+        self.check_value(elem, ty)
+    }
+
     fn check_fields(&self, elem: &Elem, fields: &[Field], of: &str) -> Result<(), Fault> {
         let mut at = 0;
         let mut seen = BTreeSet::new();

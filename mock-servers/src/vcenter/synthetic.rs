@@ -1,6 +1,6 @@
 //! Large made-up inventories for benches.
 
-use super::vm::{Config, Device, DeviceKind, Disk, Nic, Vm};
+use super::vm::{Config, Device, DeviceKind, Disk, Nic, Setup, Vm};
 use super::world::{Entity, Host, Kind, Volume, World, uuid_of};
 
 /// Free keys and values for a machine, by its id and its number from 0; none for an unmanaged one.
@@ -136,6 +136,7 @@ fn machine(world: &mut World, place: &Place, host: &str, number: usize, marker: 
         started_ms: STARTED_MS,
         forming: None,
         boots: Vec::new(),
+        setup: Setup::default(),
         behaviour: super::vm::Behaviour::default(),
     };
     let id = world.add("vm", Entity::new(&name, Some(&place.folder), Kind::Vm(Box::new(vm))));

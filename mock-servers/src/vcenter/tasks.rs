@@ -220,6 +220,7 @@ fn description(method: &str, kind: &str) -> String {
         "CreateVM_Task" => return "Folder.createVm".to_owned(),
         "CloneVM_Task" => "clone",
         "ReconfigVM_Task" => "reconfigure",
+        "CustomizeVM_Task" => "customize",
         "ReconfigureComputeResource_Task" => return "ComputeResource.reconfigureEx".to_owned(),
         "PowerOnVM_Task" => "powerOn",
         "PowerOffVM_Task" => "powerOff",

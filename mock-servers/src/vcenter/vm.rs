@@ -46,8 +46,20 @@ pub struct Vm {
     pub forming: Option<String>,
     /// Each start, in order.
     pub boots: Vec<Boot>,
+    /// What its guest was and is to be set up by.
+    #[serde(default)]
+    pub setup: Setup,
     /// How the software inside behaves.
     pub behaviour: Behaviour,
+}
+
+/// What a guest is set up by at its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// What waits for the next start.
+    pub waits: Option<Elem>,
+    /// What was carried out, in order, with the number of the start.
+    pub done: Vec<(usize, Elem)>,
 }
 
 /// The software inside a machine.

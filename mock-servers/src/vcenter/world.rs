@@ -10,6 +10,7 @@ use super::events::Event;
 use super::tagging::Tagging;
 use super::tasks::Task;
 use super::vm::Vm;
+use super::xml::Elem;
 use crate::authority::Authority;
 
 /// A vCenter with all it holds.
@@ -39,6 +40,9 @@ pub struct World {
     /// Rules of clusters, by the cluster's id.
     #[serde(default)]
     pub rules: BTreeMap<String, Vec<Rule>>,
+    /// Descriptions of guests that are kept, by name.
+    #[serde(default)]
+    pub specs: BTreeMap<String, KeptSpec>,
     /// Most sessions at a time.
     pub sessions_max: usize,
     /// The certificate authority, once made.
@@ -46,6 +50,44 @@ pub struct World {
     pub authority: Option<Authority>,
     /// Counters behind ids and made-up values.
     pub counters: Counters,
+}
+
+/// A description of a guest that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSpec {
+    /// `Windows` or `Linux`.
+    pub kind: String,
+    /// The description, as the API tells it.
+    pub spec: Elem,
+    /// When it was last changed, in milliseconds.
+    pub changed_ms: u64,
+}
+
+impl World {
+    /// The key that passwords in descriptions are encrypted with: every installation has its own.
+    #[must_use]
+    pub fn setup_key(&self) -> String {
+        format!("a2V5{}", self.instance_uuid.replace('-', ""))
+    }
+
+    /// Keeps a description of a guest, given as the inside of a `CustomizationSpec`.
+    pub(crate) fn keep_spec(
+        &mut self,
+        name: &str,
+        kind: &str,
+        inside: &str,
+        changed_ms: u64,
+    ) -> Result<(), String> {
+        let inside = inside.replace("{KEY}", &self.setup_key());
+        let text = format!(
+            "<spec xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">{inside}</spec>"
+        );
+        let spec = super::xml::parse(&text)?;
+        let checked = super::schema::schema().check_object(&spec, "CustomizationSpec");
+        checked.map_err(|fault| fault.message)?;
+        self.specs.insert(name.to_owned(), KeptSpec { kind: kind.to_owned(), spec, changed_ms });
+        Ok(())
+    }
 }
 
 /// Where the next made-up value comes from.

@@ -9,5 +9,6 @@ mod faults;
 mod machines;
 mod reading;
 mod rules;
+mod setups;
 mod strict;
 mod tags;

@@ -170,6 +170,7 @@ pub(super) fn machine(id: &str) -> ObservedMachine {
         next: None,
         devices: Vec::new(),
         known_labels: [].into(),
+        setup_waits: false,
         addresses: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Machines as they are written, and profiles, which are partial ones.
 
+use super::windows::{PlainLine, RawWindows, ZoneText};
 use super::words::{
     AddressText, AdoptText, CdromText, GatewayText, GuestUser, HostText, KeyText, LabelText,
     NodeOrCluster, Reference, StorageOrDatastore, TagText,
@@ -148,8 +149,16 @@ record! {
         password: Option<Spanned<SecretRef>>,
         /// Resolvers. Absent: the network's.
         dns: Option<Spanned<Vec<IpAddr>>>,
+        /// The time zone of a guest that is set up by `windows`. Absent: UTC.
+        timezone: Option<Spanned<ZoneText>>,
+        /// What the setup of a Windows is told, before its first start. On a vCenter alone yet. Then `password` is that of
+        /// Administrator, and the host name has at most 15 letters.
+        windows: Option<Keyed<RawWindows>>,
+        /// On a vCenter: a customization spec that is kept there, of a Windows or a Linux, in place of `windows`. It is
+        /// given this machine's host name and addresses, where they are declared.
+        customization_spec: Option<Spanned<PlainLine>>,
     }
-    later { timezone, user_data, vars, windows, customization_spec, properties }
+    later { user_data, vars, properties }
 }
 
 either! {

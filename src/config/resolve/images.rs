@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 pub struct Image {
     /// What the guest is.
     pub os: GuestOs,
-    /// Whether its guests read first-boot configuration.
-    pub takes_init: bool,
+    /// What reads the first-boot configuration of its guests.
+    pub reads: GuestInit,
     /// What it needs to boot.
     pub firmware: Option<Firmware>,
     /// Whether the guest agent is in it.
@@ -34,7 +34,7 @@ impl Image {
             image: name.clone(),
             medium,
             firmware: self.firmware,
-            takes_init: self.takes_init,
+            takes_init: self.reads != GuestInit::None,
             agent: self.agent,
             os: self.os,
         })
@@ -42,11 +42,18 @@ impl Image {
 }
 
 /// What is written, for hypervisors that `check_at` has looked at.
-pub fn image(raw: &RawImage, hypervisors: &Table<RawHypervisor>, cx: &mut Cx<'_>) -> Image {
-    let takes_init = match raw.init {
-        GuestInit::CloudInit => true,
-        GuestInit::None => false,
-    };
+pub fn image(
+    raw: &RawImage,
+    key: Span,
+    hypervisors: &Table<RawHypervisor>,
+    cx: &mut Cx<'_>,
+) -> Image {
+    let takes_init = raw.init != GuestInit::None;
+    if raw.init == GuestInit::Sysprep && raw.os != GuestOs::Windows {
+        let message = "sysprep is the setup of Windows, and the image is another guest's";
+        let help = "write `os: windows`, or another word for `init`";
+        cx.push(Diagnostic::error("conflict", key, message).help(help));
+    }
     let at = raw.at.0.iter().map(|(name, there)| {
         let hypervisor = hypervisors.get(name.as_str()).and_then(|item| item.value.as_ref());
         let said = there.value.0.as_ref().zip(hypervisor);
@@ -58,7 +65,8 @@ pub fn image(raw: &RawImage, hypervisors: &Table<RawHypervisor>, cx: &mut Cx<'_>
         }
         (name.clone(), medium)
     });
-    Image { os: raw.os, takes_init, firmware: raw.firmware, agent: raw.agent, at: at.collect() }
+    let reads = raw.init;
+    Image { os: raw.os, reads, firmware: raw.firmware, agent: raw.agent, at: at.collect() }
 }
 
 fn medium(raw: &RawImageAt, product: Product, key: Span, cx: &mut Cx<'_>) -> Option<Medium> {

@@ -95,6 +95,7 @@ pub fn plain_fields(raw: &RawInit) -> InitSpec {
         ssh_keys: None,
         password: raw.password.as_ref().map(|password| password.value.clone()),
         dns: raw.dns.as_ref().map(|dns| dns.value.clone()),
+        customization: None,
         digest: None,
     }
 }
@@ -115,6 +116,7 @@ pub fn digest(init: &InitSpec, nics: &BTreeMap<DeviceName, NicSpec>) -> String {
     put("user", init.user.as_ref().map(|user| json!(user)));
     put("ssh_keys", init.ssh_keys.as_ref().map(|keys| json!(keys)));
     put("dns", init.dns.as_ref().map(|dns| json!(dns)));
+    put("setup", init.customization.as_deref().map(super::setup::document));
     let password = init.password.as_ref();
     let reference = |secret: &crate::model::SecretRef| json!({ "from": secret.to_string(), "version": secret.version });
     put("password", password.map(reference));

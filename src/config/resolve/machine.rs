@@ -610,7 +610,8 @@ impl<'a> Builder<'a> {
 
     /// First-boot configuration, for images that read it.
     fn init(&mut self, birth: &BirthSource, networks: &Networks<'_>, cx: &mut Cx<'_>) {
-        if !birth.takes_init {
+        let setup = self.customization(birth, cx);
+        if !birth.takes_init && setup.is_none() || self.is_left_alone(birth) {
             if let Some(init) = &self.raw.init {
                 let message = format!("the image `{}` reads no `init`", birth.image);
                 let image = self.around.world.images.get(birth.image.as_str());
@@ -638,6 +639,7 @@ impl<'a> Builder<'a> {
             self.fine &= init.ssh_keys.is_some();
         }
         self.take_from_networks(&mut init, networks);
+        init.customization = setup;
         init.digest = Some(init::digest(&init, &self.spec.nics));
         self.spec.init = Some(init);
     }
@@ -651,6 +653,8 @@ impl<'a> Builder<'a> {
             (K::InitSshKeys, raw.ssh_keys.as_ref().map(|it| it.span)),
             (K::InitPassword, raw.password.as_ref().map(|it| it.span)),
             (K::InitDns, raw.dns.as_ref().map(|it| it.span)),
+            (K::InitWindows, raw.windows.as_ref().map(|it| it.key)),
+            (K::InitCustomization, raw.customization_spec.as_ref().map(|it| it.span)),
             (K::InitDigest, self.raw.init.as_ref().map(|it| it.key)),
         ];
         for (kind, span) in spans {

@@ -64,7 +64,7 @@ pub fn read(
     for item in pools.iter().filter_map(|(_, item)| item.value.as_ref()) {
         check_at(&item.at, hypervisors, cx);
     }
-    let images = images.map(|_, _, raw| Some(image(raw, hypervisors, cx)));
+    let images = images.map(|_, key, raw| Some(image(raw, key, hypervisors, cx)));
     World { hypervisors: settings, networks, images, plans, users, pools }
 }
 

@@ -149,7 +149,8 @@ fn boot_order(raw: &RawMachine, cx: &mut Cx<'_>) {
 
 /// Keys and passwords belong to a user; images differ in whom they would give them to.
 fn keys_without_user(init: &RawInit, cx: &mut Cx<'_>) {
-    if init.user.is_some() {
+    // The setup of a Windows gives it to Administrator.
+    if init.user.is_some() || init.windows.is_some() {
         return;
     }
     let keys = init.ssh_keys.as_ref().map(|keys| keys.span);

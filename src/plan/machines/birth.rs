@@ -6,8 +6,8 @@ use crate::{
     alloc::Request,
     model::{
         Action, BirthSource, Build, Change, Code, Coverage, DataLoss, DesiredMachine, DeviceName,
-        Disruption, Expect, FieldChange, FieldKind, FieldPath, HypervisorInventory, MachineSpec,
-        Medium, ObservedMachine, Power, Reason, StepOp, Verb, Words,
+        Disruption, Expect, FieldChange, FieldKind, FieldPath, GuestIdentity, HypervisorInventory,
+        KeptSetup, MachineSpec, Medium, ObservedMachine, Power, Reason, StepOp, Verb, Words,
     },
     ownership::Owned,
     plan::{Builder, base::machine_base, machine_action_id, snapshot::linked_snapshot},
@@ -67,6 +67,7 @@ impl Builder<'_> {
             ));
         };
         let template = find_template(birth, found)?;
+        setup_fits(machine, &spec, birth, found)?;
         let needs = product.capabilities().linked_needs_snapshot && seen.is_none();
         let snapshot = match template.filter(|_| needs) {
             Some(template) => linked_snapshot(birth, template)?,
@@ -209,6 +210,43 @@ fn may_create(
         );
     }
     Ok(())
+}
+
+/// Whether the description that the guest is set up by is there, and is one for such guests.
+fn setup_fits(
+    machine: &DesiredMachine,
+    spec: &MachineSpec,
+    birth: &BirthSource,
+    found: &HypervisorInventory,
+) -> Result<(), Trouble> {
+    let setup = spec.init.as_ref().and_then(|init| init.customization.as_ref());
+    let Some(GuestIdentity::Kept(name)) = setup.map(|it| &it.identity) else { return Ok(()) };
+    let (message, help) = match found.kept_setups.get(name) {
+        None => (
+            format!("there is no customization spec `{name}` on {}", machine.hypervisor),
+            "make it there, or correct the name",
+        ),
+        Some(KeptSetup { unfit: Some(why), .. }) => {
+            (format!("the customization spec `{name}` cannot be used: {why}"), "mend it there")
+        }
+        Some(KeptSetup { os: Some(os), unfit: None }) if *os != birth.os => (
+            format!(
+                "the customization spec `{name}` is for {}, and `images.{}` is {}",
+                os.as_str(),
+                birth.image,
+                birth.os.as_str()
+            ),
+            "name one for such guests",
+        ),
+        Some(KeptSetup { unfit: None, .. }) => return Ok(()),
+    };
+    let place = machine.place_of(&FieldPath::of(FieldKind::InitCustomization));
+    Err(Trouble {
+        code: Code::SetupMissing,
+        message,
+        help: help.to_owned(),
+        place: Some(place.clone()),
+    })
 }
 
 fn find_template<'a>(

@@ -152,6 +152,7 @@ pub fn native_request(call: &Call<'_>) -> Result<NativeRequest, String> {
         StepOp::UpgradeHardware { .. } => {
             Err("virtual hardware has no version of its own here".to_owned())
         }
+        StepOp::Customize(_) => Err("guests are not set up by the product here".to_owned()),
         StepOp::SetPool { pool } => set_pool(call, pool.as_ref().map(Name::as_str)),
         StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }
@@ -366,7 +367,7 @@ fn edit<'a>(
     uuid: Option<Uuid>,
 ) -> Result<Edit<'a>, String> {
     let mut edit = Edit::over(base);
-    let facts = Facts { uuid, password: call.password.map(ExposeSecret::expose_secret) };
+    let facts = Facts { uuid, password: call.password().map(ExposeSecret::expose_secret) };
     // A seed looks at which cards stay, so it comes after all of them.
     let (seeds, others): (Vec<_>, Vec<_>) =
         settings.iter().partition(|setting| matches!(setting, Setting::Seed(_)));

@@ -230,6 +230,7 @@ mod tests {
             next: None,
             devices: vec![],
             known_labels: [].into(),
+            setup_waits: false,
             addresses: vec![],
         }
     }

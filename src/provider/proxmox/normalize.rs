@@ -7,8 +7,8 @@
 use super::call::NOTES_MAX;
 use crate::{
     model::{
-        Bus, Bytes, Cdrom, DesiredMachine, DeviceName, DiskSpec, FieldKind, FieldPath, InitSpec,
-        MachineSpec, NicSpec, Unsupported,
+        Bus, Bytes, Cdrom, DesiredMachine, DeviceName, DiskSpec, FieldKind, FieldPath,
+        GuestIdentity, InitSpec, MachineSpec, NicSpec, Unsupported,
     },
     ownership,
     provider::checks::{self, Check, is_dns_name},
@@ -46,6 +46,15 @@ fn not_here(check: &mut Check, spec: &mut MachineSpec) {
     if spec.hardware_version.take().is_some() {
         let why = "virtual hardware has no number here: its version is part of the machine type";
         check.fail_of(FieldKind::HardwareVersion, why, "leave `hardware_version:` out");
+    }
+    let setup = spec.init.as_mut().and_then(|init| init.customization.take());
+    if let Some(setup) = setup {
+        let (field, what) = match setup.identity {
+            GuestIdentity::Windows(_) => (FieldKind::InitWindows, "init.windows"),
+            GuestIdentity::Kept(_) => (FieldKind::InitCustomization, "init.customization_spec"),
+        };
+        let why = format!("`{what}` is not supported on Proxmox VE yet");
+        check.fail_of(field, why, "leave it out, or put the machine on a vCenter");
     }
     for key in std::mem::take(&mut spec.extra).into_keys() {
         let why = "there is no free configuration here";

@@ -60,6 +60,7 @@ fn machine(id: &str, key: Option<&str>, template: bool) -> ObservedMachine {
         next: None,
         devices: Vec::new(),
         known_labels: [].into(),
+        setup_waits: false,
         addresses: Vec::new(),
     }
 }

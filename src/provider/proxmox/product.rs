@@ -67,7 +67,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     product: "Proxmox VE",
     changes: CHANGES.into_iter().chain(REINIT.map(|kind| (kind, Disruption::Reinit))).collect(),
     // Read back as stars; compared by its version in the digest.
-    unreadable: vec![FieldKind::InitPassword],
+    unreadable: vec![FieldKind::InitPassword, FieldKind::InitWindows, FieldKind::InitCustomization],
     chooses_ids: true,
     chooses_uuid: true,
     // The prefix that is registered to Proxmox, and the server's own default.

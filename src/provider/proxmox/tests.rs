@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::*,
     ownership::{MarkerKey, intent_id, machine_uuid},
-    provider::Call,
+    provider::{Call, GuestSecrets},
 };
 use secrecy::SecretString;
 use std::collections::{BTreeMap, BTreeSet};
@@ -274,8 +274,9 @@ fn call<'a>(
     identity: &'a Identity,
     fresh: &'a Fresh,
 ) -> Call<'a> {
-    static PASSWORD: std::sync::LazyLock<SecretString> =
-        std::sync::LazyLock::new(|| SecretString::from("hunter2".to_owned()));
+    static SECRETS: std::sync::LazyLock<GuestSecrets> = std::sync::LazyLock::new(|| {
+        [(InitSecret::Password, SecretString::from("hunter2".to_owned()))].into()
+    });
     Call {
         step,
         op: &step.op,
@@ -284,7 +285,7 @@ fn call<'a>(
         plan_id: "0123456789ab",
         fresh,
         marker_key: None,
-        password: Some(&PASSWORD),
+        secrets: &SECRETS,
     }
 }
 
@@ -370,6 +371,7 @@ fn full_spec() -> MachineSpec {
             ssh_keys: Some(vec!["ssh-ed25519 AAAA+/= deploy@host".into()]),
             password: Some(SecretRef { source: SecretSource::Secret("pw".into()), version: 1 }),
             dns: Some(vec!["10.20.0.2".parse().unwrap(), "10.20.0.3".parse().unwrap()]),
+            customization: None,
             digest: Some("0123456789abcdef0123456789abcdef".into()),
         }),
     }
@@ -580,7 +582,8 @@ fn every_field_has_a_cost_or_is_known_to_be_fixed() {
         K::Member,
         K::Enabled,
     ];
-    let fixed = [K::DiskBus, K::DiskStorage, K::InitPassword].into_iter().chain(refused);
+    let told = [K::InitPassword, K::InitWindows, K::InitCustomization];
+    let fixed = [K::DiskBus, K::DiskStorage].into_iter().chain(told).chain(refused);
     let fixed: Vec<FieldKind> = fixed.collect();
     let capabilities = Proxmox.capabilities();
     for kind in FieldKind::ALL {

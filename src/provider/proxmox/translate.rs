@@ -187,6 +187,7 @@ pub fn machine(
             spec,
             devices: all_devices(config),
             known_labels: [].into(),
+            setup_waits: false,
             addresses: addresses(config),
             marker,
         },
@@ -567,6 +568,7 @@ impl Reader<'_> {
             user: self.text("ciuser").map(str::to_owned),
             ssh_keys: Some(self.text("sshkeys").map(decode_ssh_keys).unwrap_or_default()),
             password: None,
+            customization: None,
             dns: Some(
                 resolvers
                     .split([' ', ',', ';'])

@@ -4,6 +4,7 @@
 //! forward cursor.
 
 use super::{
+    customize::spec::description,
     device_change::{DeviceChanges, key_of},
     devices::{datastore_in, in_slot, is_linked, nic_model},
     extra,
@@ -63,6 +64,9 @@ pub(super) struct Surroundings<'a> {
     pub datacenter: Option<&'a str>,
     /// The folder of machines in no pool.
     pub folder: &'a str,
+    /// The description of a guest that the step names and the product keeps, as it was read
+    /// right before.
+    pub kept: Option<&'a Node>,
 }
 
 impl Surroundings<'_> {
@@ -124,6 +128,12 @@ pub(super) fn native_call(
         StepOp::UpgradeHardware { to } => {
             let args = vec![("version", hardware(*to).into())];
             Ok(task("UpgradeVM_Task", machine(call)?, args))
+        }
+        StepOp::Customize(seed) => {
+            let raw: RawMachine = serde_json::from_value(call.fresh.raw.clone())
+                .map_err(|error| format!("the fresh read is not a machine's: {error}"))?;
+            let spec = description(call, seed, &raw.devices, around.kept)?;
+            Ok(task("CustomizeVM_Task", machine(call)?, vec![("spec", spec)]))
         }
         StepOp::SetPool { pool } => {
             let this = machine(call)?;
@@ -613,7 +623,7 @@ impl<'a> Editor<'a> {
             }
             (None, _) => String::new(),
         };
-        let hash = match (self.call.password, &seed.init.user) {
+        let hash = match (self.call.password(), &seed.init.user) {
             (Some(password), user) => {
                 let uuid = self.call.identity.uuid.unwrap_or_default();
                 let user = user.as_deref().unwrap_or_default();

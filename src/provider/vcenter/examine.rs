@@ -7,6 +7,7 @@ use crate::model::{
     Check, Coverage, DesiredMachine, DesiredPool, DesiredState, ErrorKind, Examination, FieldKind,
     Finding, HypervisorInventory, Scope,
 };
+use crate::provider::checks::customization;
 use std::collections::BTreeSet;
 
 /// What is needed for all that is done here, wherever machines of ours are.
@@ -54,6 +55,9 @@ const NEEDED_BY_FIELD: [(FieldKind, &str); 1] =
 /// What is needed besides where an entry asks for snapshots before changes.
 const NEEDED_FOR_SNAPSHOTS: [&str; 2] =
     ["VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot"];
+/// What setting guests up needs besides, and using a description of one that is kept.
+const FOR_SETUPS: &str = "VirtualMachine.Provisioning.Customize";
+const FOR_KEPT_SETUPS: &str = "VirtualMachine.Provisioning.ReadCustSpecs";
 /// What making and removing pools needs besides.
 const FOR_POOLS: [&str; 6] = [
     "Folder.Create",
@@ -245,6 +249,9 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
     let grants = desired.pools.values().any(grants);
     let for_grants = FOR_GRANTS.into_iter().filter(|_| grants);
     let for_spreads = spreads.then_some(FOR_SPREADS);
+    let setups = desired.machines.values().filter(here).any(|it| customization(&it.spec).is_some());
+    let for_setups = setups.then_some(FOR_SETUPS);
+    let for_kept = (!inner.setups.is_empty()).then_some(FOR_KEPT_SETUPS);
     NEEDED
         .into_iter()
         .chain(by_field)
@@ -252,6 +259,8 @@ fn needed(inner: &Inner, desired: &DesiredState) -> Vec<&'static str> {
         .chain(of_pools)
         .chain(for_grants)
         .chain(for_spreads)
+        .chain(for_setups)
+        .chain(for_kept)
         .collect()
 }
 

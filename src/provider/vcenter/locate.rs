@@ -123,6 +123,7 @@ fn described(op: &str) -> Option<&'static str> {
     match op {
         "configure" => Some(".reconfigure"),
         "upgrade-hardware" => Some(".upgradeVirtualHardware"),
+        "customize" => Some(".customize"),
         "move-disks" | "set-pool" => Some(".relocate"),
         "create-spread" | "set-spread" | "delete-spread" => Some(".reconfigureEx"),
         "start" => Some(".powerOn"),

@@ -10,6 +10,7 @@ mod access;
 mod authors;
 mod call;
 mod chains;
+mod customize;
 mod device_change;
 mod devices;
 mod examine;
@@ -36,11 +37,13 @@ mod tag_book;
 mod tagging;
 #[cfg(test)]
 mod tests;
+mod timezones;
 mod translate;
 pub mod vim;
 
 /// The port of a vCenter. The path of the service is always the same.
 pub const PORT: u16 = 443;
+pub use customize::declared_setups;
 pub use extra::declared_keys;
 pub use places::PoolPlace;
 pub use product::Vcenter;

@@ -2,7 +2,7 @@
 //! cannot have, or that is not made there yet, as errors.
 
 use super::{
-    guarded,
+    customize, guarded,
     product::MACS,
     slots::{places, wish},
 };
@@ -43,6 +43,7 @@ pub(super) fn normalize(machine: &DesiredMachine) -> Result<MachineSpec, Vec<Uns
         one_nic(&mut check, machine, name, nic);
     }
     checks::nics(&mut check, machine, &mut spec, NICS_MAX);
+    customize::check::normalize(&mut check, machine, &mut spec);
     init(&mut check, &mut spec);
     check.finish(spec)
 }

@@ -7,6 +7,7 @@
 use super::{
     access,
     chains::Folders,
+    customize,
     devices::{datastore_in, devices_of},
     places::{Places, unescape},
     provider::Inner,
@@ -68,6 +69,7 @@ async fn try_observe(inner: &Inner, scope: &Scope) -> Result<HypervisorInventory
         isos: scope.isos.iter().filter(|iso| is_reachable(&places, iso)).cloned().collect(),
         free_ids: BTreeSet::new(),
         hung_on: BTreeMap::new(),
+        kept_setups: customize::kept_setups(inner).await,
         notes: places.datacenter(inner.datacenter.as_deref()).err().into_iter().collect(),
     };
     inventory.pools =

@@ -76,7 +76,7 @@ static CAPABILITIES: LazyLock<Capabilities> = LazyLock::new(|| Capabilities {
     product: "VMware vCenter",
     changes: CHANGES.into(),
     // The documents hold a hash; compared by its version in the digest.
-    unreadable: vec![FieldKind::InitPassword],
+    unreadable: vec![FieldKind::InitPassword, FieldKind::InitWindows, FieldKind::InitCustomization],
     chooses_ids: false,
     chooses_uuid: true,
     macs: MACS,

@@ -6,6 +6,7 @@
 use super::{
     access,
     call::{Answers, NativeCall, RawMachine, Surroundings, native_call},
+    customize,
     devices::devices_of,
     examine,
     extra::DeclaredKeys,
@@ -28,9 +29,9 @@ use crate::{
     clock::Clock,
     model::{
         Altered, At, Authors, Birthplace, DesiredState, ErrorKind, Examination, Fresh, FreshObject,
-        HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name, NativeId,
-        ObservedSpread, ProjectName, ProviderError, Receipt, Refusal, RefusalKind, ResourceKey,
-        Retry, Scope, Submitted, Target, TaskRef, TaskState,
+        GuestIdentity, HypervisorInventory, HypervisorName, Intent, Kind, Listing, Located, Name,
+        NativeId, ObservedSpread, ProjectName, ProviderError, Receipt, Refusal, RefusalKind,
+        ResourceKey, Retry, Scope, StepOp, Submitted, Target, TaskRef, TaskState,
     },
     provider::{Call, Provider, endpoint::Endpoint, tls::TlsTrust},
     store::DurableIntent,
@@ -79,6 +80,8 @@ pub struct Settings {
     pub labels: DeclaredLabels,
     /// Keys of the free configuration that entries declare, by entry: no others are read.
     pub keys: BTreeMap<ResourceKey, BTreeSet<String>>,
+    /// Descriptions of guests that entries name; without any, none is asked about.
+    pub setups: BTreeSet<String>,
     /// Requests in flight when reading.
     pub reads_max: usize,
     /// Requests in flight when writing.
@@ -114,6 +117,7 @@ pub(super) struct Inner {
     pub folder: String,
     pub pools: BTreeMap<Name, PoolPlace>,
     pub keys: DeclaredKeys,
+    pub setups: BTreeSet<String>,
     pub expected_identity: Option<String>,
     pub settle: Duration,
     pub clock: Clock,
@@ -206,6 +210,7 @@ impl VcenterProvider {
             folder: settings.folder,
             pools: settings.pools,
             keys: settings.keys,
+            setups: settings.setups,
             expected_identity: settings.expected_identity,
             settle: settings.settle,
             clock,
@@ -310,6 +315,7 @@ impl Inner {
             pools: &self.pools,
             datacenter: self.datacenter.as_deref(),
             folder: &self.folder,
+            kept: None,
         }
     }
 
@@ -439,13 +445,28 @@ impl Inner {
         operation: &str,
     ) -> Result<Result<NativeCall, String>, ProviderError> {
         let places = self.places(operation).await?;
-        let native = native_call(call, &self.around(&places));
+        let kept = self.kept_of(call, operation).await?;
+        let kept = kept.as_ref();
+        let native = native_call(call, &Surroundings { kept, ..self.around(&places) });
         if native.is_ok() {
             return Ok(native);
         }
         // It may name what somebody has made since.
         let newer = self.places_after(&places, operation).await?;
-        Ok(native_call(call, &self.around(&newer)))
+        Ok(native_call(call, &Surroundings { kept, ..self.around(&newer) }))
+    }
+
+    /// The description of a guest that a step names, read when it is to be used: nothing
+    /// tells when somebody changes it.
+    async fn kept_of(
+        &self,
+        call: &Call<'_>,
+        operation: &str,
+    ) -> Result<Option<Node>, ProviderError> {
+        let StepOp::Customize(seed) = call.op else { return Ok(None) };
+        let identity = seed.init.customization.as_ref().map(|it| &it.identity);
+        let Some(GuestIdentity::Kept(name)) = identity else { return Ok(None) };
+        customize::read(self, name, operation).await
     }
 
     async fn read_places(&self, operation: &str) -> Result<Arc<Places>, ProviderError> {

@@ -11,6 +11,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 mod build;
+mod customize;
 mod pool_share;
 mod pools;
 mod product;
@@ -106,6 +107,7 @@ fn full_spec() -> MachineSpec {
             ssh_keys: Some(vec!["ssh-ed25519 AAAA+/= deploy@host".into()]),
             password: Some(SecretRef { source: SecretSource::Secret("pw".into()), version: 1 }),
             dns: Some(vec!["10.20.0.2".parse().unwrap(), "10.20.0.3".parse().unwrap()]),
+            customization: None,
             digest: Some("0123456789abcdef0123456789abcdef".into()),
         }),
     }

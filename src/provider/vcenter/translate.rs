@@ -43,7 +43,7 @@ pub(super) const LEAN: [&str; 11] = [
 ];
 
 /// What is read besides of a machine that somebody asks about.
-pub(super) const DETAIL: [&str; 13] = [
+pub(super) const DETAIL: [&str; 14] = [
     "config.changeVersion",
     "config.annotation",
     "config.firmware",
@@ -54,6 +54,7 @@ pub(super) const DETAIL: [&str; 13] = [
     "config.cpuHotAddEnabled",
     "config.cpuHotRemoveEnabled",
     "config.memoryHotAddEnabled",
+    "config.tools.pendingCustomization",
     "snapshot",
     "guest.net",
     "guest.toolsRunningStatus",
@@ -227,6 +228,7 @@ impl Reader<'_> {
             next: None,
             // They are kept by another interface, and filled in by who reads that too.
             known_labels: BTreeMap::new(),
+            setup_waits: word(object, "config.tools.pendingCustomization").is_some(),
             addresses: addresses(object, seen.as_ref()),
             devices,
         };

@@ -2,11 +2,12 @@
 
 use super::Reason;
 use crate::model::{
-    Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, Change, DesiredMachine, DesiredPool,
-    DeviceName, DiskSpec, Disruption, FieldDelta, FieldKind, FieldPath, Firmware, GrantChange,
-    GuestOs, Hot, InitSpec, IpSetting, MachineSpec, MarkerState, Medium, NetworkBinding, NicModel,
-    NicSpec, ObservedMachine, ObservedPool, OnRemove, Place, PoolChange, Power, PowerState,
-    Product, SecretRef, SecretSource, SnapshotPolicy, Value,
+    Autostart, BirthSource, BootDevice, Bus, Bytes, Cdrom, Change, Customization, DesiredMachine,
+    DesiredPool, DeviceName, DiskSpec, Disruption, FieldDelta, FieldKind, FieldPath, Firmware,
+    GrantChange, GuestIdentity, GuestOs, Hot, InitSpec, IpSetting, MachineSpec, MarkerState,
+    Medium, NetworkBinding, NicModel, NicSpec, ObservedMachine, ObservedPool, OnRemove, Place,
+    PoolChange, Power, PowerState, Product, SecretRef, SecretSource, SnapshotPolicy, Told, Value,
+    WindowsSetup,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,7 +71,10 @@ pub(super) fn declares(product: &dyn Product, kind: FieldKind) -> Option<Desired
             firmware: None,
             takes_init: true,
             agent: true,
-            os: GuestOs::Linux,
+            os: match kind {
+                FieldKind::InitWindows => GuestOs::Windows,
+                _ => GuestOs::Linux,
+            },
         }),
         after: Vec::new(),
         pinned_node: None,
@@ -136,6 +140,17 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
             let source = SecretSource::Env("PROBE".to_owned());
             init(spec).password = Some(SecretRef { source, version: 1 });
         }
+        K::InitWindows => {
+            let windows = WindowsSetup {
+                organization: "Probe".to_owned(),
+                timezone: None,
+                product_key: None,
+                join: None,
+                run_once: Vec::new(),
+            };
+            customize(spec, GuestIdentity::Windows(Box::new(windows)));
+        }
+        K::InitCustomization => customize(spec, GuestIdentity::Kept("probe".to_owned())),
         K::Label => {
             spec.labels.insert("boot".into(), ["probe".to_owned()].into());
         }
@@ -150,6 +165,10 @@ fn set(spec: &mut MachineSpec, kind: FieldKind, product: &dyn Product) -> Option
 
 fn init(spec: &mut MachineSpec) -> &mut InitSpec {
     spec.init.get_or_insert_with(InitSpec::default)
+}
+
+fn customize(spec: &mut MachineSpec, identity: GuestIdentity) {
+    init(spec).customization = Some(Box::new(Customization { identity, told: Told::default() }));
 }
 
 /// Why a product makes no pools, where it makes none.
@@ -215,6 +234,7 @@ fn observed(hot: BTreeSet<Hot>) -> ObservedMachine {
         next: None,
         devices: Vec::new(),
         known_labels: BTreeMap::new(),
+        setup_waits: false,
         addresses: Vec::new(),
     }
 }

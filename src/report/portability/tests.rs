@@ -21,6 +21,8 @@ const ONLY_THE_SECOND: &[&str] = &[
     "placement.spread",
     "snapshots",
     "acl",
+    "init.windows",
+    "init.customization_spec",
 ];
 
 #[test]

@@ -117,6 +117,7 @@ fn yaml(on: On, edition: usize) -> String {
             1 => cards(on, number, edition),
             2 => installer(on, number, edition),
             3 => linked(number, edition),
+            _ if on == On::Vcenter && number < 20 => set_up(number, edition),
             _ => sized(on, number, edition),
         };
         let _ = writeln!(text, "  m{number}:\n    hypervisor: pve\n{body}");
@@ -229,6 +230,28 @@ fn sized(on: On, number: usize, edition: usize) -> String {
     )
 }
 
+/// A guest that the product sets up, by its own setup or by what the product keeps. It has
+/// not been started yet when the second edition comes: what waits for that is not changed.
+fn set_up(number: usize, edition: usize) -> String {
+    let (image, setup) = match number {
+        4 | 9 => (
+            "windows",
+            "password: env:GUEST, windows: { organization: Acme, run_once: [whoami] }, timezone: Europe/Paris",
+        ),
+        _ => ("debian", "customization_spec: old-linux"),
+    };
+    format!(
+        "    image: {image}
+    resources: {{ cpu: {cpu}, memory: {memory}MiB, disk: 8GiB }}
+    power: stopped
+    nics: {{ eth0: {{ network: web, ip: 10.20.0.{ip} }} }}
+    init: {{ hostname: setup-{number}, {setup} }}",
+        ip = 220 + number,
+        cpu = 1 + edition,
+        memory = 512 + 256 * edition,
+    )
+}
+
 /// Fields that the product can have and that fewer than two machines use.
 fn rare(on: On, text: &str) -> BTreeMap<String, usize> {
     let all = report::portability(&[&Proxmox, &Vcenter]);
@@ -246,6 +269,20 @@ fn rare(on: On, text: &str) -> BTreeMap<String, usize> {
     };
     let counted = can_be_had.map(|row| (row.field.clone(), count(&row.field)));
     counted.filter(|(_, count)| *count < 2).collect()
+}
+
+/// What a guest is set up from: a template of a Windows, and a description that is kept.
+fn prepare(server: &Simulator) {
+    let Simulator::Vcenter(server) = server else { return };
+    let control = server.control();
+    let template = control.find_vm("tpl-debian-13").unwrap();
+    let windows = control.clone_vm(&template, "tpl-windows-2022").unwrap();
+    control.change_vm(&windows, |vm| {
+        "windows2019srvNext_64Guest".clone_into(&mut vm.config.guest_id);
+    });
+    let inside = r#"<identity xsi:type="CustomizationLinuxPrep"><hostName xsi:type="CustomizationVirtualMachineName"/>
+        <domain>acme.example</domain></identity><globalIPSettings/>"#;
+    assert!(control.keep_spec("old-linux", "Linux", inside));
 }
 
 /// How many requests were sent that could change something.
@@ -289,6 +326,7 @@ async fn fifty(on: On) {
     assert_eq!(rare(on, &first), BTreeMap::new(), "used less than twice");
     let case = Case { about: "fifty".into(), before: first.clone(), ..Case::default() };
     let lab = Lab::start(&case, on).await;
+    lab.servers.values().for_each(prepare);
     settle(&lab, &first, "made").await;
     settle(&lab, &second, "changed").await;
     settle(&lab, POLICY, "taken away").await;

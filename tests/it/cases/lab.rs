@@ -199,6 +199,7 @@ impl Lab {
                         pools: pools_at(desired, name),
                         labels: vc::DeclaredLabels::of(desired, name),
                         keys: vc::declared_keys(desired, name),
+                        setups: vc::declared_setups(desired, name),
                         reads_max: config.reads_max,
                         writes_max: config.writes_max,
                         expected_identity: None,

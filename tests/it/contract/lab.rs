@@ -10,11 +10,11 @@ use novahost::{
     model::{
         Allotted, At, Autostart, BirthSource, Birthplace, BootDevice, Build, Bus, Bytes, Cdrom,
         Change, DesiredMachine, DiskSpec, Expect, FieldKind, Firmware, Fresh, FreshObject, GuestOs,
-        HypervisorInventory, Identity, InitSpec, Intent, IpSetting, Located, MachineSpec,
-        MarkerState, Medium, Name, NativeId, NetworkBinding, NicModel, NicSpec, ObservedMachine,
-        Owner, Place, Power, Refusal, RefusalKind, ResourceKey, RoleSeen, Scope, SecretRef,
-        SecretSource, Setting, Step, StepOp, Submitted, Target, TaskRef, TaskState, Update, Value,
-        Verb, Wait,
+        HypervisorInventory, Identity, InitSecret, InitSpec, Intent, IpSetting, Located,
+        MachineSpec, MarkerState, Medium, Name, NativeId, NetworkBinding, NicModel, NicSpec,
+        ObservedMachine, Owner, Place, Power, Refusal, RefusalKind, ResourceKey, RoleSeen, Scope,
+        SecretRef, SecretSource, Setting, Step, StepOp, Submitted, Target, TaskRef, TaskState,
+        Update, Value, Verb, Wait,
     },
     ownership,
     provider::{Call, Provider},
@@ -210,6 +210,7 @@ impl Lab {
             ]),
             password: Some(secret(1)),
             dns: Some(vec!["10.20.0.2".parse().unwrap(), "10.20.0.3".parse().unwrap()]),
+            customization: None,
             digest: Some("0123456789abcdef0123456789abcdef".into()),
         };
         let spec = MachineSpec {
@@ -368,7 +369,9 @@ impl Lab {
             task: None,
         };
         let durable = self.run.intend(intent, None).await.unwrap();
-        let password = SecretString::from(PASSWORD);
+        let secrets = [InitSecret::Password, InitSecret::JoinPassword, InitSecret::ProductKey]
+            .map(|which| (which, SecretString::from(PASSWORD)))
+            .into();
         let call = Call {
             step,
             op,
@@ -377,7 +380,7 @@ impl Lab {
             plan_id: "0123456789ab",
             fresh,
             marker_key: None,
-            password: Some(&password),
+            secrets: &secrets,
         };
         let before = self.world.mutations();
         let submitted = provider.submit(&call, &durable).await;
@@ -664,6 +667,11 @@ pub fn unmet(expect: &Expect, object: &FreshObject) -> Vec<String> {
                 let holds = path.kind.is_reached(wanted.as_ref(), found.as_ref());
                 hold(format!("{path} = {wanted:?}, is {found:?}"), holds);
             }
+            let waits = machine.setup_waits;
+            hold(
+                format!("setup {:?}", expect.setup_waits),
+                expect.setup_waits.is_none_or(|it| it == waits),
+            );
             if let Some(owner) = &expect.owner {
                 let marker = machine.marker.found();
                 let holds = match owner {
@@ -744,6 +752,7 @@ fn words(op: &StepOp) -> Vec<String> {
         | StepOp::ClearLabel { .. }
         | StepOp::MoveDisks(_)
         | StepOp::UpgradeHardware { .. }
+        | StepOp::Customize(_)
         | StepOp::Start
         | StepOp::Shutdown
         | StepOp::Stop
@@ -804,6 +813,7 @@ pub fn vocabulary() -> BTreeSet<String> {
         "grow-disk",
         "move-disks",
         "upgrade-hardware",
+        "customize",
         "set-pool, one",
         "set-pool, none",
         "define-label",

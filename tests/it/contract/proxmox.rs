@@ -150,6 +150,7 @@ impl Subject for Cluster {
             (Need::Sessions, "tickets end by themselves"),
             (Need::Spreads, "nothing keeps machines apart there yet"),
             (Need::Labels, "labels are not made there yet"),
+            (Need::Setups, "guests are not set up by the product"),
             (Need::Snapshots, "a linked clone hangs on the template itself"),
             (Need::DiskMoves, "a disk stays where it was made"),
             (Need::OwnSnapshots, "novahost takes no snapshots there yet"),
@@ -172,6 +173,7 @@ impl Subject for Cluster {
             ("clear-label", labels),
             ("move-disks", "a disk stays where it was made"),
             ("upgrade-hardware", nothing),
+            ("customize", "guests are not set up by the product"),
             ("setting hardware-version", nothing),
             ("setting extra", nothing),
             ("take-snapshot, own", snapshots),
@@ -411,6 +413,7 @@ impl Stage for Played {
                 world.access.acl.push(group);
             }),
             Act::Sibling(..) => unreachable!("nothing keeps machines apart there yet"),
+            Act::Windows(_) => unreachable!("guests are not set up by the product"),
             Act::Label(..) => unreachable!("labels are not made there yet"),
             Act::BranchOff(..) | Act::Ruin(..) => {
                 unreachable!("novahost takes no snapshots there yet")
@@ -512,6 +515,10 @@ impl Stage for Played {
 
     fn labels(&self, _: &At) -> BTreeSet<String> {
         unreachable!("labels are not made there yet")
+    }
+
+    fn told(&self, _: &At) -> Vec<String> {
+        unreachable!("guests are not set up by the product")
     }
 
     fn sessions(&self) -> usize {

@@ -81,6 +81,8 @@ pub enum Need {
     OwnSnapshots,
     /// Rules that keep machines on different hosts.
     Spreads,
+    /// Guests that the product itself sets up.
+    Setups,
 }
 
 /// What kind of world a rule wants.
@@ -186,6 +188,8 @@ pub enum Act<'a> {
     MakePool(&'a str),
     /// Makes another machine of our project like this one, for the entry of that name.
     Sibling(&'a NativeId, &'a str),
+    /// What a template holds is a Windows.
+    Windows(&'a NativeId),
     /// Puts a label on a machine, of a key that lets a machine have several values.
     Label(&'a NativeId, &'a str, &'a str),
 }
@@ -318,6 +322,9 @@ pub trait World: Send + Sync {
     fn hangs_on(&self, at: &At) -> Option<String>;
     /// The labels of a machine, as `key=value`.
     fn labels(&self, at: &At) -> BTreeSet<String>;
+    /// What the guest of a machine was last told by the product: its name, and of each card an
+    /// address with its prefix length, or `dhcp`.
+    fn told(&self, at: &At) -> Vec<String>;
     /// Sessions that are open.
     fn sessions(&self) -> usize;
     /// The words in which an error could give away the credentials.

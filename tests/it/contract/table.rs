@@ -4,7 +4,7 @@
 use super::{
     births, grants, kept,
     lab::Lab,
-    labels, life, lost, observe, parts, read, refused, spreads,
+    labels, life, lost, observe, parts, read, refused, setups, spreads,
     subject::{
         Need,
         Scene::{self, Crowd, Idle, Labelled, Slow, Usual},
@@ -110,6 +110,7 @@ rules! {
     8 lost::a_lost_call_about_a_label_is_looked_up Labelled faulty Nobody Mock [Labels];
     8 kept::a_lost_snapshot_is_looked_up Usual faulty Nobody Mock [OwnSnapshots];
     8 spreads::a_lost_call_about_a_rule_is_looked_up Usual faulty Nobody Mock [Spreads];
+    8 setups::a_lost_setup_is_looked_up Usual faulty Nobody Mock [Setups];
     8 transport::a_read_is_tried_again_and_a_change_is_not Usual faulty Nobody Mock;
     9 refused::a_locked_machine_is_busy Usual faulty Nobody Mock;
     9 refused::what_exists_is_not_made_again Usual faulty Nobody Mock;
@@ -118,6 +119,7 @@ rules! {
     9 refused::what_is_gone_is_missing Usual faulty Nobody Vcsim;
     9 refused::a_missing_privilege_is_a_permission Usual faulty Nobody Mock;
     9 labels::a_label_that_may_not_be_made_is_a_permission Labelled faulty Nobody Mock [Labels];
+    9 setups::a_setup_that_does_not_fit_is_refused Usual faulty Nobody Mock [Setups];
     9 refused::what_never_left_is_not_sent Usual faulty Nobody Mock;
     10 refused::a_stale_version_is_a_conflict Usual faulty Nobody Mock;
     3 births::a_broken_chain_of_pages_is_never_a_shorter_list Crowd faulty Nobody Vcsim [Pages];
@@ -144,6 +146,8 @@ rules! {
     15 labels::a_machine_is_born_with_its_labels Labelled clean Nobody Vcsim [Labels];
     15 spreads::machines_are_kept_apart_by_a_rule_of_our_name Usual clean Nobody Vcsim [Spreads];
     15 spreads::a_rule_with_machines_of_others_is_not_ours Usual clean Nobody Mock [Spreads];
+    15 setups::a_guest_is_set_up_at_its_first_start Usual clean Nobody Vcsim [Setups];
+    15 setups::descriptions_that_are_kept_are_seen Usual faulty Nobody Mock [Setups];
     15 life::a_pool_is_made_described_and_removed Usual clean Schema Nobody [OwnPools];
     15 parts::a_pool_of_parts_is_made_described_and_removed Usual clean Nobody Mock [PartedPools];
     15 grants::what_is_granted_on_a_pool_reads_back_as_granted Usual clean Nobody Mock [PartedPools];

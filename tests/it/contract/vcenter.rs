@@ -48,7 +48,7 @@ const PEOPLE: [(&str, bool); 3] = [
 ];
 
 /// Every method that the client can send.
-const CALLS: [&str; 46] = [
+const CALLS: [&str; 48] = [
     "AddAuthorizationRole",
     "AddCustomFieldDef",
     "CloneVM_Task",
@@ -59,11 +59,13 @@ const CALLS: [&str; 46] = [
     "CreateSnapshot_Task",
     "CreateVM_Task",
     "CurrentTime",
+    "CustomizeVM_Task",
     "DestroyView",
     "Destroy_Task",
     "UnregisterAndDestroy_Task",
     "FindAllByUuid",
     "FindChild",
+    "GetCustomizationSpec",
     "Login",
     "Logout",
     "PowerOffVM_Task",
@@ -95,6 +97,42 @@ const CALLS: [&str; 46] = [
     "tags.tag",
     "tags.worn",
     "vimServiceVersions.xml",
+];
+
+/// Descriptions of guests that the installation keeps: of a Linux that names its guests
+/// itself, of a Windows with a password, and one that came from another installation.
+const SPECS: [(&str, &str, &str); 3] = [
+    (
+        "linux",
+        "Linux",
+        r#"<options xsi:type="CustomizationLinuxOptions"/>
+        <identity xsi:type="CustomizationLinuxPrep"><hostName xsi:type="CustomizationVirtualMachineName"/>
+        <domain>acme.example</domain><timeZone>Europe/Paris</timeZone><hwClockUTC>true</hwClockUTC></identity>
+        <globalIPSettings><dnsServerList>192.0.2.53</dnsServerList></globalIPSettings>
+        <nicSettingMap><adapter><ip xsi:type="CustomizationFixedIp"><ipAddress>192.0.2.9</ipAddress></ip>
+        <subnetMask>255.255.255.0</subnetMask></adapter></nicSettingMap>"#,
+    ),
+    (
+        "windows",
+        "Windows",
+        r#"<options xsi:type="CustomizationWinOptions"><changeSID>true</changeSID><deleteAccounts>false</deleteAccounts></options>
+        <identity xsi:type="CustomizationSysprep"><guiUnattended><password><value>c2VjcmV0</value>
+        <plainText>false</plainText></password><timeZone>105</timeZone><autoLogon>false</autoLogon>
+        <autoLogonCount>0</autoLogonCount></guiUnattended><userData><fullName>Acme</fullName>
+        <orgName>Acme</orgName><computerName xsi:type="CustomizationUnknownName"/><productId></productId>
+        </userData><identification><joinWorkgroup>ACME</joinWorkgroup></identification></identity>
+        <globalIPSettings/><encryptionKey>{KEY}</encryptionKey>"#,
+    ),
+    (
+        "elsewhere",
+        "Windows",
+        r#"<identity xsi:type="CustomizationSysprep"><guiUnattended><password><value>c2VjcmV0</value>
+        <plainText>false</plainText></password><timeZone>105</timeZone><autoLogon>false</autoLogon>
+        <autoLogonCount>0</autoLogonCount></guiUnattended><userData><fullName>Acme</fullName>
+        <orgName>Acme</orgName><computerName xsi:type="CustomizationUnknownName"/><productId></productId>
+        </userData><identification/></identity><globalIPSettings/>
+        <encryptionKey>YW5vdGhlcg==</encryptionKey>"#,
+    ),
 ];
 
 /// One reading.
@@ -140,6 +178,9 @@ impl Subject for Installation {
         let props = props(&world);
         let server = vcenter::serve(world, options).await.unwrap();
         let control = server.control();
+        for (name, kind, inside) in SPECS {
+            assert!(control.keep_spec(name, kind, inside), "{name}");
+        }
         self.seen.lock().unwrap().push(control.clone());
         let labelled = scene == Scene::Labelled;
         Arc::new(Played { server, control, props, labelled })
@@ -318,6 +359,7 @@ impl Played {
             cluster: Some("C1".into()),
             folder: "novahost".into(),
             pools,
+            setups: ["elsewhere", "linux", "nothing", "windows"].map(str::to_owned).into(),
             labels: if self.labelled { labels() } else { DeclaredLabels::default() },
             keys: [(
                 super::lab::key(),
@@ -525,6 +567,9 @@ impl Stage for Played {
                     vm.config.extra.insert("novahost.id".to_owned(), marker);
                 });
             }
+            Act::Windows(id) => control.change_vm(id.as_str(), |vm| {
+                vm.config.guest_id = "windows2019srv_64Guest".to_owned();
+            }),
             Act::Label(id, key, value) => control.edit(|world| {
                 let found = world.tagging.categories.iter().find(|(_, it)| it.name == key);
                 let category = match found.map(|(urn, _)| urn.clone()) {
@@ -676,6 +721,29 @@ impl Stage for Played {
         self.control.inspect(|world| world.tags_of(&Self::find(world, at).unwrap()))
     }
 
+    fn told(&self, at: &At) -> Vec<String> {
+        let specs = self
+            .control
+            .inspect(|world| world.vm(&Self::find(world, at).unwrap()).unwrap().setup.done.clone());
+        let spec = &specs.last().unwrap().1;
+        let identity = spec.get("identity").unwrap();
+        let user = identity.get("userData").and_then(|it| it.get("computerName"));
+        let name = user.or_else(|| identity.get("hostName")).unwrap();
+        let card = |entry: &vcenter::Elem| {
+            let adapter = entry.get("adapter").unwrap();
+            match adapter.get("ip").unwrap().text_of("ipAddress") {
+                Some(address) => {
+                    let mask: std::net::Ipv4Addr =
+                        adapter.text_of("subnetMask").unwrap().parse().unwrap();
+                    format!("{address}/{}", u32::from(mask).count_ones())
+                }
+                None => "dhcp".to_owned(),
+            }
+        };
+        let name = name.text_of("name").unwrap_or("?").to_owned();
+        std::iter::once(name).chain(spec.all("nicSettingMap").map(card)).collect()
+    }
+
     fn sessions(&self) -> usize {
         self.control.inspect(|world| world.sessions.len() + world.tagging.sessions.len())
     }
@@ -691,7 +759,7 @@ impl Stage for Played {
 fn every_method_of_the_source_is_in_the_list() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provider/vcenter");
     let mut found = BTreeSet::new();
-    for folder in [folder.clone(), folder.join("vim")] {
+    for folder in [folder.clone(), folder.join("vim"), folder.join("customize")] {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -102,14 +102,14 @@ impl Road {
         self.vcsim.govc(args).expect(NO_GOVC)
     }
 
-    fn declare(&self, machines: &str) {
+    pub(super) fn declare(&self, machines: &str) {
         let yaml = self.project.read("novahost.yaml");
         let head = yaml.split("vms:").next().unwrap();
         self.project.write("novahost.yaml", &format!("{head}{machines}"));
     }
 
     /// Methods that began a task since the simulator started, in their order.
-    fn tasks(&self) -> Vec<String> {
+    pub(super) fn tasks(&self) -> Vec<String> {
         self.methods().into_iter().filter(|it| it.ends_with("_Task")).collect()
     }
 

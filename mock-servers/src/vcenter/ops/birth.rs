@@ -8,7 +8,7 @@ use super::reconfigure::{allocation, apply, new_uuid, readable};
 use crate::vcenter::fault::{Fault, Outcome};
 use crate::vcenter::server::Core;
 use crate::vcenter::val::{Val, text};
-use crate::vcenter::vm::{Behaviour, Config, Vm};
+use crate::vcenter::vm::{Behaviour, Config, Setup, Vm};
 use crate::vcenter::world::{Allocation, Entity, Kind, Volume};
 use crate::vcenter::xml::Elem;
 
@@ -127,6 +127,7 @@ fn blank(
         started_ms: 0,
         forming: Some(task.to_owned()),
         boots: Vec::new(),
+        setup: Setup::default(),
         behaviour: Behaviour { tools: false, ..Behaviour::default() },
     }
 }

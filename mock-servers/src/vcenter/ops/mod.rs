@@ -2,6 +2,7 @@
 
 pub(super) mod access;
 pub(super) mod birth;
+pub(super) mod customize;
 pub(super) mod devices;
 pub(super) mod folders;
 pub(super) mod place;

@@ -8,6 +8,7 @@ use crate::vcenter::server::Core;
 use crate::vcenter::val::{Val, arr, flag, int, long, obj, refs, text, time, word};
 use crate::vcenter::vm::{Config, Device, DeviceKind, Disk, Nic, Snapshot, Vm};
 use crate::vcenter::world::Kind;
+use crate::vcenter::xml::Elem;
 
 /// Memory that running a machine takes beside its own, in bytes.
 const OVERHEAD: u64 = 64 << 20;
@@ -147,6 +148,10 @@ fn config(core: &Core, name: &str, vm: &Vm, config: &Config) -> Val {
     for name in
         ["tools", "flags", "bootOptions", "managedBy", "changeTrackingEnabled", "nestedHVEnabled"]
     {
+        if name == "tools" && guest::setup_waits(core, vm) {
+            fields.push((name, tools(config.other.get(name))));
+            continue;
+        }
         fields.extend(config.other.get(name).map(|elem| (name, Val::Raw(elem.clone()))));
     }
     if !config.other.contains_key("flags") {
@@ -154,6 +159,22 @@ fn config(core: &Core, name: &str, vm: &Vm, config: &Config) -> Val {
             .push(("flags", obj("VirtualMachineFlagInfo", vec![("diskUuidEnabled", flag(false))])));
     }
     obj("VirtualMachineConfigInfo", fields)
+}
+
+/// What the tools of a machine are told to do, with the file of the description that waits.
+fn tools(sent: Option<&Elem>) -> Val {
+    const FLAGS: [&str; 6] = [
+        "afterPowerOn",
+        "afterResume",
+        "beforeGuestStandby",
+        "beforeGuestShutdown",
+        "beforeGuestReboot",
+        "syncTimeWithHost",
+    ];
+    let told = |name: &'static str| Some((name, flag(sent?.flag(name)?)));
+    let mut fields: Vec<(&'static str, Val)> = FLAGS.into_iter().filter_map(told).collect();
+    fields.push(("pendingCustomization", text("/vmfs/volumes/local/imgcust.pkg")));
+    obj("ToolsConfigInfo", fields)
 }
 
 fn guest_name(id: &str) -> &'static str {

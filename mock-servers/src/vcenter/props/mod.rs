@@ -4,6 +4,7 @@ mod infra;
 mod machine;
 
 use super::live::DEFAULT_COLLECTOR;
+use super::ops::customize;
 use super::server::Core;
 use super::tasks;
 use super::val::{Val, Word, arr, flag, int, obj, refs, text, time, word};
@@ -18,6 +19,7 @@ pub(crate) fn singleton(kind: &str) -> Option<&'static str> {
         "AuthorizationManager" => "AuthorizationManager",
         "CustomFieldsManager" => "CustomFieldsManager",
         "UserDirectory" => "UserDirectory",
+        "CustomizationSpecManager" => "CustomizationSpecManager",
         "EventManager" => "EventManager",
         "TaskManager" => "TaskManager",
         "SearchIndex" => "SearchIndex",
@@ -65,6 +67,7 @@ pub(crate) fn content(core: &Core) -> Val {
             ("authorizationManager", single("AuthorizationManager")),
             ("eventManager", single("EventManager")),
             ("taskManager", single("TaskManager")),
+            ("customizationSpecManager", single("CustomizationSpecManager")),
             ("customFieldsManager", single("CustomFieldsManager")),
             ("searchIndex", single("SearchIndex")),
         ],
@@ -94,6 +97,20 @@ impl Core {
             ("ServiceInstance", "serverClock") => Some(time(self.now_ms())),
             ("AuthorizationManager", "roleList") => Some(self.role_list()),
             ("UserDirectory", "domainList") => Some(self.domain_list()),
+            ("CustomizationSpecManager", "encryptionKey") => {
+                Some(Val::Text("base64Binary".into(), self.world.setup_key()))
+            }
+            ("CustomizationSpecManager", "info") => {
+                let user = user.unwrap_or_default();
+                let may = self.world.may(
+                    user,
+                    self.world.root(),
+                    "VirtualMachine.Provisioning.ReadCustSpecs",
+                );
+                let all = self.world.specs.iter().filter(|_| may);
+                let all = all.map(|(name, kept)| customize::info(name, kept)).collect();
+                Some(arr("CustomizationSpecInfo", all))
+            }
             ("CustomFieldsManager", "field") => Some(self.field_list()),
             ("TaskManager", "recentTask") => Some(self.recent(|_| true)),
             ("SessionManager", "sessionList") => Some(arr(

@@ -59,6 +59,7 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::GrowDisk { .. }
         | StepOp::MoveDisks(_)
         | StepOp::UpgradeHardware { .. }
+        | StepOp::Customize(_)
         | StepOp::SetPool { .. }
         | StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }
@@ -110,6 +111,7 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::GrowDisk { .. }
         | StepOp::MoveDisks(_)
         | StepOp::UpgradeHardware { .. }
+        | StepOp::Customize(_)
         | StepOp::Start
         | StepOp::Stop
         | StepOp::TakeSnapshot(_)

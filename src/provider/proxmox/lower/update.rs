@@ -121,6 +121,8 @@ impl Updater<'_> {
             | K::InitSshKeys
             | K::InitPassword
             | K::InitDns
+            | K::InitWindows
+            | K::InitCustomization
             | K::InitDigest
             | K::NicIp
             | K::NicGateway => self.seeds = true,

@@ -6,7 +6,7 @@
 //! never a second birth. Nothing starts before `ready`.
 
 use super::{
-    labels,
+    customize, labels,
     layout::Layout,
     parts::{
         Seat, Write, attach, fault, nic_fields, processors, seed_end, seed_of, set_extra,
@@ -20,7 +20,10 @@ use crate::{
         Lowered, MacAddress, MachineSpec, MarkerDraft, NicSetting, ObservedMachine, Power,
         PowerState, Setting, Slot, Stage, Step, StepOp, Unsupported, Value,
     },
-    provider::{checks::wants_seed, lowering::building},
+    provider::{
+        checks::{customization, wants_seed},
+        lowering::building,
+    },
 };
 
 struct Builder<'a> {
@@ -69,7 +72,8 @@ impl Builder<'_> {
             steps.extend(self.pool());
             steps.extend(self.upgrade());
             self.hardware(&mut write);
-            if self.sets_boot() && self.boot_names_new() {
+            // Cards are there before their addresses are told.
+            if self.is_set_up() || self.sets_boot() && self.boot_names_new() {
                 made = true;
                 steps.push(self.hardware_step(std::mem::take(&mut write)));
             }
@@ -77,6 +81,7 @@ impl Builder<'_> {
         self.boot(&mut write);
         // Whoever goes by labels, a backup among them, is to see them before the machine runs.
         steps.append(&mut self.labels());
+        steps.extend(self.customize());
         steps.push(self.ready(write, made));
         match self.build.machine.power {
             Power::Running | Power::Once => {
@@ -94,7 +99,8 @@ impl Builder<'_> {
     }
 
     fn draft(&self, stage: Stage) -> MarkerDraft {
-        let seeded = stage == Stage::Ready && wants_seed(self.spec);
+        // Before a description is sent, the marker says which one that is going to be.
+        let seeded = stage == Stage::Ready && wants_seed(self.spec) || self.is_set_up();
         let map = self.layout.seats.map(&self.old_map, self.spec, false);
         building::draft(self.build, stage, seeded, (&self.old_map, map))
     }
@@ -341,6 +347,20 @@ impl Builder<'_> {
         Some(set_pool(Some(building::pool(self.build)?)))
     }
 
+    /// Whether the product sets its guest up.
+    fn is_set_up(&self) -> bool {
+        customization(self.spec).is_some() && self.base.is_some()
+    }
+
+    fn customize(&mut self) -> Option<Step> {
+        self.faults.extend(self.build.seen.and_then(|seen| customize::stale(self.spec, seen)));
+        if !self.is_set_up() {
+            return None;
+        }
+        let begin = self.unfinished(true);
+        customize::customize(self.spec, &self.layout, begin)
+    }
+
     /// The write that ends a build, with all that was put together for it.
     fn ready(&mut self, mut write: Write, made: bool) -> Step {
         if let Some(protect) = self.spec.protect {
@@ -360,7 +380,11 @@ impl Builder<'_> {
         }
         write.settings.push(Setting::Marker(self.draft(Stage::Ready)));
         write.end.stage = Some(Stage::Ready);
-        let begin = self.unfinished(made);
+        let mut begin = self.unfinished(made);
+        if self.is_set_up() {
+            begin.setup_waits = Some(true);
+            write.end.fields.extend(customize::digest(self.spec));
+        }
         step(StepOp::Configure(write.settings), begin, write.end)
     }
 

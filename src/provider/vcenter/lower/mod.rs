@@ -7,6 +7,7 @@
 
 mod adopt;
 mod build;
+mod customize;
 mod grants;
 mod labels;
 mod layout;
@@ -82,6 +83,7 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         StepOp::GrowDisk { .. }
         | StepOp::MoveDisks(_)
         | StepOp::UpgradeHardware { .. }
+        | StepOp::Customize(_)
         | StepOp::SetPool { .. }
         | StepOp::DefineLabel { .. }
         | StepOp::DefineLabelValue { .. }
@@ -121,6 +123,7 @@ fn step(op: StepOp, begin: Expect, end: Expect) -> Step {
         | StepOp::GrowDisk { .. }
         | StepOp::MoveDisks(_)
         | StepOp::UpgradeHardware { .. }
+        | StepOp::Customize(_)
         | StepOp::SetPool { .. }
         | StepOp::Start
         | StepOp::Stop

@@ -2,7 +2,7 @@
 //! is kept pending, so where the machine has to be off for it, the shutdown comes first.
 
 use super::{
-    labels,
+    customize, labels,
     layout::Layout,
     marker_of, move_disks,
     parts::{
@@ -18,6 +18,7 @@ use crate::{
         Setting, Slot, Stage, Step, StepOp, Unsupported, Update,
     },
     provider::{
+        checks::customization,
         lowering::changing::{self, doomed_volume, kept_seed, reads},
         vcenter::slots::{bus_of, handle_mac},
     },
@@ -33,6 +34,8 @@ struct Updater<'a> {
     pool: Option<Step>,
     labels: Vec<Step>,
     upgrade: Option<Step>,
+    /// The guest is set up anew, and the marker says so afterwards.
+    customize: Vec<Step>,
     moves: Vec<DiskMove>,
     /// Cards that were set already: several fields of one make one setting.
     set_nics: BTreeSet<DeviceName>,
@@ -56,6 +59,7 @@ pub(super) fn lower(update: &Update<'_>) -> Result<Lowered, Vec<Unsupported>> {
         pool: None,
         labels: Vec::new(),
         upgrade: None,
+        customize: Vec::new(),
         moves: Vec::new(),
         set_nics: BTreeSet::new(),
         seeds: false,
@@ -120,6 +124,8 @@ impl Updater<'_> {
             | K::InitSshKeys
             | K::InitPassword
             | K::InitDns
+            | K::InitWindows
+            | K::InitCustomization
             | K::InitDigest
             | K::NicIp
             | K::NicGateway => self.seeds = true,
@@ -437,16 +443,37 @@ impl Updater<'_> {
         set.or_else(|| self.observed_mac(self.layout.seats.nics.get(name)?))
     }
 
-    fn draft(&self) -> MarkerDraft {
-        changing::draft(self.update, &self.marker.map, &self.write, &self.layout.seats, self.seeds)
+    /// A description that is sent before the marker says so is sent again after a death in
+    /// between, and never forgotten.
+    fn set_up(&mut self) {
+        let hindered = customize::hindered(self.update.seen, self.runs());
+        self.faults.extend(hindered);
+        let begin = Expect { exists: Some(true), ..Expect::default() };
+        self.customize.extend(customize::customize(self.spec, &self.layout, begin));
+        let mut end = Expect { stage: Some(Stage::Ready), ..Expect::default() };
+        end.fields.extend(customize::digest(self.spec));
+        let begin = Expect { setup_waits: Some(true), ..Expect::default() };
+        let settings = vec![Setting::Marker(self.draft(true))];
+        self.customize.push(step(StepOp::Configure(settings), begin, end));
+        self.notes.push(
+            "at its next start the guest is set up anew: it gets the names and addresses that are declared, and a Windows another identity"
+                .to_owned(),
+        );
+    }
+
+    fn draft(&self, seeds: bool) -> MarkerDraft {
+        changing::draft(self.update, &self.marker.map, &self.write, &self.layout.seats, seeds)
     }
 
     fn finish(mut self) -> Result<Lowered, Vec<Unsupported>> {
-        if self.seeds {
+        let sets_up = self.seeds && customization(self.spec).is_some();
+        if sets_up {
+            self.set_up();
+        } else if self.seeds {
             self.seed();
         }
         if self.marks {
-            self.write.settings.push(Setting::Marker(self.draft()));
+            self.write.settings.push(Setting::Marker(self.draft(self.seeds && !sets_up)));
             self.write.end.stage = Some(Stage::Ready);
         }
         let steps = self.steps();
@@ -479,6 +506,7 @@ impl Updater<'_> {
         }
         steps.extend(self.pool.take());
         steps.append(&mut self.labels);
+        steps.append(&mut self.customize);
         if stops && self.update.restart {
             steps.push(start(power(PowerState::Stopped)));
         }

@@ -345,7 +345,7 @@ pub(super) fn native(
         uuid: None,
     };
     let pools = BTreeMap::new();
-    let around = Surroundings { places, pools: &pools, datacenter: None, folder: "" };
+    let around = Surroundings { places, pools: &pools, datacenter: None, folder: "", kept: None };
     let step = super::super::lower::bare(op);
     let call = Call {
         step: &step,
@@ -355,7 +355,7 @@ pub(super) fn native(
         plan_id: "0123456789ab",
         fresh: &fresh,
         marker_key: None,
-        password: None,
+        secrets: &Default::default(),
     };
     pool_call(&call, &around)
 }
