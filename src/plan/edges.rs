@@ -107,6 +107,14 @@ impl Builder<'_> {
         own.filter_map(|part| makers.get(&(hypervisor.clone(), part))).collect()
     }
 
+    /// Whether a pool goes before one that makes something on its way: two that go through
+    /// each other cannot both wait, so the first by name does not.
+    fn goes_first(&self, pool: &Action, maker: &ActionId, makers: &Makers) -> bool {
+        let Some(other) = self.actions.get(maker) else { return false };
+        let needs = self.makers_of(&other.key.name, &other.hypervisor, makers);
+        pool.key < other.key && needs.contains(&&pool.id)
+    }
+
     fn edges_of_machine(
         &self,
         action: &Action,
@@ -150,7 +158,9 @@ impl Builder<'_> {
     ) {
         if action.verb == Verb::Create {
             for maker in self.makers_of(&action.key.name, &action.hypervisor, makers) {
-                edge(maker, &action.id, EdgeReason::Pool);
+                if !self.goes_first(action, maker, makers) {
+                    edge(maker, &action.id, EdgeReason::Pool);
+                }
             }
         }
         if action.verb != Verb::Delete {

@@ -310,3 +310,27 @@ fn a_folder_that_pools_share_is_made_once_by_the_one_whose_it_is() {
     assert_eq!(lab.find("Folder", "Shared"), Some(shared));
     lab.stop();
 }
+
+/// Each has on its way what is the other's own: they do not wait for each other.
+#[test]
+fn pools_that_go_through_each_other_are_both_made() {
+    let lab = lab("pools-crossed");
+    lab.declare(
+        "pools:
+  app: { at: { vc: { folder: New, resource_pool: /Some/app } } }
+  db: { at: { vc: { folder: New/db, resource_pool: /Some } } }
+",
+    );
+    lab.scratch.run("plan --detailed-exitcode").code(2).says_not("wait for each other");
+    // Whoever comes second finds its own there by then, as a way of the first; the next plan goes
+    // on from that.
+    lab.scratch.run("apply --yes").code(7);
+    lab.scratch.run("apply --yes").code(0);
+    for (kind, name) in
+        [("Folder", "New"), ("Folder", "db"), ("ResourcePool", "Some"), ("ResourcePool", "app")]
+    {
+        assert!(lab.find(kind, name).is_some(), "{kind} {name}");
+    }
+    lab.scratch.run("plan --detailed-exitcode").code(0).says("2 unchanged");
+    lab.stop();
+}

@@ -69,8 +69,10 @@ struct Listed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hidden {
     why: String,
-    /// Whether it is being made: that ends by itself.
-    passes: bool,
+    /// Whether it is being made. While one is made of a machine, the server begins no other
+    /// task on that one, so that the call itself would be refused; but what was being made a
+    /// while ago is there by now.
+    is_young: bool,
 }
 
 impl Listed {
@@ -80,14 +82,14 @@ impl Listed {
         let fault = object.missing.get("config.hardware.device");
         let folders = match (devices, fault) {
             (Some(devices), None) => Ok(Folders::of(&devices.children)),
-            (_, Some(fault)) => Err(Hidden { why: fault.kind.name().to_owned(), passes: false }),
+            (_, Some(fault)) => Err(Hidden { why: fault.kind.name().to_owned(), is_young: false }),
             // It is served, and has no configuration yet.
             (None, None) if state == Some("connected") => {
-                Err(Hidden { why: "it is being made".to_owned(), passes: true })
+                Err(Hidden { why: "it is being made".to_owned(), is_young: true })
             }
             (None, None) => {
                 let why = format!("connection: {}", state.unwrap_or("unknown"));
-                Err(Hidden { why, passes: false })
+                Err(Hidden { why, is_young: false })
             }
         };
         let datastores = object.props.get("datastore").map(Node::morefs).unwrap_or_default();
@@ -121,15 +123,16 @@ impl Hung {
     ) -> Result<Option<Refusal>, ProviderError> {
         let Some(age) = wanted(op) else { return Ok(None) };
         let (own, asked) = (Own::of(machine), clock.monotonic());
-        let verdict = |all: &[Listed]| judge(&own, all.iter().filter(|it| it.id != id));
+        let verdict =
+            |all: &[Listed], is_new: bool| judge(&own, all.iter().filter(|it| it.id != id), is_new);
         let (begun, listed) = self.listed((client, clock), age, operation).await?;
-        let refusal = verdict(&listed);
+        let refusal = verdict(&listed, begun >= asked);
         if refusal.is_none() || begun >= asked {
             return Ok(refusal);
         }
         // Who hung on it may have gone since, by this very run.
         let (_, listed) = self.listed((client, clock), Age::Now, operation).await?;
-        Ok(verdict(&listed))
+        Ok(verdict(&listed, true))
     }
 
     /// The lock is held over the read, so that many who ask cause one.
@@ -178,13 +181,15 @@ impl Own {
     }
 }
 
-fn judge<'a>(own: &Own, others: impl Iterator<Item = &'a Listed>) -> Option<Refusal> {
+/// `is_new`: the machines were listed after the question.
+fn judge<'a>(own: &Own, others: impl Iterator<Item = &'a Listed>, is_new: bool) -> Option<Refusal> {
     let (mut hanging, mut hidden) = (Vec::new(), Vec::new());
     for other in others {
         match &other.folders {
             Ok(folders) if folders.hangs_on(&own.folders) => hanging.push(other.name.as_str()),
             Ok(_) => {}
-            Err(why) if may_share(own, other) => hidden.push((other.name.as_str(), why)),
+            Err(it) if it.is_young && is_new => {}
+            Err(it) if may_share(own, other) => hidden.push((other.name.as_str(), it)),
             Err(_) => {}
         }
     }
@@ -193,17 +198,15 @@ fn judge<'a>(own: &Own, others: impl Iterator<Item = &'a Listed>) -> Option<Refu
         let text = format!("disks of linked clones go on from its own: {names}");
         return Some(Refusal { kind: RefusalKind::Invalid, text });
     }
-    let passes = hidden.iter().all(|(_, it)| it.passes);
     let words = hidden.iter().map(|(name, it)| (*name, it.why.as_str()));
     let (names, whys): (Vec<&str>, BTreeSet<&str>) = words.unzip();
     let why = whys.first()?;
-    let kind = if passes { RefusalKind::Busy } else { RefusalKind::Invalid };
     let text = format!(
         "it has snapshots, and whether disks of {} go on from its own cannot be seen ({why}): make \
          them readable to this account, or take them out of the inventory",
         shown(names)
     );
-    Some(Refusal { kind, text })
+    Some(Refusal { kind: RefusalKind::Invalid, text })
 }
 
 /// Whether a machine of which no disk is seen could go on from one's own. A server says of a

@@ -194,7 +194,7 @@ pub(super) fn path_names(path: &str) -> Vec<String> {
 }
 
 /// Whether a resource pool is the one that a configuration means.
-pub(super) fn share_fits(wanted: &str, names: &[String]) -> bool {
+fn share_fits(wanted: &str, names: &[String]) -> bool {
     let wanted_names = path_names(wanted);
     match wanted.starts_with('/') {
         true => names == wanted_names,

@@ -4,7 +4,7 @@
 //! way to theirs: they use it, make it where it is missing, and leave it.
 
 use super::{
-    places::{PoolPlace, path_names, share_fits},
+    places::{PoolPlace, path_names},
     pools::PoolReader,
     vim::MoRef,
 };
@@ -20,7 +20,7 @@ impl PoolReader<'_> {
         object: Option<&MoRef>,
     ) -> Option<&Name> {
         let ends_here = || {
-            let pools = self.pools.iter().filter(|(_, place)| ends_in(place, kind, names));
+            let pools = self.pools.iter().filter(|(_, it)| self.ends_in(it, (kind, names), object));
             pools.map(|(name, _)| name)
         };
         let marker = object.map(|it| (it, self.attributes.marker(self.places, it)));
@@ -34,19 +34,37 @@ impl PoolReader<'_> {
         let by_mark = marked.and_then(|name| ends_here().find(|it| *it == name));
         by_mark.or_else(|| ends_here().next())
     }
-}
 
-fn path_of(place: &PoolPlace, kind: PartKind) -> Option<&str> {
-    match kind.as_own() {
-        PartKind::Group => place.folder.as_deref(),
-        PartKind::Share => place.resource_pool.as_deref(),
-        PartKind::Mark | PartKind::GroupAbove | PartKind::ShareAbove => None,
+    /// Whether a place's own folder or resource pool is this one, which has these names on the
+    /// way to it. A resource pool that is told by the end of its path is the one that fits, and
+    /// made at the root where none does; where two do, nothing is done with the place.
+    fn ends_in(
+        &self,
+        place: &PoolPlace,
+        (kind, names): (PartKind, &[String]),
+        object: Option<&MoRef>,
+    ) -> bool {
+        let path = match kind.as_own() {
+            PartKind::Group => place.folder.as_deref(),
+            PartKind::Share => place.resource_pool.as_deref(),
+            PartKind::Mark | PartKind::GroupAbove | PartKind::ShareAbove => None,
+        };
+        let wanted = path.map(path_names).unwrap_or_default();
+        let Some(path) = path.filter(|_| !wanted.is_empty() && wanted.last() == names.last())
+        else {
+            return false;
+        };
+        if kind.as_own() == PartKind::Group {
+            return wanted == names;
+        }
+        let mut is_anywhere = false;
+        for node in self.places.nodes.values() {
+            match self.places.share(node, path) {
+                Ok(Some((found, _))) if Some(&found) == object => return true,
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => is_anywhere = true,
+            }
+        }
+        !is_anywhere && wanted == names
     }
-}
-
-/// Whether a place's own folder or resource pool has these names on the way to it. One that
-/// is told by the end of its path may be made at the root.
-fn ends_in(place: &PoolPlace, kind: PartKind, names: &[String]) -> bool {
-    let Some(path) = path_of(place, kind) else { return false };
-    path_names(path) == names || (kind == PartKind::Share && share_fits(path, names))
 }

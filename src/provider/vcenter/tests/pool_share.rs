@@ -92,6 +92,15 @@ fn a_folder_that_two_pools_share_is_the_one_s_and_the_other_goes_through_it() {
     let found = look(&places, &keys, &pools, None);
     assert_eq!(named(&found, "app", PartKind::Share), ["blue/A"]);
     assert_eq!(named(&found, "db", PartKind::Share), [""; 0]);
+    // One that is found elsewhere by the end of its path does not end here.
+    let inside = vec![
+        object("ResourcePool", "p1", "X", ("ResourcePool", "root-c1")),
+        object("ResourcePool", "p2", "A", ("ResourcePool", "p1")),
+    ];
+    let pools = two(("app", "", "A"), ("db", "", "/A"));
+    let found = look(&world(inside), &keys, &pools, None);
+    assert_eq!(named(&found, "app", PartKind::Share), ["blue/X/A"]);
+    assert_eq!(named(&found, "db", PartKind::Share), ["blue/A"]);
     // The end of one on the way of the other: each sees what it is to itself.
     let pools = two(("app", "New/app", ""), ("top", "New", ""));
     let found = look(&places, &keys, &pools, None);
