@@ -294,9 +294,11 @@ impl Lab {
             panic!("this account is of another product");
         };
         let place = |pool: &PoolBinding| match pool {
-            PoolBinding::Vcenter { folder, resource_pool } => {
-                PoolPlace { folder: folder.clone(), resource_pool: resource_pool.clone() }
-            }
+            PoolBinding::Vcenter { folder, resource_pool } => PoolPlace {
+                folder: folder.clone(),
+                resource_pool: resource_pool.clone(),
+                grantees: BTreeSet::new(),
+            },
             PoolBinding::Named => PoolPlace::default(),
         };
         let pools = desired.pools.iter();
