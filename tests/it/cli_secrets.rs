@@ -24,7 +24,7 @@ fn files(below: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Files below the project that hold a text.
-fn holding(it: &Scratch, text: &str) -> Vec<PathBuf> {
+pub fn holding(it: &Scratch, text: &str) -> Vec<PathBuf> {
     let mut all = Vec::new();
     files(&it.path(""), &mut all);
     assert!(!all.is_empty());

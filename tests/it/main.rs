@@ -42,3 +42,4 @@ mod spreads;
 mod support;
 mod tidy;
 mod vcsim;
+mod windows;
