@@ -137,11 +137,11 @@ pub fn is_ours(project: &str, id: &str, object: &Object) -> Option<Mark> {
     binds.then_some(found)
 }
 
-/// Whether a call is about no object: it makes a label known, or the attribute that marks
-/// bear, or something in a place that is everybody's.
+/// Whether a call is about no object: it makes a label known, or a role, or the attribute that
+/// marks bear, or something in a place that is everybody's.
 pub fn is_about_a_place(call: &str) -> bool {
-    let labels = matches!(call, "make-label" | "make-label-value");
-    labels || matches!(call, "define-mark" | "create-folder" | "create-pool" | "change-rules")
+    let known = matches!(call, "make-label" | "make-label-value" | "make-role" | "define-mark");
+    known || matches!(call, "create-folder" | "create-pool" | "change-rules")
 }
 
 /// What a journal calls a request of this kind.
@@ -153,6 +153,10 @@ pub fn ops(call: &str) -> &'static [&'static str] {
         "relocate" => &["set-pool", "move-disks"],
         "move" => &["set-pool"],
         "upgrade" => &["upgrade-hardware"],
+        "customize" => &["customize"],
+        "make-role" => &["make-role"],
+        "grant" => &["grant"],
+        "revoke" => &["revoke"],
         "snapshot" => &["take-snapshot"],
         "remove-snapshot" => &["remove-snapshot"],
         "resize" => &["grow-disk"],

@@ -42,6 +42,10 @@ fn call_of(method: &Elem, kind: &str) -> &'static str {
         ("ReconfigureComputeResource_Task", _) => "change-rules",
         ("SetField", _) => "mark-part",
         ("AddCustomFieldDef", _) => "define-mark",
+        ("AddAuthorizationRole", _) => "make-role",
+        ("SetEntityPermissions", _) => "grant",
+        ("RemoveEntityPermission", _) => "revoke",
+        ("CustomizeVM_Task", _) => "customize",
         ("RelocateVM_Task", _) => "relocate",
         ("PowerOnVM_Task", _) => "start",
         ("PowerOffVM_Task", _) => "stop",
@@ -90,7 +94,7 @@ pub(crate) fn arrival(world: &World, (n, by): (u64, String), method: &Elem, text
     let object = match (call, method.name.as_str()) {
         ("clone", _) => name("name").and_then(|it| vm(&it)),
         ("create", _) => method.get("config").and_then(|it| it.text_of("name")).and_then(vm),
-        ("mark-part", _) => match method.get("entity") {
+        ("mark-part" | "grant" | "revoke", _) => match method.get("entity") {
             Some(it) if it.kind == "VirtualMachine" => vm(it.text.trim()),
             it => it.and_then(|it| part(it.text.trim())),
         },
@@ -181,6 +185,8 @@ fn machine(world: &World, (id, entity): (&str, &Entity), vm: &Vm) -> Object {
     };
     let seeds: Vec<_> =
         vm.config.extra.iter().filter(|(key, _)| key.starts_with("guestinfo.")).collect();
+    // It is set up once, at its first start.
+    let is_set_up = !vm.setup.done.is_empty();
     let pool = vm.pool.as_ref().and_then(|pool| world.entities.get(pool)).map(|it| &it.name);
     let config = &vm.config;
     // Who may see it is told here too: hiding it is a deed.
@@ -193,7 +199,7 @@ fn machine(world: &World, (id, entity): (&str, &Entity), vm: &Vm) -> Object {
         template: vm.template,
         lock,
         starts: vm.boots.len(),
-        seeded: vm.boots.last().map(|boot| boot.seeded),
+        seeded: vm.boots.last().map(|boot| boot.seeded || is_set_up),
         detail: format!(
             "{} {:?} {pool:?} {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?} {seeds:?} {:?} {:?} {:?} {} {hidden} {tags:?}",
             vm.host,

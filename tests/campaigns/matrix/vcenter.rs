@@ -40,6 +40,8 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
         .replace("power: running", "power: running\n    vcenter: { hardware_version: 20 }");
     let moved = whole
         .replace("size: 2GiB, on_remove: delete", "size: 2GiB, storage: local, on_remove: delete");
+    let set_up = "vms:\n  a:\n    hypervisor: vc\n    image: plain\n    plan: small\n    nics: { eth0: { network: web, ip: 10.20.0.71 } }\n    init: { hostname: a, customization_spec: old-linux }\n    power: running\n"
+        .to_owned();
     let two = format!("{whole}{}", WEB.replace("vms:\n  a:", "  b:").replace("0.71", "0.72"));
     let apart = two.replace("power: running", "power: running\n    placement: { spread: web }");
     [
@@ -54,6 +56,7 @@ pub(super) fn stories() -> BTreeMap<&'static str, Story> {
         ("pool", story("", made.clone(), &[])),
         ("no-pool", story(&made, String::new(), &["pool/own"])),
         ("kept", story(&kept, later, &[])),
+        ("setup", story("", set_up, &[])),
         ("moved", story(&whole, moved, &[])),
         ("apart", story(&two, apart, &[])),
         ("delete", story(&whole, POOLS.to_owned(), &["vm/a"])),
@@ -91,6 +94,7 @@ pub(super) fn columns() -> Vec<Column> {
         nobodys("mark", "mark-part").of_story("pool"),
         Column { guest: false, ..column("no-folder", "no-pool", "delete-folder", "") },
         Column { guest: false, ..column("no-share", "no-pool", "delete-pool", "") },
+        column("customize", "setup", "customize", ""),
         column("snapshot", "kept", "snapshot", ""),
         column("upgrade", "kept", "upgrade", ""),
         column("move-disks", "moved", "relocate", ""),

@@ -30,7 +30,10 @@ pub(super) fn seen(world: &World, first: &World) -> Seen {
     for (id, entity) in world.entities.iter().filter(|(id, _)| !first.entities.contains_key(*id)) {
         match (machine(world, id, entity), part(world, id, entity)) {
             (Some(machine), _) => found.machines.push(machine),
-            (None, Some(part)) => found.pools.push(part),
+            (None, Some(part)) => {
+                found.pools.extend(grants(world, entity));
+                found.pools.push(part);
+            }
             (None, None) if matches!(entity.kind, Kind::Folder(_) | Kind::Pool(_)) => {
                 found.unmarked.push(format!("{} {}", entity.type_name(), entity.name));
             }
@@ -62,6 +65,15 @@ fn rules(world: &World) -> Vec<String> {
     all.map(one).collect()
 }
 
+/// What is granted on a part, and whether as a role of this project says.
+fn grants(world: &World, entity: &Entity) -> Vec<String> {
+    let role = |id: i32| world.access.roles.get(&id).map_or("no role", |it| &it.name);
+    let one = |it: &mock_servers::vcenter::access::Grant| {
+        format!("{} {}: {} is {}", entity.type_name(), entity.name, it.principal, role(it.role))
+    };
+    entity.grants.iter().map(one).collect()
+}
+
 /// A part of a pool of this project, whose mark names this very part.
 fn part(world: &World, id: &str, entity: &Entity) -> Option<String> {
     let named = |key: &i32| world.fields.get(key).is_some_and(|it| it.name == "novahost.id");
@@ -86,6 +98,7 @@ fn machine(world: &World, id: &str, entity: &Entity) -> Option<Machine> {
         ("annotation", config.annotation.clone()),
         ("firmware", config.firmware.clone()),
         ("version", config.version.clone()),
+        ("is set up", (!vm.setup.done.is_empty()).to_string()),
         ("is kept", (!vm.snapshots.is_empty()).to_string()),
         ("datastores", datastores(world, id)),
     ];

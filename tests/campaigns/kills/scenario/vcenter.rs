@@ -19,7 +19,11 @@ networks:
 images:
   debian: { os: linux, init: cloud-init, firmware: uefi, at: { vc: { template: tpl-debian-13 } } }
   linked: { os: linux, init: cloud-init, firmware: uefi, at: { vc: { template: tpl-debian-13, clone: linked, snapshot: base } } }
+  plain: { os: linux, init: none, firmware: uefi, at: { vc: { template: tpl-debian-13 } } }
   installer: { os: bsd, init: none, at: { vc: { iso: "[local] iso/opnsense.iso" } } }
+users:
+  reader: { at: { vc: { principal: 'VSPHERE.LOCAL\reader' } } }
+  oncall: { at: { vc: { principal: 'VSPHERE.LOCAL\operators', group: true } } }
 plans:
   small: { cpu: 2, memory: 2GiB, disk: 16GiB }
 "#;
@@ -297,5 +301,42 @@ vms:
             End { key: "vm/b", boots: 1, holds: &[("datastores", "fast")], volumes: 1 },
         ],
         pools: &["rule nh-kills-web: a, b"],
+    },
+    Scenario {
+        name: "setup",
+        before: "",
+        after: r"
+vms:
+  a:
+    hypervisor: vc
+    image: plain
+    plan: small
+    nics: { eth0: { network: web, ip: 10.20.0.71 } }
+    init: { hostname: a, customization_spec: old-linux }
+    power: running
+",
+        allow: "",
+        deletes: &[],
+        ends: &[End { key: "vm/a", boots: 1, holds: &[("is set up", "true")], volumes: 1 }],
+        pools: &[],
+    },
+    Scenario {
+        name: "grants",
+        before: r"
+pools:
+  team:
+    at: { vc: { folder: team-a } }
+    acl: [{ user: reader, role: viewer }]
+",
+        after: r"
+pools:
+  team:
+    at: { vc: { folder: team-a } }
+    acl: [{ user: oncall, role: operator }]
+",
+        allow: "",
+        deletes: &[],
+        ends: &[],
+        pools: &["Folder team-a", r"Folder team-a: VSPHERE.LOCAL\operators is nh-kills-operator"],
     },
 ];
