@@ -245,6 +245,8 @@ impl Builder<'_> {
             let blocked: BTreeMap<(ResourceKey, Option<HypervisorName>), Code> = self
                 .blocked
                 .iter()
+                // A pool that is there can be used, whatever else of it cannot be changed.
+                .filter(|it| it.key.kind != Kind::Pool || it.verb == Some(Verb::Create))
                 .map(|it| {
                     let at = (it.key.kind == Kind::Pool).then(|| it.hypervisor.clone());
                     ((it.key.clone(), at), it.code)

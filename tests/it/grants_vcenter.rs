@@ -250,6 +250,22 @@ fn who_is_unknown_or_would_lock_us_out_is_told_with_the_line() {
     lab.stop();
 }
 
+/// Who is refused something on a pool stops nobody's machine from being born into it.
+#[test]
+fn machines_of_a_pool_do_not_wait_for_those_who_are_refused() {
+    let lab = lab("grants-machines");
+    let machine = "images:\n  debian: { os: linux, init: cloud-init, at: { vc: { template: tpl-debian-13 } } }\nvms:\n  web: { hypervisor: vc, image: debian, resources: { cpu: 1, memory: 1GiB }, pool: acme }\n";
+    lab.declare("");
+    lab.apply();
+    lab.declare("{ user: nobody, role: viewer }");
+    let text = lab.scratch.read("novahost.yaml");
+    lab.scratch.write("novahost.yaml", &format!("{text}{machine}"));
+    lab.scratch.run("plan").code(0).says("create vm/web").says("grantee-unknown");
+    lab.scratch.run("apply --yes").code(7).says("1 done");
+    assert!(lab.server.control().find_vm("web").is_some());
+    lab.stop();
+}
+
 #[test]
 fn a_role_that_somebody_changed_is_neither_granted_nor_written() {
     let lab = lab("grants-roles");
