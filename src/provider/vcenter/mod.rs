@@ -13,6 +13,7 @@ mod chains;
 mod customize;
 mod device_change;
 mod devices;
+mod editor;
 mod examine;
 mod extra;
 mod grants;
