@@ -5,11 +5,11 @@
 //! touched. A role of ours that somebody changed is never granted, and never put right: what
 //! it allows is said by nobody but the product, and a name is no mark.
 
-use super::{Builder, base::pool_base, pools::pool_action_id};
+use super::{Builder, base::pool_base, group_action, pools::pool_action_id};
 use crate::model::{
-    Action, Blocked, Change, Code, DataLoss, DesiredPool, Disruption, FieldChange, FieldKind,
-    FieldPath, Grant, GrantChange, GrantEnd, GrantSeen, GranteeSeen, HypervisorName, ObservedPool,
-    PartSeen, PoolPart, Reason, ResourceKey, RoleSeen, Value, Verb, grant_lines,
+    Action, Blocked, Change, Code, DesiredPool, Disruption, FieldChange, FieldKind, FieldPath,
+    Grant, GrantChange, GrantEnd, GrantSeen, GranteeSeen, HypervisorName, ObservedPool, PartSeen,
+    PoolPart, Reason, ResourceKey, RoleSeen, Value, Verb, grant_lines,
 };
 use std::collections::BTreeSet;
 
@@ -116,23 +116,18 @@ impl Builder<'_> {
             place: None,
             pending: false,
         };
+        let bare = group_action(
+            pool_action_id(key, hypervisor, Verb::Update),
+            (key, hypervisor),
+            Verb::Update,
+            steps,
+        );
         let action = Action {
-            id: pool_action_id(key, hypervisor, Verb::Update),
-            key: key.clone(),
-            hypervisor: hypervisor.clone(),
             native_id: Some(key.name.as_str().into()),
-            node: None,
-            verb: Verb::Update,
             fields: vec![field],
             classes: [Disruption::Online].into(),
-            data_loss: DataLoss::default(),
-            reversible: true,
-            place: None,
-            steps,
             base: Some(pool_base(seen)),
-            claims: Vec::new(),
-            choices: Vec::new(),
-            protected: false,
+            ..bare
         };
         self.add(action, Reason::Removed);
     }

@@ -26,9 +26,9 @@ use crate::planted::{self, Bug};
 use crate::{
     alloc::Allocator,
     model::{
-        Action, ActionId, Blocked, Change, Code, Coverage, DesiredState, Envelope, History,
-        HypervisorName, HypervisorSummary, Inventory, NativeId, Note, PLAN_FORMAT, Place, Plan,
-        PlanBody, Product, ProjectName, Reason, ResourceKey, Step, Verb, Words, plan_id,
+        Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredState, Envelope,
+        History, HypervisorName, HypervisorSummary, Inventory, NativeId, Note, PLAN_FORMAT, Place,
+        Plan, PlanBody, Product, ProjectName, Reason, ResourceKey, Step, Verb, Words, plan_id,
     },
     ownership::{MarkerKey, Ownership, classify},
 };
@@ -338,6 +338,33 @@ impl Builder<'_> {
             help,
             place: action.place,
         });
+    }
+}
+
+/// An action on what is no machine: no memory, no volume and no protection is concerned.
+fn group_action(
+    id: ActionId,
+    (key, hypervisor): (&ResourceKey, &HypervisorName),
+    verb: Verb,
+    steps: Vec<Step>,
+) -> Action {
+    Action {
+        id,
+        key: key.clone(),
+        hypervisor: hypervisor.clone(),
+        native_id: None,
+        node: None,
+        verb,
+        fields: Vec::new(),
+        classes: BTreeSet::new(),
+        data_loss: DataLoss::default(),
+        reversible: true,
+        place: None,
+        steps,
+        base: None,
+        claims: Vec::new(),
+        choices: Vec::new(),
+        protected: false,
     }
 }
 

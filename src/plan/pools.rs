@@ -2,12 +2,12 @@
 
 mod removal;
 
-use super::{Builder, base::pool_base, grants::PlannedGrants};
+use super::{Builder, base::pool_base, grants::PlannedGrants, group_action};
 use crate::model::{
-    Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredPool, Disruption,
-    FieldChange, FieldKind, FieldPath, Hindrance, HypervisorInventory, HypervisorName, Kind,
-    Marker, ObservedPool, PartSeen, PartState, PoolChange, PoolPart, Reason, ResourceKey, Value,
-    Verb, pool_address,
+    Action, ActionId, Blocked, Change, Code, Coverage, DesiredPool, Disruption, FieldChange,
+    FieldKind, FieldPath, Hindrance, HypervisorInventory, HypervisorName, Kind, Marker,
+    ObservedPool, PartSeen, PartState, PoolChange, PoolPart, Reason, ResourceKey, Value, Verb,
+    pool_address,
 };
 use std::collections::BTreeSet;
 
@@ -284,23 +284,19 @@ impl Builder<'_> {
         let fields: Vec<FieldChange> = field.into_iter().chain(grants.map(|it| it.field)).collect();
         let classes: BTreeSet<Disruption> =
             fields.iter().map(|it| it.disruption).filter(|it| *it > Disruption::None).collect();
-        let action = Action {
-            id: pool_action_id(&pool.key, hypervisor, verb),
-            key: pool.key.clone(),
-            hypervisor: hypervisor.clone(),
-            native_id: Some(pool.key.name.as_str().into()),
-            node: None,
+        let bare = group_action(
+            pool_action_id(&pool.key, hypervisor, verb),
+            (&pool.key, hypervisor),
             verb,
+            steps,
+        );
+        let action = Action {
+            native_id: Some(pool.key.name.as_str().into()),
             fields,
             classes,
-            data_loss: DataLoss::default(),
-            reversible: true,
             place: Some(pool.place.clone()),
-            steps,
             base: seen.map(pool_base),
-            claims: Vec::new(),
-            choices: Vec::new(),
-            protected: false,
+            ..bare
         };
         let reason = if verb == Verb::Create { Reason::New } else { Reason::Different };
         self.add(action, reason);

@@ -5,12 +5,11 @@
 //! hosts anyway, so that a name in several places makes a rule in each. Where a machine goes
 //! is chosen as if it were alone.
 
-use super::{Builder, base::spread_base, machine_action_id};
+use super::{Builder, base::spread_base, group_action, machine_action_id};
 use crate::model::{
-    Action, ActionId, Blocked, Change, Code, Coverage, DataLoss, DesiredMachine, DesiredState,
-    DeviceName, Disruption, EdgeReason, FieldChange, FieldKind, FieldPath, HypervisorInventory,
-    HypervisorName, Kind, Name, NodeName, ObservedSpread, Place, Reason, ResourceKey, Spread,
-    StepOp, Value, Verb,
+    Action, ActionId, Blocked, Change, Code, Coverage, DesiredMachine, DesiredState, DeviceName,
+    Disruption, EdgeReason, FieldChange, FieldKind, FieldPath, HypervisorInventory, HypervisorName,
+    Kind, Name, NodeName, ObservedSpread, Place, Reason, ResourceKey, Spread, StepOp, Value, Verb,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -223,23 +222,16 @@ impl Builder<'_> {
         reads.insert(FieldPath::of(FieldKind::Enabled));
         let classes: BTreeSet<Disruption> =
             fields.iter().map(|it| it.disruption).filter(|it| *it > Disruption::None).collect();
+        let bare =
+            group_action(action_id(key, hypervisor, node, verb), (key, hypervisor), verb, steps);
         let action = Action {
-            id: action_id(key, hypervisor, node, verb),
-            key: key.clone(),
-            hypervisor: hypervisor.clone(),
             native_id: Some(ObservedSpread::id_of(key, node)),
             node: Some(node.clone()),
-            verb,
             fields,
             classes,
-            data_loss: DataLoss::default(),
-            reversible: true,
             place: Some(wanted.place.clone()),
-            steps,
             base: base.map(|seen| spread_base(seen, reads)),
-            claims: Vec::new(),
-            choices: Vec::new(),
-            protected: false,
+            ..bare
         };
         let reason = if base.is_some() { Reason::Different } else { Reason::New };
         self.add(action, reason);
@@ -281,23 +273,18 @@ impl Builder<'_> {
             return;
         };
         let reads = [FieldPath::of(FieldKind::Enabled)].into();
+        let bare = group_action(
+            action_id(&seen.key, hypervisor, &seen.node, Verb::Delete),
+            (&seen.key, hypervisor),
+            Verb::Delete,
+            steps,
+        );
         let action = Action {
-            id: action_id(&seen.key, hypervisor, &seen.node, Verb::Delete),
-            key: seen.key.clone(),
-            hypervisor: hypervisor.clone(),
             native_id: Some(id.into()),
             node: Some(seen.node.clone()),
-            verb: Verb::Delete,
-            fields: Vec::new(),
             classes: [Disruption::Delete].into(),
-            data_loss: DataLoss::default(),
-            reversible: true,
-            place: None,
-            steps,
             base: Some(spread_base(seen, reads)),
-            claims: Vec::new(),
-            choices: Vec::new(),
-            protected: false,
+            ..bare
         };
         self.add(action, reason);
     }

@@ -3,10 +3,10 @@
 use super::{own_parts, pool_action_id};
 use crate::{
     model::{
-        Action, Blocked, Change, Code, DataLoss, Disruption, HypervisorInventory, HypervisorName,
-        NativeId, ObservedPool, PartSeen, Reason, ResourceKey, Verb,
+        Action, Blocked, Change, Code, Disruption, HypervisorInventory, HypervisorName, NativeId,
+        ObservedPool, PartSeen, Reason, ResourceKey, Verb,
     },
-    plan::{Builder, base::pool_base},
+    plan::{Builder, base::pool_base, group_action},
 };
 use std::collections::BTreeMap;
 
@@ -47,23 +47,17 @@ impl Builder<'_> {
         let Some(steps) = self.lowered(key, hypervisor, Verb::Delete, None, &change) else {
             return;
         };
-        let action = Action {
-            id: pool_action_id(key, hypervisor, Verb::Delete),
-            key: key.clone(),
-            hypervisor: hypervisor.clone(),
-            native_id: Some(key.name.as_str().into()),
-            node: None,
-            verb: Verb::Delete,
-            fields: Vec::new(),
-            classes: [Disruption::Delete].into(),
-            data_loss: DataLoss::default(),
-            reversible: true,
-            place: None,
+        let bare = group_action(
+            pool_action_id(key, hypervisor, Verb::Delete),
+            (key, hypervisor),
+            Verb::Delete,
             steps,
+        );
+        let action = Action {
+            native_id: Some(key.name.as_str().into()),
+            classes: [Disruption::Delete].into(),
             base: Some(pool_base(seen)),
-            claims: Vec::new(),
-            choices: Vec::new(),
-            protected: false,
+            ..bare
         };
         self.add(action, Reason::Removed);
     }
